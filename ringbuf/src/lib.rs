@@ -1,0 +1,1 @@
+//! Shared-memory rings between a payment switch and the appliance.

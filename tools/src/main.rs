@@ -1,0 +1,2 @@
+//! `tollctl`.
+fn main() {}
