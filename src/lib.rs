@@ -1,1 +1,7 @@
-//! Tollgate.
+//! Tollgate: a real-time payment risk appliance. Modules are in data-path order.
+
+pub mod encode;
+pub mod engine;
+pub mod journal;
+pub mod policy;
+pub mod token;

@@ -1,0 +1,580 @@
+//! The compiled policy: a flat, archived program that the engine executes in place.
+//!
+//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`]) before the engine trusts a
+//! single index in it. Everything is in tables; expressions are runs of three-address instructions over one
+//! register file.
+//!
+//! # Registers
+//!
+//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the judged event; the
+//! compiler assigns the rest. The engine sets the feature registers, the score registers of
+//! [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
+pub const SEMANTICS_VERSION: u32 = 1;
+
+/// "No such index".
+pub const NONE: u16 = u16::MAX;
+
+/// The most registers a program may use.
+pub const REGISTERS_MAX: usize = 16_384;
+
+/// What an instruction does. `dst`, `a`, `b` are registers unless said otherwise; `imm` is a 32-bit immediate.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Op {
+    /// `dst = consts[imm]`.
+    Const,
+    /// `dst = a`.
+    Move,
+    /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1.
+    Field,
+    /// The same with denominator [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
+    FieldDecimal,
+    /// `dst =` minor units of the money field at words `a`, `a+1`, missing unless presence bit `b` and its
+    /// currency is `imm` (ISO numeric).
+    FieldMoney,
+    /// `dst =` whether presence bit `b` is set (known).
+    Present,
+    /// `dst =` whether the key at word `a` (presence bit `b`) is in list `imm`; unknown when absent.
+    InList,
+    /// `dst =` whether the key at word `a` equals the key at word `imm & 0xffff`; unknown unless both presence bits
+    /// `b` and `imm >> 16` are set.
+    SameKey,
+    /// `dst =` hour of the event's time in zone `imm`.
+    Hour,
+    /// `dst =` weekday (Monday 1) of the event's time in zone `imm`.
+    Weekday,
+    /// `dst = ¬a` (Kleene).
+    Not,
+    /// `dst = a ∧ b` (Kleene).
+    And,
+    /// `dst = a ∨ b` (Kleene).
+    Or,
+    /// `dst = a == b`; unknown when either is missing.
+    Eq,
+    /// `dst = a < b`.
+    Lt,
+    /// `dst = a <= b`.
+    Le,
+    /// `dst =` whether `a` is missing (known).
+    IsMissing,
+    /// `dst = a + b`.
+    Add,
+    /// `dst = a - b`.
+    Sub,
+    /// `dst = a * b`.
+    Mul,
+    /// `dst = a / b`; missing when `b` is 0.
+    Div,
+    /// `dst =` the greater of those that are there.
+    Max,
+    /// `dst =` the lesser of those that are there.
+    Min,
+    /// `dst = a` rounded half-even to denominator `consts[imm].num`: what a stored decimal column holds.
+    Rescale,
+    /// Skip the next `imm` instructions unless `a` is missing. Forward only, inside the same run.
+    SkipIfPresent,
+    /// Skip the next `imm` instructions unless `a` is certainly true. Forward only, inside the same run.
+    SkipUnlessTrue,
+    /// Skip the next `imm` instructions. Forward only, inside the same run.
+    Skip,
+}
+
+/// One instruction.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Instr {
+    /// What to do.
+    pub op: Op,
+    /// Destination register.
+    pub dst: u16,
+    /// First operand.
+    pub a: u16,
+    /// Second operand.
+    pub b: u16,
+    /// Immediate.
+    pub imm: u32,
+}
+
+/// A run of instructions: `code[start..start + len]`.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Run {
+    /// First instruction.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// A literal.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Const {
+    /// Numerator.
+    pub num: i64,
+    /// Denominator.
+    pub den: i64,
+}
+
+/// A whole program.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct Program {
+    /// [`SEMANTICS_VERSION`] of the compiler.
+    pub semantics: u32,
+    /// The policy's name.
+    pub name: String,
+    /// The policy's revision.
+    pub revision: u32,
+    /// BLAKE3 over the canonical text of the event layouts (names, kinds, fields, types, words).
+    pub layout_hash: [u8; 32],
+    /// Entity kinds: one table each.
+    pub entities: Vec<EntityPlan>,
+    /// Event kinds, by their number on the wire.
+    pub events: Vec<EventPlan>,
+    /// What is stored: one per (event kind, key field) that a feature counts.
+    pub groups: Vec<GroupPlan>,
+    /// Features, in policy order; feature i lives in register i.
+    pub features: Vec<FeaturePlan>,
+    /// Rules, in policy order.
+    pub rules: Vec<RulePlan>,
+    /// Reasons, in policy order.
+    pub reasons: Vec<ReasonPlan>,
+    /// Lists of keys.
+    pub lists: Vec<ListPlan>,
+    /// Time zones.
+    pub zones: Vec<ZonePlan>,
+    /// Version of the time zone database the zones were taken from.
+    pub zone_database: String,
+    /// Literals.
+    pub consts: Vec<Const>,
+    /// All instructions.
+    pub code: Vec<Instr>,
+    /// Registers in use, features included.
+    pub registers: u16,
+}
+
+/// The table of one entity kind.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct EntityPlan {
+    /// Its name.
+    pub name: String,
+    /// Words of one record; a multiple of 8. Words 0 and 1 are the key, word 2 the greatest event time seen, then
+    /// each group's block at its `record_word`. 0 when nothing is kept by this kind.
+    pub record_words: u16,
+}
+
+/// The type of a field, as the decoder checks it.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum FieldKind {
+    /// 0 or 1.
+    Bool,
+    /// Any i64.
+    Int,
+    /// Any i64, six digits after the point.
+    Decimal,
+    /// Minor units, then a known ISO numeric currency.
+    Money,
+    /// An ordinal below `arg`.
+    Enum,
+    /// A key of entity kind `arg`.
+    Entity,
+}
+
+/// One field on the wire.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct FieldPlan {
+    /// Its name; of an inherited one `EVENT.FIELD` of the amended event.
+    pub name: String,
+    /// Its type.
+    pub kind: FieldKind,
+    /// Number of ordinals of an enum; entity kind of a key.
+    pub arg: u16,
+    /// First word.
+    pub word: u16,
+    /// Presence bit.
+    pub bit: u8,
+    /// The words of an enum, by ordinal.
+    pub labels: Vec<String>,
+}
+
+/// One event kind.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct EventPlan {
+    /// Its name.
+    pub name: String,
+    /// Exact number of words.
+    pub words: u16,
+    /// Presence bits that may be set.
+    pub known: u64,
+    /// Presence bits that must be set.
+    pub required: u64,
+    /// Its fields.
+    pub fields: Vec<FieldPlan>,
+    /// The event it amends, or [`NONE`].
+    pub amends: u16,
+    /// The distinct keys to look up, in field order; at most [`KEYS_MAX`]. Those that nothing is kept by are left out.
+    pub keys: Vec<KeyPlan>,
+    /// The rows this event adds.
+    pub inserts: Vec<InsertPlan>,
+    /// The rows of the amended event that this amendment may change.
+    pub targets: Vec<TargetPlan>,
+    /// The windowed features to compute when this event is judged, ordered by key, group, window for sharing.
+    pub windows: Vec<FeatureUse>,
+    /// Code that sets the registers of this event's scalar features.
+    pub scalars: Run,
+    /// Code that sets the condition registers of this event's rules.
+    pub conditions: Run,
+    /// This event's rules: indexes into [`Program::rules`].
+    pub rules: Vec<u16>,
+    /// How it is decided; `None` when this kind is not judged.
+    pub decide: Option<DecidePlan>,
+}
+
+/// The most keys one event may be looked up by.
+pub const KEYS_MAX: usize = 16;
+
+/// A key to look up.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct KeyPlan {
+    /// Entity kind.
+    pub entity: u16,
+    /// First word of the key in the event.
+    pub word: u16,
+    /// Presence bit.
+    pub bit: u8,
+}
+
+/// A row that an event adds to a group, under a key.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct InsertPlan {
+    /// Index into [`Program::groups`].
+    pub group: u16,
+    /// Index into [`EventPlan::keys`].
+    pub key: u16,
+}
+
+/// A row that an amendment changes.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct TargetPlan {
+    /// Index into [`Program::groups`].
+    pub group: u16,
+    /// Index into [`EventPlan::keys`] of the amendment.
+    pub key: u16,
+    /// Index into [`GroupPlan::amends`].
+    pub amend: u16,
+}
+
+/// A windowed feature computed for a judged event.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct FeatureUse {
+    /// Index into [`Program::features`].
+    pub feature: u16,
+    /// Index into [`EventPlan::keys`] of the judged event.
+    pub key: u16,
+}
+
+/// What is kept of one event kind under one of its key fields.
+///
+/// A row is `row_words` words, stored column by column: with room for `cap` rows, column c of row r is at word
+/// `c * cap + r` of the block. Column 0 is the time. Others are where the plans say.
+///
+/// A row's life: `ingest` runs over the event and sets registers for own columns, own bits and the inputs of
+/// `derive`; every amendment's registers are missing; `derive` runs; the row is written. When an amendment
+/// that is newer than the row's version arrives, the registers of all own and amendment columns are loaded
+/// from the row, the amendment's `code` runs over its words, `derive` runs, and the amendment's columns and
+/// all derived columns and bits are written back.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct GroupPlan {
+    /// Entity kind.
+    pub entity: u16,
+    /// Event kind.
+    pub event: u16,
+    /// The key field, an index into [`EventPlan::fields`].
+    pub role: u16,
+    /// Columns (words) of a row.
+    pub row_words: u16,
+    /// Word of the record at which the group's block starts: [`GROUP_HEADER_WORDS`] of header, then
+    /// `inline_rows × row_words` words of rows.
+    pub record_word: u16,
+    /// Rows kept inside the record, 1..=64.
+    pub inline_rows: u16,
+    /// Greatest `delay + span` of its features, µs: a row older than this (and the lateness horizon) is dead.
+    pub retention_us: i64,
+    /// Column of the event's id tag, or [`NONE`] when no amendment can reach the row.
+    pub id_column: u16,
+    /// Columns that hold predicate and presence bits (zero or more words).
+    pub bits_columns: Vec<u16>,
+    /// Value columns.
+    pub columns: Vec<ColumnPlan>,
+    /// Key columns, two words each, for distinct keys.
+    pub keys: Vec<KeyColumn>,
+    /// Predicate bits.
+    pub bits: Vec<BitPlan>,
+    /// Code over the new event.
+    pub ingest: Run,
+    /// Code over registers alone.
+    pub derive: Run,
+    /// The amendment kinds that can change a row.
+    pub amends: Vec<AmendPlan>,
+}
+
+/// Words of a group's header in the record.
+pub const GROUP_HEADER_WORDS: usize = 2;
+
+/// Where a row's bit is.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct BitRef {
+    /// Column of the row.
+    pub column: u16,
+    /// Bit of the word.
+    pub bit: u8,
+}
+
+/// What a stored value depends on.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum Origin {
+    /// Set when the event enters; never changes.
+    Own,
+    /// Set by the amendment `amends[i]`; missing until then.
+    Amend(u16),
+    /// Computed by `derive`; recomputed on every amendment.
+    Derived,
+}
+
+/// A stored number and whether it is there.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ColumnPlan {
+    /// Register it is written from and loaded into.
+    pub register: u16,
+    /// Column of the row (the numerator).
+    pub column: u16,
+    /// Its fixed denominator: 1, or [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
+    pub den: i64,
+    /// The bit that says it is there.
+    pub present: BitRef,
+    /// What it depends on.
+    pub origin: Origin,
+}
+
+/// A stored key: words `word`, `word + 1` of the event go to `column`, `column + 1` of the row.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct KeyColumn {
+    /// First word in the event.
+    pub word: u16,
+    /// Presence bit in the event.
+    pub bit: u8,
+    /// First of two columns of the row.
+    pub column: u16,
+    /// The bit that says it is there.
+    pub present: BitRef,
+}
+
+/// A predicate: one bit, set when the register is certainly true.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct BitPlan {
+    /// Register it is written from.
+    pub register: u16,
+    /// Where it is kept.
+    pub at: BitRef,
+    /// Recomputed on every amendment (else set once, when the event enters).
+    pub derived: bool,
+}
+
+/// How one kind of amendment changes a row.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct AmendPlan {
+    /// The amendment's event kind.
+    pub event: u16,
+    /// Column of the time of the newest amendment applied; the next column holds its id tag, as a tie-break.
+    pub version_column: u16,
+    /// The bit that says an amendment of this kind was applied. Set before `code` and `derive` run.
+    pub applied: BitRef,
+    /// Register that holds the truth of `applied` while `derive` runs (known), also when the event enters (false).
+    pub applied_register: u16,
+    /// Code over the amendment's words: sets the registers of the `Amend(i)` columns.
+    pub code: Run,
+}
+
+/// The unit in which a feature's value is told.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum Unit {
+    /// 0 or 1.
+    Bool,
+    /// A whole number or enum ordinal.
+    Int,
+    /// A fraction.
+    Decimal,
+    /// Minor units of this ISO numeric currency.
+    Money(u16),
+}
+
+/// What is computed over a window.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Agg {
+    /// Over the judged event alone, by [`EventPlan::scalars`].
+    Scalar,
+    /// How many rows.
+    Count,
+    /// Sum of a value column.
+    Sum,
+    /// Sum ÷ count of a value column.
+    Avg,
+    /// Least of a value column.
+    Min,
+    /// Greatest of a value column.
+    Max,
+    /// Different values of a value column.
+    DistinctValues,
+    /// Different keys of a key column.
+    DistinctKeys,
+    /// Count of the first term ÷ count of the second; 0 when that is 0.
+    Ratio,
+}
+
+/// One feature.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct FeaturePlan {
+    /// Its name.
+    pub name: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// What is computed.
+    pub agg: Agg,
+    /// None for a scalar, two for a ratio, else one.
+    pub terms: Vec<Term>,
+    /// Length of the window, µs.
+    pub span_us: i64,
+    /// Its delay, µs.
+    pub delay_us: i64,
+}
+
+/// The rows that a feature speaks of.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Term {
+    /// Index into [`Program::groups`].
+    pub group: u16,
+    /// Index into [`GroupPlan::bits`] of the filter, or [`NONE`].
+    pub filter: u16,
+    /// Index into [`GroupPlan::columns`] ([`GroupPlan::keys`] for distinct keys), or [`NONE`].
+    pub value: u16,
+}
+
+/// One rule.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct RulePlan {
+    /// Its name.
+    pub name: String,
+    /// The judged event.
+    pub event: u16,
+    /// Register of its condition.
+    pub condition: u16,
+    /// Action code; 0 for none.
+    pub action: u8,
+    /// Score 0..=100; −1 for none.
+    pub score: i16,
+    /// Reason id on the wire; 0 for none.
+    pub reason: u16,
+    /// Cannot be removed or overridden.
+    pub mandatory: bool,
+    /// Reported, without effect.
+    pub monitor: bool,
+    /// Greater first.
+    pub salience: i32,
+    /// Rules that it removes when it fires (never mandatory ones).
+    pub allow_over: Vec<u16>,
+}
+
+/// One reason.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ReasonPlan {
+    /// Its number on the wire.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
+    /// What analysts read.
+    pub analyst: String,
+    /// What customers may be told; empty when withheld.
+    pub customer: String,
+    /// ISO 8583 response code, or empty.
+    pub iso: String,
+}
+
+/// A list of keys, sorted.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ListPlan {
+    /// Its name.
+    pub name: String,
+    /// Entity kind.
+    pub entity: u16,
+    /// Its keys, in ascending order, no two equal.
+    pub keys: Vec<[u64; 2]>,
+}
+
+/// The offsets of a time zone: from `starts[i]` (µs, UTC) on, local time is UTC + `offsets[i]` seconds.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ZonePlan {
+    /// IANA name.
+    pub name: String,
+    /// Ascending; the first is `i64::MIN`.
+    pub starts: Vec<i64>,
+    /// Seconds east of UTC.
+    pub offsets: Vec<i32>,
+}
+
+/// How a judged event is decided.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct DecidePlan {
+    /// Register the engine sets to the greatest score of the surviving rules (missing when none).
+    pub rule_scores_max: u16,
+    /// Register the engine sets to the sum of the scores of the surviving rules.
+    pub rule_scores_sum: u16,
+    /// Code that computes the score.
+    pub score_code: Run,
+    /// Register of the unrounded score.
+    pub score: u16,
+    /// Register the engine sets to the final score, 0..=100, before the thresholds run.
+    pub final_score: u16,
+    /// Code that sets the threshold and late condition registers.
+    pub threshold_code: Run,
+    /// (condition register, action code).
+    pub thresholds: Vec<(u16, u8)>,
+    /// Action code of an unassessed payment.
+    pub unassessed: u8,
+    /// Nanoseconds of age at admission beyond which the verdict falls back; 0 when never late.
+    pub late_after_ns: u64,
+    /// Fallback: the first whose condition is true, (condition register, action code).
+    pub late: Vec<(u16, u8)>,
+    /// Fallback otherwise: action code.
+    pub late_otherwise: u8,
+}

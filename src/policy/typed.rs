@@ -1,0 +1,402 @@
+//! The checked policy: every name resolved, every expression typed, nothing left to refuse.
+//!
+//! [`check`](super::check) makes it from syntax; [`lower`](super::lower) turns it into a flat program. The naive
+//! oracle of the tests interprets this tree directly, so that program and engine are held against a
+//! second reading of the same policy.
+
+use crate::engine::units::{Action, Currency, Value};
+
+/// A half-open range of bytes in a source file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u16);
+        impl $name {
+            /// As an index.
+            #[must_use]
+            pub fn index(self) -> usize {
+                usize::from(self.0)
+            }
+        }
+    };
+}
+
+index!(
+    /// Index into [`Policy::entities`].
+    EntityIx
+);
+index!(
+    /// Index into [`Policy::events`]; also the kind number on the wire.
+    EventIx
+);
+index!(
+    /// Index into [`Event::fields`] of the event that the context names.
+    FieldIx
+);
+index!(
+    /// Index into [`Policy::lets`].
+    LetIx
+);
+index!(
+    /// Index into [`Policy::features`].
+    FeatureIx
+);
+index!(
+    /// Index into [`Policy::rules`].
+    RuleIx
+);
+index!(
+    /// Index into [`Policy::lists`].
+    ListIx
+);
+
+/// A whole checked policy. Vectors are in source order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// `policy NAME …`.
+    pub name: String,
+    /// `… revision N`.
+    pub revision: u32,
+    /// Entity kinds.
+    pub entities: Vec<String>,
+    /// Events and amendments; the index is the kind number on the wire.
+    pub events: Vec<Event>,
+    /// Declared reasons.
+    pub reasons: Vec<Reason>,
+    /// Lists of keys.
+    pub lists: Vec<List>,
+    /// `let` definitions.
+    pub lets: Vec<Let>,
+    /// Features, in the order in which they are reported.
+    pub features: Vec<Feature>,
+    /// Rules.
+    pub rules: Vec<Rule>,
+    /// At most one per event; only events with one are judged.
+    pub decides: Vec<Decide>,
+}
+
+/// One kind of event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// The event it amends, for an amendment. Never itself an amendment.
+    pub amends: Option<EventIx>,
+    /// Its own fields, then, for an amendment, one optional-as-declared copy of each entity field of the amended
+    /// event (see [`Field::inherited`]).
+    pub fields: Vec<Field>,
+}
+
+/// One field of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its name; for an inherited one the name in the amended event.
+    pub name: String,
+    /// Its type.
+    pub ty: FieldType,
+    /// Declared with `?`.
+    pub optional: bool,
+    /// For an amendment's copy of a key of the event it amends: which field of that event.
+    pub inherited: Option<FieldIx>,
+}
+
+/// The type of a field on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldType {
+    /// `bool`.
+    Bool,
+    /// `int`: 64-bit signed.
+    Int,
+    /// `decimal`: 64-bit signed, six digits after the point.
+    Decimal,
+    /// `money`: minor units and a currency.
+    Money,
+    /// `enum { … }`: the ordinal of one of these words.
+    Enum(Vec<String>),
+    /// A role: a key of this entity kind.
+    Entity(EntityIx),
+}
+
+/// The type of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// True, false or unknown.
+    Bool,
+    /// A whole number.
+    Int,
+    /// An exact fraction. Stored columns of this type are rounded half-even to six digits after the point.
+    Decimal,
+    /// Minor units of one currency.
+    Money(Currency),
+    /// Money whose currency is not known when compiling. Only [`Expr::InCurrency`] may use it.
+    AnyMoney,
+    /// Ordinal of an enum, of the field that declares it.
+    Enum(EventIx, FieldIx),
+}
+
+/// Comparison operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Compare {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// Arithmetic operators. `Div` yields an exact fraction, missing when dividing by zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// A typed expression over one event in context: the judged one, or inside an aggregate the aggregated one.
+///
+/// Three-valued: an operation on something missing is missing (a comparison: unknown), except where a variant
+/// says otherwise. Arithmetic that leaves 64 bits is missing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A literal, already in the unit of its type: minor units for money, ordinals for enums.
+    Const(Value, Type),
+    /// A bool, int, decimal, enum or money ([`Type::AnyMoney`]) field of the event in context.
+    Field(FieldIx),
+    /// A field of the newest amendment of this kind (greatest event time, then id) applied to the event in context;
+    /// missing when there is none, and always missing outside aggregates.
+    Amended(EventIx, FieldIx),
+    /// Whether the field of the event in context is absent. Known. Works for entities too.
+    FieldMissing(FieldIx),
+    /// Whether no amendment of this kind has been applied (`result is missing`), or, with a field, whether that
+    /// field of the newest is absent (true too when there is no amendment). Known.
+    AmendMissing(EventIx, Option<FieldIx>),
+    /// Whether the value is missing or the condition unknown. Known.
+    IsMissing(Box<Expr>),
+    /// Another `let` of the same event.
+    Let(LetIx),
+    /// A feature; only in rules and decisions (and never inside an aggregate or a `let`).
+    Feature(FeatureIx),
+    /// Money of any currency as minor units of this one: itself when it is in this currency, else converted at
+    /// the loaded rate; missing where there is no rate.
+    InCurrency(Box<Expr>, Currency),
+    /// Money as a decimal number of major units.
+    Major(Box<Expr>),
+    /// The first of these that is there. All of one type.
+    FirstPresent(Vec<Expr>),
+    /// Greatest (or least) of those that are there; missing when none is. All of one comparable type.
+    Extreme {
+        /// Greatest if true, else least.
+        greatest: bool,
+        /// The candidates.
+        of: Vec<Expr>,
+    },
+    /// Kleene negation.
+    Not(Box<Expr>),
+    /// Kleene conjunction: false if either is false.
+    And(Box<Expr>, Box<Expr>),
+    /// Kleene disjunction: true if either is true.
+    Or(Box<Expr>, Box<Expr>),
+    /// Numbers with numbers, money with money of the same currency, enums and bools with their like (`Eq`, `Ne` only).
+    Compare(Compare, Box<Expr>, Box<Expr>),
+    /// Number with number; money ± money of one currency; money × number; money ÷ number; money ÷ money = number.
+    Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
+    /// Sign change.
+    Negate(Box<Expr>),
+    /// Whether an entity field's key is in a list; unknown when the field is absent.
+    InList(FieldIx, ListIx),
+    /// Whether two entity fields of one kind hold the same key; unknown when either is absent.
+    SameKey(FieldIx, FieldIx),
+    /// Hour of the event's time, 0..=23, in the named zone.
+    Hour(String),
+    /// Day of the week of the event's time, Monday = 1 … Sunday = 7, in the named zone.
+    Weekday(String),
+    /// In `decide` only: greatest score of the surviving rules; missing when none gave a score.
+    RuleScoresMax,
+    /// In `decide` only: sum of the scores of the surviving rules; 0 when none gave a score.
+    RuleScoresSum,
+    /// In the thresholds of `decide` only: the final score, 0..=100.
+    Score,
+}
+
+/// `let NAME on EVENT = …`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Let {
+    /// Its name.
+    pub name: String,
+    /// The event whose fields it speaks of.
+    pub event: EventIx,
+    /// What it stands for.
+    pub expr: Expr,
+    /// The type of `expr`; never [`Type::AnyMoney`].
+    pub ty: Type,
+}
+
+/// `feature NAME = …`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// The type of its value.
+    pub ty: Type,
+    /// How it is computed.
+    pub kind: FeatureKind,
+}
+
+/// How a feature is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeatureKind {
+    /// `feature NAME on EVENT = EXPR`: over the judged event alone.
+    Scalar {
+        /// The judged event.
+        event: EventIx,
+        /// Its value.
+        expr: Expr,
+    },
+    /// `feature NAME = AGGREGATE(…) by ENTITY last T [delayed D]`.
+    Window(Window),
+}
+
+/// A windowed aggregate.
+///
+/// Judged at time t, with the judged event's key of kind `entity`, over the events of that key with time in
+/// (t − delay − span, t − delay]; the judged event itself is included when it is of the source kind.
+/// Missing when the judged event has no such key, or came too late to be placed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// Key kind.
+    pub entity: EntityIx,
+    /// Length, in microseconds; > 0 and at most [`WINDOW_MAX_DAYS`] days, delay included.
+    pub span_us: i64,
+    /// Delay, in microseconds; ≥ 0.
+    pub delay_us: i64,
+    /// What is computed.
+    pub aggregate: Aggregate,
+    /// Which key field of each judged event is looked up: from `via`, or the only field of that kind. An event
+    /// that is not listed cannot use this feature.
+    pub judged_by: Vec<(EventIx, FieldIx)>,
+}
+
+/// The longest window and delay together, in days.
+pub const WINDOW_MAX_DAYS: i64 = 400;
+
+/// What is counted: the events of one kind, under one of their keys, that satisfy a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Event kind (may be an amendment: then its own time counts).
+    pub event: EventIx,
+    /// The key field of that event under which it is kept.
+    pub role: FieldIx,
+    /// `where …`, of type bool; only events for which it is true (not unknown) count.
+    pub filter: Option<Expr>,
+}
+
+/// What is computed over the events of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aggregate {
+    /// How many.
+    Count(Source),
+    /// Sum of the values that are there; 0 of none.
+    Sum(Source, Expr),
+    /// Sum ÷ count of the values that are there; missing of none.
+    Avg(Source, Expr),
+    /// Least value that is there; missing of none.
+    Min(Source, Expr),
+    /// Greatest value that is there; missing of none.
+    Max(Source, Expr),
+    /// How many different keys this entity field holds.
+    DistinctKeys(Source, FieldIx),
+    /// How many different values there are (missing ones not counted).
+    DistinctValues(Source, Expr),
+    /// Count ÷ count; 0 when the second is 0.
+    Ratio(Source, Source),
+}
+
+/// `reason NAME ID { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Its name.
+    pub name: String,
+    /// Its number on the wire, ≥ 1.
+    pub id: u16,
+    /// What analysts read.
+    pub analyst: String,
+    /// What customers may be told; `None` after `withhold`.
+    pub customer: Option<String>,
+    /// ISO 8583 response code.
+    pub iso: Option<String>,
+}
+
+/// `list NAME of ENTITY { "…", … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Its name.
+    pub name: String,
+    /// The kind of its keys.
+    pub entity: EntityIx,
+    /// Its entries in clear text, to be turned into keys by the same tokenizer as the events' keys.
+    pub entries: Vec<String>,
+}
+
+/// `rule NAME on EVENT … { when … then … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// The judged event.
+    pub event: EventIx,
+    /// Its condition, of type bool; the rule fires when it is true (not unknown).
+    pub when: Expr,
+    /// Action, if any.
+    pub action: Option<Action>,
+    /// Score 0..=100, if any.
+    pub score: Option<i16>,
+    /// Reason, an index into [`Policy::reasons`].
+    pub reason: Option<u16>,
+    /// Can be neither allowed over nor overridden by a fallback.
+    pub mandatory: bool,
+    /// Reported, without effect.
+    pub monitor: bool,
+    /// Orders reasons: greater first.
+    pub salience: i32,
+    /// Rules that firing this one removes (never mandatory ones).
+    pub allow_over: Vec<RuleIx>,
+}
+
+/// `decide EVENT { … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decide {
+    /// The judged event.
+    pub event: EventIx,
+    /// The score before rounding (half-even) and clamping to 0..=100; missing counts as 0. A number.
+    pub score: Expr,
+    /// `ACTION when CONDITION`.
+    pub thresholds: Vec<(Action, Expr)>,
+    /// The action of an unassessed payment.
+    pub unassessed: Action,
+    /// `late after …`, if declared.
+    pub late: Option<Late>,
+}
+
+/// `late after DURATION { ACTION when CONDITION, … else ACTION }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Late {
+    /// Age at admission beyond which the verdict falls back, in nanoseconds.
+    pub after_ns: u64,
+    /// The first whose condition is true decides.
+    pub branches: Vec<(Action, Expr)>,
+    /// Otherwise.
+    pub otherwise: Action,
+}
