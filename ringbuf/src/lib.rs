@@ -46,6 +46,49 @@
 //! thread) marks connections whose peer is gone. [`Client`] is the other end; [`Client::split`] gives a [`Sender`]
 //! and a [`Receiver`] for two threads.
 //!
+//! # The server's loop
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tollgate_ring::{Connection, Parker, Request, Verdict};
+//!
+//! /// `gone` takes what is finished with to a cold thread: dropping a connection unmaps memory.
+//! fn serve(mut connections: Vec<Connection>, mut parker: Parker, gone: std::sync::mpsc::Sender<Connection>) {
+//!     let mut request = Request::new();
+//!     let mut idle_rounds = 0;
+//!     loop {
+//!         let mut work = 0;
+//!         for connection in &mut connections {
+//!             while work < 16 && matches!(connection.poll(&mut request), Ok(true)) {
+//!                 let verdict = Verdict { req_id: request.req_id, ..Verdict::default() };
+//!                 connection.reply(&verdict).expect("one verdict for each request taken");
+//!                 work += 1;
+//!             }
+//!             connection.publish();
+//!         }
+//!         for connection in connections.extract_if(.., |c| c.hung_up() || c.quarantined().is_some()) {
+//!             let _ = gone.send(connection);
+//!         }
+//!         idle_rounds = if work > 0 { 0 } else { idle_rounds + 1 };
+//!         if idle_rounds > 10_000 {
+//!             parker.park(connections.iter(), Duration::from_millis(50));
+//!             idle_rounds = 0;
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Each half of a client belongs to one thread at a time, and the compiler says so:
+//!
+//! ```compile_fail,E0277
+//! fn shared_between_threads<T: Sync>() {}
+//! shared_between_threads::<tollgate_ring::Sender>();
+//! ```
+//! ```compile_fail,E0277
+//! fn shared_between_threads<T: Sync>() {}
+//! shared_between_threads::<tollgate_ring::Receiver>();
+//! ```
+//!
 //! # What is deliberately absent
 //!
 //! No reconnection, no retry, no deadline: they belong to the caller, who knows what a late answer is worth. No
@@ -75,3 +118,13 @@ pub use listener::{AcceptError, BindError, Listener, ServerOptions};
 pub use server::{Connection, Principal, Quarantine, ReplyError};
 pub use wait::{Bell, Parked, Parker, monotonic_ns};
 pub use watch::{Lifeline, Watcher};
+
+/// Ownership may move between threads.
+const _: () = {
+    const fn can_move<T: Send>() {}
+    can_move::<Client>();
+    can_move::<Sender>();
+    can_move::<Receiver>();
+    can_move::<Connection>();
+    can_move::<Parker>();
+};

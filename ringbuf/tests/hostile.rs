@@ -68,9 +68,11 @@ fn files_spoilt_during_the_handshake_are_refused_or_repaired() {
     };
     let (_directory, path) = socket_path();
     let listener = Listener::bind(&path, server_options(geometry(128, 64))).unwrap();
-    for (spoil, code, refusal) in
-        [(seal, 8, Refusal::SealRefused), (header, 9, Refusal::HeaderAltered), (punch, 9, Refusal::HeaderAltered)]
-    {
+    for (spoil, code, refusal) in [
+        (seal, 8, Refusal::SealRefused),
+        (header, 9, Refusal::HeaderAltered),
+        (punch, 9, Refusal::HeaderAltered),
+    ] {
         std::thread::scope(|scope| {
             let client = scope.spawn(|| {
                 let client = RawClient::connect(&path);
