@@ -357,6 +357,25 @@ fn a_waiting_client_gives_up_in_time() {
     assert_eq!(client.wait(Duration::ZERO), Ok(false));
 }
 
+/// Processor time of this thread.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours to write.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The words slept on lie in read-only mappings; a kernel that refused them would leave both ends spinning.
+#[test]
+fn both_ends_really_sleep() {
+    let (_directory, _listener, connection, mut client) = pair(geometry(128, 8), 0);
+    let before = cpu_time();
+    assert_eq!(client.wait(Duration::from_millis(400)), Ok(false));
+    let parked = Parker::new().park([&connection].into_iter(), Duration::from_millis(400));
+    assert_eq!(parked, Parked::TimedOut);
+    assert!(cpu_time() - before < Duration::from_millis(200));
+}
+
 #[test]
 fn a_quarantined_client_is_told() {
     let (_directory, path) = socket_path();
