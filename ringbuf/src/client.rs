@@ -424,3 +424,74 @@ impl Receiver {
         slot_state(seq, self.received, self.verdict_capacity) != SlotState::Empty
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{ROLE_C, VERDICT_SLOT_BYTES};
+    use crate::memory;
+    use std::os::unix::net::UnixStream;
+
+    const GEOMETRY: Geometry = Geometry { slot_bytes: 128, request_capacity: 4, verdict_capacity: 8 };
+
+    /// A client of a server that does with S as the test likes.
+    fn client_and_server() -> (UnixStream, WriteMap, Client) {
+        let c = memory::create(c"test", GEOMETRY.c_bytes()).unwrap();
+        let s = memory::create(c"test", GEOMETRY.s_bytes()).unwrap();
+        let server = WriteMap::new(&s, GEOMETRY.s_bytes()).unwrap();
+        server.format(&[ROLE_C.into()], 0, GEOMETRY.verdict_capacity, VERDICT_SLOT_BYTES as usize / 8);
+        server.half(S_STATE).store(STATE_ACTIVE, Ordering::Relaxed);
+        let (here, there) = UnixStream::pair().unwrap();
+        let parts = Parts {
+            socket: here.into(),
+            c: WriteMap::new(&c, GEOMETRY.c_bytes()).unwrap(),
+            s: ReadMap::new(&s, GEOMETRY.s_bytes()).unwrap(),
+            geometry: GEOMETRY,
+            first_index: 0,
+            client_id: 1,
+        };
+        (there, server, Client::new(parts))
+    }
+
+    #[test]
+    fn a_request_cursor_past_what_was_sent_is_an_error() {
+        let (_socket, server, mut client) = client_and_server();
+        for n in 0..4 {
+            client.send(1, n, 0, &[]).unwrap();
+        }
+        assert_eq!(client.send(1, 4, 0, &[]), Err(SendError::Busy));
+        for found in [5, u64::MAX] {
+            server.word(S_REQUEST_CURSOR).store(found, Ordering::Release);
+            assert_eq!(client.send(1, 4, 0, &[]), Err(SendError::Closed(Closed::Corrupt)));
+        }
+        server.word(S_REQUEST_CURSOR).store(1, Ordering::Release);
+        client.send(1, 4, 0, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_verdict_out_of_turn_or_of_another_length_is_an_error() {
+        for (seq, len) in [(0, 4), (2, 4), (u64::MAX, 4), (1, 3), (1, 5)] {
+            let (_socket, server, mut client) = client_and_server();
+            assert_eq!(client.recv(), Ok(None));
+            let slot = server.slot(slot_word(0, GEOMETRY.verdict_capacity, 8), 8);
+            slot[1].store(pack_meta(1, len, 0), Ordering::Relaxed);
+            slot[0].store(seq, Ordering::Release);
+            assert_eq!(client.wait(Duration::ZERO), Ok(true));
+            assert_eq!(client.recv(), Err(Closed::Corrupt));
+        }
+    }
+
+    #[test]
+    fn a_quarantine_and_a_hang_up_end_the_connection() {
+        let (_socket, server, mut client) = client_and_server();
+        server.half(S_STATE).store(STATE_QUARANTINED, Ordering::Release);
+        assert_eq!(client.recv(), Err(Closed::Quarantined));
+        assert_eq!(client.send(1, 1, 0, &[]), Err(SendError::Closed(Closed::Quarantined)));
+
+        let (socket, _server, mut client) = client_and_server();
+        drop(socket);
+        assert_eq!(client.recv(), Ok(None), "no system call, so it cannot know yet");
+        assert_eq!(client.wait(Duration::from_secs(60)), Err(Closed::ServerGone));
+        assert_eq!(client.recv(), Err(Closed::ServerGone));
+    }
+}

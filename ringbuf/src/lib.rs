@@ -59,12 +59,15 @@
 //!     loop {
 //!         let mut work = 0;
 //!         for connection in &mut connections {
-//!             while work < 16 && matches!(connection.poll(&mut request), Ok(true)) {
+//!             // A bounded burst for each, so that a busy client does not starve the next.
+//!             let mut burst = 0;
+//!             while burst < 16 && matches!(connection.poll(&mut request), Ok(true)) {
 //!                 let verdict = Verdict { req_id: request.req_id, ..Verdict::default() };
 //!                 connection.reply(&verdict).expect("one verdict for each request taken");
-//!                 work += 1;
+//!                 burst += 1;
 //!             }
 //!             connection.publish();
+//!             work += burst;
 //!         }
 //!         for connection in connections.extract_if(.., |c| c.hung_up() || c.quarantined().is_some()) {
 //!             let _ = gone.send(connection);

@@ -194,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn without_futex_waitv_sleeps_are_short_and_end() {
+        let mut parker = Parker { can_wait_many: false, ..Parker::new() };
+        assert_eq!(parker.park([].into_iter(), Duration::from_micros(10)), Parked::TimedOut);
+        assert_eq!(parker.park([].into_iter(), Duration::from_secs(60)), Parked::Woken);
+    }
+
+    #[test]
     fn a_bell_ends_a_sleep() {
         let mut parker = Parker::new();
         let bell = parker.bell();

@@ -88,3 +88,29 @@ pub(crate) fn socket_hung_up(socket: &OwnedFd) -> bool {
     poll_fds(&mut fds, Duration::ZERO);
     fds[0].revents != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::FromRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_dead_process_is_gone_although_its_socket_is_held_open() {
+        let mut process = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        // SAFETY: a call without pointers; the descriptor returned is ours.
+        let pidfd = unsafe {
+            OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, process.id(), 0) as libc::c_int)
+        };
+        let (here, _there) = UnixStream::pair().unwrap();
+        let gone = AtomicBool::new(false);
+        let life = Arc::new(Life { socket: here.into(), pidfd: Some(pidfd), gone, client_id: 3 });
+        let watcher = Watcher::default();
+        watcher.add(&life);
+        assert!(watcher.poll(Duration::ZERO).is_empty());
+        process.kill().unwrap();
+        assert_eq!(watcher.poll(Duration::from_secs(60)), [3]);
+        assert!(Lifeline(life).hung_up());
+        process.wait().unwrap();
+    }
+}
