@@ -11,18 +11,16 @@ mod stream;
 mod switch;
 mod world;
 
-use crate::appliance;
-use crate::config::Config;
-use crate::policy::{self, archive};
-use crate::token::Tokenizer;
+use crate::appliance::{self, PolicyText};
+use crate::config::{Config, Idle};
+use crate::engine::Clock;
+use crate::engine::units::HOUR;
+use crate::log::Level;
 use anyhow::{Context, Result, bail};
 use report::{Line, Summary};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-/// The policy of the demonstration.
-pub const POLICY: &str = include_str!("../../config/policies/demo.policy");
 
 /// What `tollgate demo` takes.
 #[derive(Debug, clap::Args)]
@@ -77,18 +75,17 @@ pub struct SwitchArgs {
 pub fn run(args: &Args) -> Result<()> {
     let state = tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("a directory for the journal")?;
     let runtime = runtime_dir()?;
-    let (name, text) = match &args.policy {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text)
-        }
-        None => ("demo.policy".to_owned(), POLICY.to_owned()),
+    let policy = match &args.policy {
+        Some(path) => PolicyText::read(path)?,
+        None => PolicyText::demo(),
     };
     // The switch reads the same text from a file: it must lay its events out as the appliance expects them.
     let policy_file = state.path().join("demo.policy");
-    std::fs::write(&policy_file, &text)?;
-    let config = Config::for_demo(state.path(), runtime.path());
-    let appliance = appliance::start(&config, &name, &text)?;
+    std::fs::write(&policy_file, &policy.text).context("the policy, for the switch to read")?;
+    let (loaded, _) = appliance::load(&policy)?;
+    layout::Layout::new(loaded.program())?;
+    let config = configuration(args, state.path(), runtime.path());
+    let appliance = appliance::start(&config, &policy)?;
     let outcome = play(args, &config, &policy_file);
     let stopped = appliance.stop();
     let summary = outcome?;
@@ -102,6 +99,28 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{} events went unanswered", summary.unanswered);
     }
     Ok(())
+}
+
+/// The shipped configuration, in directories that vanish, sized for the city.
+fn configuration(args: &Args, state: &Path, runtime: &Path) -> Config {
+    let mut config = Config::shipped();
+    config.journal.dir = state.join("journal");
+    config.journal.runtime_dir = runtime.to_owned();
+    config.listen.socket = runtime.join("switch.sock");
+    config.listen.allowed_uids = Vec::new();
+    config.log.level = Level::Warn;
+    let limits = &mut config.engine.limits;
+    // Simulated days pass in seconds: only the events' own clock makes sense, and a verdict's result, sent a few
+    // milliseconds later, lies simulated minutes back.
+    limits.clock = Clock::Event;
+    limits.lateness_us = 6 * HOUR;
+    limits.keys_max = (args.customers as u32).saturating_mul(4).max(1 << 16);
+    limits.spill_bytes_max = 512 << 20;
+    config.engine.prefault = true;
+    // Two cores are enough for two pollers; the journal's thread takes what they yield.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.engine.idle = if cores > 1 { Idle::Yield } else { Idle::Park };
+    config
 }
 
 /// Memory-backed where there is any: the journal ring and the socket live here.
@@ -119,7 +138,7 @@ fn play(args: &Args, config: &Config, policy_file: &Path) -> Result<Summary> {
         .args([Path::new("--socket"), config.listen.socket.as_path(), Path::new("--policy"), policy_file])
         .args(["--seconds", &args.seconds.to_string(), "--rate", &args.rate.to_string()])
         .args(["--seed", &args.seed.to_string(), "--customers", &args.customers.to_string()])
-        .args(["--slot-bytes", &config.listen.slot_bytes.to_string()])
+        .args(["--slot-bytes", &config.listen.geometry.slot_bytes.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -154,11 +173,7 @@ impl Drop for Reaped {
 
 /// Runs the simulated switch.
 pub fn run_switch(args: &SwitchArgs) -> Result<()> {
-    let text = std::fs::read_to_string(&args.policy)?;
-    let program = policy::compile(&text, &Tokenizer::default()).map_err(|diagnostics| {
-        anyhow::anyhow!(policy::diagnostics::render(&args.policy.display().to_string(), &text, &diagnostics))
-    })?;
-    let loaded = archive::open(archive::seal(&program))?;
+    let (loaded, _) = appliance::load(&PolicyText::read(&args.policy)?)?;
     let plan = switch::Plan {
         socket: &args.socket,
         seconds: args.seconds,
