@@ -1,0 +1,7 @@
+//! What the appliance asks of the operating system.
+
+pub mod affinity;
+pub mod clock;
+pub mod lock;
+pub mod memory;
+pub mod signals;
