@@ -237,8 +237,7 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     let clients_max = config.listen.clients_max as usize;
     let (arrivals_in, arrivals) = bounded(clients_max);
     let (departures_in, departures) = bounded(clients_max);
-    let clients =
-        Clients::new(config.listen.clients_max, config.admission, arrivals, departures_in, parker);
+    let clients = Clients::new(config.listen.clients_max, config.admission, arrivals, departures_in, parker);
     let stop_control = Arc::new(AtomicBool::new(false));
     let stop_engine = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::default());
@@ -377,7 +376,7 @@ fn journal_options(place: &JournalPlace) -> JournalOptions {
     let backend = match place.backend {
         Backend::Auto => journal::Backend::Auto,
         Backend::IoUring => journal::Backend::IoUring,
-        Backend::Plain => journal::Backend::Plain,
+        Backend::Plain => journal::Backend::Pwrite,
     };
     let mut options = JournalOptions::new(&place.dir, &place.runtime_dir);
     options.ring_bytes = place.ring_bytes;
@@ -398,6 +397,8 @@ fn settle_memory(config: &Config, log: Log) {
     if config.engine.lock_memory
         && let Err(error) = memory::lock()
     {
-        log.warn(format_args!("memory is not locked ({error}): raise LimitMEMLOCK to keep it from being swapped"));
+        log.warn(format_args!(
+            "memory is not locked ({error}): raise LimitMEMLOCK to keep it from being swapped"
+        ));
     }
 }

@@ -12,8 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::Spanned;
 use tollgate_ring::{Geometry, GeometryError};
+use toml::Spanned;
 
 use crate::engine::units::DAY;
 use crate::engine::{Clock, Limits};
@@ -176,7 +176,8 @@ impl Config {
             help: help.into(),
         };
         let known = "`tollgate config` prints a complete configuration to start from";
-        let length = std::fs::metadata(path).map_err(|e| refuse(format!("cannot be read: {e}"), known))?.len();
+        let length =
+            std::fs::metadata(path).map_err(|e| refuse(format!("cannot be read: {e}"), known))?.len();
         if length > TEXT_BYTES_MAX {
             return Err(refuse(format!("{length} bytes are too long for a configuration"), known));
         }
@@ -284,8 +285,17 @@ impl RawConfig {
 /// A deserializer's message, in the words of this file's reader, and what to do.
 fn explain(message: &str) -> (String, String) {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let form = "`tollgate config` shows every key as it is written".to_string();
+    let plain =
+        || message.replace('\n', " ").replace("u64", "a whole number").replace("u32", "a whole number");
     let (Some(found), known) = (names.first(), names.get(1..).unwrap_or_default()) else {
-        return (message.replace('\n', " "), String::new());
+        let help = match message {
+            "duplicate key" => "keep one of them".into(),
+            // These say themselves what to write.
+            _ if message.contains("write a whole number") => String::new(),
+            _ => form,
+        };
+        return (plain(), help);
     };
     let unknown = |what: &str| {
         let nearest = known.iter().min_by_key(|name| distance(found, name));
@@ -301,7 +311,7 @@ fn explain(message: &str) -> (String, String) {
     } else if message.starts_with("unknown variant") {
         unknown("value")
     } else {
-        (message.replace('\n', " "), String::new())
+        (plain(), form)
     }
 }
 
@@ -349,7 +359,9 @@ impl TryFrom<String> for Span {
 
     fn try_from(text: String) -> Result<Self, String> {
         number_with_unit(&text, &SPAN_UNITS).map(|ns| Self(Duration::from_nanos(ns))).ok_or_else(|| {
-            format!("{text:?} is not a duration: write a whole number and one of ns us ms s m h d w, like \"90s\"")
+            format!(
+                "{text:?} is not a duration: write a whole number and one of ns us ms s m h d w, like \"90s\""
+            )
         })
     }
 }
@@ -446,8 +458,8 @@ impl Validator<'_> {
         let journal = JournalPlace {
             dir: self.path("dir", journal.dir)?,
             runtime_dir,
-            ring_bytes: self.size("ring_bytes", journal.ring_bytes, 256 << 10, 1 << 36)?,
-            segment_bytes: self.size("segment_bytes", journal.segment_bytes, 256 << 10, 1 << 36)?,
+            ring_bytes: self.size("ring_bytes", journal.ring_bytes, 64 << 10, 4 << 30)?,
+            segment_bytes: self.size("segment_bytes", journal.segment_bytes, 64 << 10, 4 << 30)?,
             flush_interval: self.span(
                 "flush_interval",
                 journal.flush_interval,
@@ -620,7 +632,9 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_exact() {
-        for (text, ns) in [("0s", 0), ("500us", 500_000), ("90 s", 90_000_000_000), ("1w", 604_800_000_000_000)] {
+        for (text, ns) in
+            [("0s", 0), ("500us", 500_000), ("90 s", 90_000_000_000), ("1w", 604_800_000_000_000)]
+        {
             assert_eq!(Span::try_from(text.to_string()), Ok(Span(Duration::from_nanos(ns))), "{text}");
         }
         for text in ["", "1", "h", "1.5h", "-1s", "1 parsec", "99999999999999w", "1h30m"] {
@@ -648,9 +662,6 @@ mod tests {
     fn the_nearest_name_is_offered() {
         assert_eq!(distance("sokcet", "socket"), 2);
         assert_eq!(distance("", "abc"), 3);
-        check(
-            "[listen]\nsokcet = \"x\"",
-            "a.toml:2:1: unknown key `sokcet`\n  help: did you mean `socket`?",
-        );
+        check("[listen]\nsokcet = \"x\"", "a.toml:2:1: unknown key `sokcet`\n  help: did you mean `socket`?");
     }
 }

@@ -332,7 +332,10 @@ impl Deadlines {
         let kinds = program.events.iter().map(|event| match event.decide.as_ref() {
             Some(decide) => {
                 let late_after_ns = decide.late_after_ns.to_native();
-                Kind { late_after_ns: if late_after_ns == 0 { u64::MAX } else { late_after_ns }, judged: true }
+                Kind {
+                    late_after_ns: if late_after_ns == 0 { u64::MAX } else { late_after_ns },
+                    judged: true,
+                }
             }
             None => Kind { late_after_ns: u64::MAX, judged: false },
         });

@@ -62,7 +62,8 @@ impl Control {
         ));
         // The listener gives out no more places than the channel has, so it is never full.
         if self.arrivals.try_send(connection).is_err() {
-            self.log.error(format_args!("client {} dropped: the engine takes no more clients", who.client_id));
+            self.log
+                .error(format_args!("client {} dropped: the engine takes no more clients", who.client_id));
         }
         self.bell.ring();
     }
@@ -125,7 +126,8 @@ impl Metrics {
 pub fn metrics_line(counts: &Counts) -> String {
     let mut line = String::from("metrics");
     for (name, value) in counts.iter() {
-        let pair = if name == "digest" { format!(" {name}={value:016x}") } else { format!(" {name}={value}") };
+        let pair =
+            if name == "digest" { format!(" {name}={value:016x}") } else { format!(" {name}={value}") };
         line.push_str(&pair);
     }
     line

@@ -24,7 +24,9 @@ pub enum LockError {
     )]
     NotPrivate(PathBuf),
     /// Another appliance is running.
-    #[error("another appliance uses the runtime directory {0}; stop it, or choose another [journal] runtime_dir")]
+    #[error(
+        "another appliance uses the runtime directory {0}; stop it, or choose another [journal] runtime_dir"
+    )]
     InUse(PathBuf),
 }
 
