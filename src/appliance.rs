@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use crate::engine::{Engine, LimitError, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
 use crate::journal::{self, Epoch, FlushError, Flusher, Journal, JournalOptions, RecoverError};
 use crate::log::Log;
+use crate::os::memfd::SealedMemfd;
 use crate::os::lock::{LockError, RuntimeLock};
 use crate::os::{affinity, clock, memory};
 use crate::policy::archive::{self, ArchiveError};
@@ -192,7 +194,8 @@ pub fn load(policy: &PolicyText) -> Result<(Loaded, Vec<u8>), StartError> {
         StartError::Policy(diagnostics::render(&policy.file, &policy.text, &diagnostics))
     })?;
     let sealed = archive::seal(&program);
-    let loaded = archive::open(sealed.clone())?;
+    let memory = SealedMemfd::copy_of("tollgate-policy", &sealed).map_err(StartError::Memory)?;
+    let loaded = archive::open(memory)?;
     Ok((loaded, sealed))
 }
 
@@ -207,8 +210,17 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     let recovered = Journal::recover(&journal_options(&config.journal))?;
     let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
     let mut replay = Replay::new(&mut engine, config.engine.limits);
-    recovered.for_each(|record| replay.take(&record))?;
+    let refused = recovered.try_for_each(|record| match replay.take(&record) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    })?;
     let replayed = replay.done();
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
+    for note in recovered.notes() {
+        log.warn(format_args!("journal: {note}"));
+    }
     log.info(format_args!(
         "replayed the journal: {} decisions decided anew and found equal, {} of other policies or limits taken in, {} starts",
         replayed.proved, replayed.adopted, replayed.epochs
@@ -231,6 +243,11 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         started: clock::realtime(),
     };
     let (writer, flusher) = recovered.start(epoch)?;
+    let written = flusher.status();
+    log.info(format_args!("the journal is written with {}", written.backend()));
+    if let Some(reason) = written.fallback() {
+        log.warn(format_args!("io_uring is not used for the journal: {reason}"));
+    }
 
     let parker = Parker::new();
     let bell = parker.bell();
@@ -266,6 +283,7 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         listener,
         arrivals: arrivals_in,
         departures: departures.clone(),
+        flush: Arc::clone(flusher.status()),
         bell: bell.clone(),
         stop: Arc::clone(&stop_control),
         shared: Arc::clone(&shared),

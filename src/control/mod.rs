@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, Sender};
 use tollgate_ring::{AcceptError, Bell, Connection, Listener};
 
 use crate::clients::{Departure, Leaving};
+use crate::journal::FlushStatus;
 use crate::log::Log;
 use crate::stats::{Counts, Shared};
 
@@ -21,6 +22,7 @@ pub(crate) struct Control {
     pub(crate) listener: Listener,
     pub(crate) arrivals: Sender<Connection>,
     pub(crate) departures: Receiver<Departure>,
+    pub(crate) flush: Arc<FlushStatus>,
     pub(crate) bell: Bell,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) shared: Arc<Shared>,
@@ -47,7 +49,7 @@ impl Control {
                 self.bell.ring();
             }
             bury(&self.departures, self.log);
-            metrics.tell(&self.shared, self.log);
+            metrics.tell(&self.shared, &self.flush, self.log);
         }
     }
 
@@ -89,6 +91,7 @@ struct Metrics {
     before: Counts,
     degraded: bool,
     looked: Instant,
+    failed: bool,
 }
 
 /// How often to look for degradation.
@@ -97,13 +100,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 impl Metrics {
     fn new(interval: Option<Duration>) -> Self {
         let now = Instant::now();
-        Self { interval, last: now, before: Counts::default(), degraded: false, looked: now }
+        Self { interval, last: now, before: Counts::default(), degraded: false, looked: now, failed: false }
     }
 
-    fn tell(&mut self, shared: &Shared, log: Log) {
+    fn tell(&mut self, shared: &Shared, flush: &FlushStatus, log: Log) {
         let now = Instant::now();
         if now - self.looked >= LOOK_EVERY {
             self.looked = now;
+            if let Some(error) = flush.degraded()
+                && !self.failed
+            {
+                self.failed = true;
+                log.error(format_args!("the journal is no longer written to disk: {error}"));
+            }
             let counts = shared.read();
             let degraded = counts.journal_full != self.before.journal_full;
             self.before = counts;
