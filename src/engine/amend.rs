@@ -84,7 +84,8 @@ impl Amendment<'_> {
         let change = |words: &mut [u64], capacity: usize, row: usize| {
             changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
         };
-        let found = for_each_match(record, &self.group.shape, spill, id_column, self.target_tag, time, change);
+        let found =
+            for_each_match(record, &self.group.shape, spill, id_column, self.target_tag, time, change);
         Amended { found, changed }
     }
 

@@ -62,7 +62,8 @@ impl EventForm {
         let fields: Vec<FieldForm> = event.fields.iter().map(field).collect();
         let words = usize::from(event.words.to_native());
         let header = if amends { AMEND_HEADER_WORDS } else { HEADER_WORDS };
-        let used = |word: &usize| fields.iter().any(|field| (field.word..field.word + field.width()).contains(word));
+        let used =
+            |word: &usize| fields.iter().any(|field| (field.word..field.word + field.width()).contains(word));
         let unused = (header..words).filter(|word| !used(word)).collect();
         Self {
             words,
@@ -75,7 +76,11 @@ impl EventForm {
     }
 
     /// Checks the words, in the order in which refusals are declared except that times come before fields.
-    pub(super) fn decode<'a>(&self, words: &'a [u64], currencies: &Currencies) -> Result<Decoded<'a>, Refusal> {
+    pub(super) fn decode<'a>(
+        &self,
+        words: &'a [u64],
+        currencies: &Currencies,
+    ) -> Result<Decoded<'a>, Refusal> {
         if words.len() != self.words || words.len() < self.header() {
             return Err(Refusal::WrongLength);
         }

@@ -133,8 +133,8 @@ impl Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::wire::Admission;
     use crate::engine::units::Time;
+    use crate::engine::wire::Admission;
     use std::collections::VecDeque;
 
     fn input(words: &[u64], principal: u32) -> Input<'_> {

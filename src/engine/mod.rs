@@ -18,6 +18,8 @@
 
 pub mod program;
 pub mod units;
+pub mod validate;
+pub mod vm;
 pub mod wire;
 
 mod amend;
@@ -39,6 +41,7 @@ use dedup::{Dedup, Digest, Seen};
 use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
 use rows::{Block, Spill, any_alive, blocks, lose_until, lost_until, release};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordNumber, Table};
 use units::{Key, TIME_END, TIME_MIN, Time, Value};
@@ -53,16 +56,46 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> ProgramBytes for T {}
 /// A validated program together with the bytes it lives in.
 #[derive(Clone)]
 pub struct Loaded {
+    /// Points into what `owner.as_ref()` returned, once, when this was made.
+    program: NonNull<ArchivedProgram>,
     owner: Arc<dyn ProgramBytes>,
     hash: [u8; 32],
 }
 
+// SAFETY: a `Loaded` gives shared access alone, to an `ArchivedProgram` (plain data, `Sync`) inside an owner that
+// is `Send + Sync` itself.
+unsafe impl Send for Loaded {}
+// SAFETY: as above.
+unsafe impl Sync for Loaded {}
+
 impl Loaded {
+    /// Takes what `find` finds in the owner's bytes. The caller vouches that it was validated.
+    ///
+    /// `find` must not be able to smuggle in a reference from elsewhere that lives shorter than the bytes: its
+    /// signature, for every lifetime, sees to that.
+    pub(crate) fn from_owner<E>(
+        owner: Arc<dyn ProgramBytes>,
+        find: impl for<'a> FnOnce(&'a [u8]) -> Result<(&'a ArchivedProgram, [u8; 32]), E>,
+    ) -> Result<Self, E> {
+        let (program, hash) = find((*owner).as_ref())?;
+        let program = NonNull::from(program);
+        Ok(Self { program, owner, hash })
+    }
+
     /// The program.
+    #[inline]
     #[must_use]
     pub fn program(&self) -> &ArchivedProgram {
-        let _ = &self.owner;
-        panic!("contract")
+        // SAFETY: the pointer was made from a reference that borrowed `*owner`. The `Arc` keeps the owner at its
+        // address and, as nothing here ever asks for exclusive access, shared for as long as `self` lives; so
+        // that borrow could have lasted as long as the one given out.
+        unsafe { self.program.as_ref() }
+    }
+
+    /// The bytes the program lives in, header included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        (*self.owner).as_ref()
     }
 
     /// BLAKE3 of the archive.
@@ -249,7 +282,8 @@ impl Engine {
             Table::reserve(&entity.name, entity.record_words, limits.keys_max, seed)
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
-        let policy_word = loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let policy_word =
+            loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
         // The inline rows (at most 64) come on top of the bound only where the bound is smaller.
         let rows_max = limits.rows_per_key_max as usize + 64 + 1;
         Ok(Self {
@@ -337,7 +371,8 @@ impl Engine {
     /// Checks a frame, and answers it at once if it is refused or a duplicate.
     fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Digest), Step> {
         let form = self.plan.events.get(usize::from(input.kind)).map(|event| &event.form);
-        let decoded = form.ok_or(Refusal::UnknownEvent).and_then(|form| form.decode(input.words, &self.currencies));
+        let decoded =
+            form.ok_or(Refusal::UnknownEvent).and_then(|form| form.decode(input.words, &self.currencies));
         let event = match decoded {
             Ok(event) => event,
             Err(refusal) => return Err(self.refuse(refusal)),
@@ -452,7 +487,8 @@ impl Engine {
             let table = &self.tables[plan.keys[scan.key].entity];
             let record = record.map(|number| table.record(number));
             let stored = record.map(|record| blocks(record, shape, &self.spill));
-            let own = scan.own.map(|own| &plan.inserts[own]).filter(|own| self.looked_up[own.key].key == Some(key));
+            let own =
+                scan.own.map(|own| &plan.inserts[own]).filter(|own| self.looked_up[own.key].key == Some(key));
             let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
             let oldest = self.scratch.run(scan, moment.time.0, stored.into_iter().flatten().chain(own));
             let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));

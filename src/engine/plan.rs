@@ -128,7 +128,6 @@ pub(super) struct Decide {
 /// One event kind.
 pub(super) struct Event {
     pub(super) form: EventForm,
-    pub(super) amends: bool,
     pub(super) keys: Vec<KeySpec>,
     pub(super) inserts: Vec<Insert>,
     pub(super) targets: Vec<Target>,
@@ -172,8 +171,13 @@ pub(super) struct Bounds {
 
 impl Plan {
     /// Copies the tables; `spill` learns the slab sizes they need.
-    pub(super) fn new(program: &ArchivedProgram, limits: &Limits, spill: &mut Spill) -> Result<Self, LimitError> {
-        let groups: Vec<Group> = program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
+    pub(super) fn new(
+        program: &ArchivedProgram,
+        limits: &Limits,
+        spill: &mut Spill,
+    ) -> Result<Self, LimitError> {
+        let groups: Vec<Group> =
+            program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
         let entities = program.entities.iter().enumerate().map(|(number, entity)| {
             let of_entity = |&group: &usize| groups[group].entity == number;
             let kept: Vec<usize> = (0..groups.len()).filter(of_entity).collect();
@@ -186,7 +190,8 @@ impl Plan {
         });
         let entities = entities.collect();
         let mut bounds = Bounds::default();
-        let events = program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
+        let events =
+            program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
         Ok(Self {
             entities,
             events,
@@ -259,7 +264,12 @@ fn group(group: &ArchivedGroupPlan, limits: &Limits, spill: &mut Spill) -> Group
     }
 }
 
-fn event(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group], bounds: &mut Bounds) -> Event {
+fn event(
+    program: &ArchivedProgram,
+    event: &ArchivedEventPlan,
+    groups: &[Group],
+    bounds: &mut Bounds,
+) -> Event {
     let mut staged_words = 0;
     let mut inserts = Vec::new();
     for insert in event.inserts.iter() {
@@ -281,7 +291,6 @@ fn event(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group],
     };
     Event {
         form: EventForm::new(event),
-        amends: event.amends.to_native() != NONE,
         keys: event.keys.iter().map(key).collect(),
         inserts,
         targets: event.targets.iter().map(target).collect(),
@@ -312,7 +321,8 @@ fn rules(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Vec<Rule> {
 }
 
 fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
-    let branch = |branch: &rkyv::tuple::ArchivedTuple2<rkyv::rend::u16_le, u8>| (index(branch.0), action(branch.1));
+    let branch =
+        |branch: &rkyv::tuple::ArchivedTuple2<rkyv::rend::u16_le, u8>| (index(branch.0), action(branch.1));
     Decide {
         rule_scores_max: index(decide.rule_scores_max),
         rule_scores_sum: index(decide.rule_scores_sum),

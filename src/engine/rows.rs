@@ -194,7 +194,11 @@ struct Link {
 
 impl Link {
     fn from_word(word: u64) -> Self {
-        Self { next: (word >> 32) as u32, capacity: (word >> 16) as usize & 0xffff, count: word as usize & 0xffff }
+        Self {
+            next: (word >> 32) as u32,
+            capacity: (word >> 16) as usize & 0xffff,
+            count: word as usize & 0xffff,
+        }
     }
 
     fn to_word(self) -> u64 {
@@ -672,7 +676,9 @@ mod tests {
 
     #[test]
     fn at_the_bound_the_oldest_go_and_are_counted() {
-        for (inline, rows_max, spill) in [(4, 4, 1 << 20), (4, 2, 1 << 20), (4, 100, 1 << 20), (8, 700, 1 << 20), (4, 16_384, 9_000)] {
+        for (inline, rows_max, spill) in
+            [(4, 4, 1 << 20), (4, 2, 1 << 20), (4, 100, 1 << 20), (8, 700, 1 << 20), (4, 16_384, 9_000)]
+        {
             let mut model = Model::new(inline, rows_max, spill);
             run(&mut model, 3_000, 1 << 40);
             assert!(model.counters.rows_lost > 0, "{inline} {rows_max}");
@@ -701,7 +707,8 @@ mod tests {
         for (time, tag) in rows {
             let Model { record, shape, spill, .. } = &mut model;
             let mut seen = Vec::new();
-            let change = |words: &mut [u64], capacity: usize, row: usize| seen.push(words[2 * capacity + row]);
+            let change =
+                |words: &mut [u64], capacity: usize, row: usize| seen.push(words[2 * capacity + row]);
             assert_eq!(for_each_match(record, shape, spill, 1, tag, Some(time), change), 1);
             assert_eq!(seen, [!tag]);
             assert_eq!(for_each_match(record, shape, spill, 1, tag, Some(time + 1), |_, _, _| {}), 0);

@@ -6,10 +6,10 @@
 //! fill with keys that are alive. Dropping never shows in an answer: a window, an amendment and the
 //! question whether a key has history all look at live rows only.
 
+use super::LimitError;
 use super::index::{ENTRIES_MAX, Index};
 use super::memory::{LINE_WORDS, Memory};
 use super::units::{Key, mix};
-use super::LimitError;
 
 /// Word of the greatest event time seen. In a free record, [`FREE`].
 const NEWEST: usize = 2;
@@ -36,7 +36,12 @@ pub(super) struct Table {
 
 impl Table {
     /// For up to `keys_max` keys of the entity kind `name`; for none when records have no words.
-    pub(super) fn reserve(name: &str, record_words: usize, keys_max: u32, seed: u64) -> Result<Self, LimitError> {
+    pub(super) fn reserve(
+        name: &str,
+        record_words: usize,
+        keys_max: u32,
+        seed: u64,
+    ) -> Result<Self, LimitError> {
         if !(1..=ENTRIES_MAX).contains(&keys_max) {
             let message = format!("keys_max is {keys_max}; it must be between 1 and {ENTRIES_MAX}");
             return Err(LimitError { message });
@@ -167,7 +172,9 @@ impl Table {
     pub(super) fn prefetch_record(&self, key: Key) {
         if let Some(number) = self.index.find(self.hash(key), |_| true) {
             let start = self.start(number);
-            (start..start + self.record_words).step_by(LINE_WORDS).for_each(|word| self.records.prefetch(word));
+            (start..start + self.record_words)
+                .step_by(LINE_WORDS)
+                .for_each(|word| self.records.prefetch(word));
         }
     }
 }

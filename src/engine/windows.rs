@@ -184,7 +184,8 @@ impl Scratch {
             *mask = mask_of_bit(&block.column(bit.column)[rows.clone()], bit.bit);
         }
         for cell in &scan.cells {
-            let mask = self.window_masks[cell.window] & self.bit_masks[cell.filter] & self.bit_masks[cell.present];
+            let mask =
+                self.window_masks[cell.window] & self.bit_masks[cell.filter] & self.bit_masks[cell.present];
             let accumulated = &mut self.accumulated[cell.slot];
             let values = || set_bits(mask).map(|row| block.column(cell.column)[rows.start + row] as i64);
             match cell.kind {
@@ -241,7 +242,9 @@ impl Scratch {
             ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
                 Value::int(cell.count as i64)
             }
-            ArchivedAgg::Sum => i64::try_from(cell.sum).map_or(Value::MISSING, |sum| Value::ratio(sum, output.den)),
+            ArchivedAgg::Sum => {
+                i64::try_from(cell.sum).map_or(Value::MISSING, |sum| Value::ratio(sum, output.den))
+            }
             ArchivedAgg::Avg => Value::from_wide(cell.sum, i128::from(cell.count) * i128::from(output.den)),
             ArchivedAgg::Min | ArchivedAgg::Max if cell.count == 0 => Value::MISSING,
             ArchivedAgg::Min | ArchivedAgg::Max => Value::ratio(cell.extreme, output.den),
@@ -325,7 +328,8 @@ struct DistinctSet {
 impl DistinctSet {
     /// For up to `items` different items.
     fn reserve(items: usize) -> Self {
-        let entries = if items == 0 { Vec::new() } else { vec![([0, 0], 0); (items * 2).next_power_of_two()] };
+        let entries =
+            if items == 0 { Vec::new() } else { vec![([0, 0], 0); (items * 2).next_power_of_two()] };
         Self { entries, round: 0, mask: 0, count: 0 }
     }
 
