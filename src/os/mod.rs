@@ -3,5 +3,6 @@
 pub mod affinity;
 pub mod clock;
 pub mod lock;
+pub mod memfd;
 pub mod memory;
 pub mod signals;
