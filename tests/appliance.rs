@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use std::process::Command;
 
 use support::{Event, Oracle, POLICY, Random, Rig, ask, principal};
-use tollgate::engine::wire::{Admission, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Outcome};
+use tollgate::engine::wire::{
+    Admission, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Outcome,
+};
 use tollgate::journal::{Reader, Record};
 use tollgate_ring::Client;
 
@@ -186,7 +188,9 @@ fn two_clients_are_served_side_by_side() {
     assert_eq!(log.matches("connected").count(), 2, "{log}");
     let decisions = journaled(&rig);
     for events in &streams {
-        for event in events.iter().filter(|event| event.kind == 0 && event.words.len() == streams[0][0].words.len()) {
+        for event in
+            events.iter().filter(|event| event.kind == 0 && event.words.len() == streams[0][0].words.len())
+        {
             assert!(decisions.values().any(|row| row.0.id() == event.id()), "{event:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! Runs the real binary in directories of its own, and decides the same events in this process to compare.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
