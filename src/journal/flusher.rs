@@ -343,3 +343,92 @@ fn place_segment(disk: &Disk, dir: &Path, header: &SegmentHeader) -> io::Result<
     sync_dir(dir)?;
     disk.open(&path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Backend, Decision, Epoch, Journal, Record, Writer};
+    use super::*;
+    use crate::engine::Limits;
+    use crate::engine::units::Time;
+    use crate::engine::wire::{Admission, Input, Outcome};
+
+    fn append(writer: &mut Writer, seq: u64) {
+        let words = [seq; 12];
+        let input = Input {
+            principal: 1,
+            kind: 2,
+            admission: Admission::Normal,
+            received: Time(seq as i64),
+            words: &words,
+        };
+        let outcome = Outcome { seq, ..Outcome::default() };
+        writer.append(&Decision { input, outcome, digest: seq }).unwrap();
+    }
+
+    /// Starts a journal whose flusher writes to `device` from the first batch on.
+    fn start_on(
+        device: &Path,
+        write: bool,
+        backend: Backend,
+        options: &mut JournalOptions,
+    ) -> (Writer, Flusher) {
+        options.backend = backend;
+        let lock = File::create(options.dir.join("lock")).unwrap();
+        let before = Position { journal: [1, 2], ..Position::default() };
+        let mut core = Core::open(options, before, 1, 7, lock).unwrap();
+        core.segment = OpenOptions::new().read(!write).write(write).open(device).unwrap();
+        let identity = super::super::ring::Identity { journal: [1, 2], term: 1, nonce: 7, capacity: 1 << 16 };
+        let ring = Arc::new(Ring::create(&options.runtime_dir.join("journal.ring"), identity).unwrap());
+        let status = core.status();
+        let mut writer = Writer::new(Arc::clone(&ring), Arc::clone(&status), identity, 0, 0);
+        let epoch = Epoch {
+            semantics: 1,
+            policy_hash: [1; 32],
+            layout_hash: [2; 32],
+            limits: Limits::default(),
+            started: Time(5),
+        };
+        writer.append_epoch(&epoch).unwrap();
+        let flusher = Flusher::spawn(core, ring, status).unwrap();
+        (writer, flusher)
+    }
+
+    #[test]
+    fn a_failed_write_stops_flushing_and_what_was_committed_survives_in_the_ring() {
+        for (device, write, code) in [("/dev/full", true, "os error 28"), ("/dev/null", false, "os error 9")]
+        {
+            for backend in [Backend::Auto, Backend::Pwrite] {
+                let dir = tempfile::tempdir().unwrap();
+                let runtime = tempfile::tempdir_in("/dev/shm").unwrap();
+                let mut options = JournalOptions::new(dir.path(), runtime.path());
+                (options.segment_bytes, options.batch_bytes_max) = (1 << 16, 1 << 14);
+                let (mut writer, flusher) = start_on(Path::new(device), write, backend, &mut options);
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while writer.status().degraded().is_none() && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                for seq in 1..=50 {
+                    append(&mut writer, seq);
+                }
+                let told = writer.status().degraded().unwrap().to_string();
+                assert!(told.contains(code) && told.contains("flushing has stopped"), "{told}");
+                assert_eq!(flusher.status().batches(), 0);
+                let error = flusher.shutdown().unwrap_err();
+                assert_eq!((error.to_string(), writer.durable_seq()), (told, 0));
+                drop(writer);
+
+                let recovered = Journal::recover(&options).unwrap();
+                assert_eq!((recovered.last_seq(), recovered.drained()), (50, 51));
+                let mut seqs = Vec::new();
+                let visit = |record: Record<'_>| {
+                    if let Record::Decision(decision) = record {
+                        seqs.push(decision.outcome.seq);
+                    }
+                    Ok::<_, RecoverError>(())
+                };
+                recovered.for_each(visit).unwrap();
+                assert!(seqs.into_iter().eq(1..=50));
+            }
+        }
+    }
+}

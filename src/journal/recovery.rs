@@ -17,7 +17,6 @@ use super::segment::{
 use super::{Epoch, JournalOptions};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -237,30 +236,19 @@ impl Recovered {
         &self.notes
     }
 
-    /// Shows every record in order, without holding more than a batch in memory.
-    pub fn for_each(&self, mut visit: impl FnMut(Record<'_>)) -> Result<(), RecoverError> {
-        self.try_for_each(|record| {
-            visit(record);
-            ControlFlow::<()>::Continue(())
-        })
-        .map(|_| ())
-    }
-
-    /// Shows every record in order until `visit` breaks; says what it broke with.
-    pub fn try_for_each<B>(
+    /// Shows every record in order, without holding more than a batch in memory, until `visit` fails.
+    pub fn for_each<E: From<RecoverError>>(
         &self,
-        mut visit: impl FnMut(Record<'_>) -> ControlFlow<B>,
-    ) -> Result<Option<B>, RecoverError> {
-        let mut broke = None;
+        mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut failed = None;
         segment::walk(&self.files, |seen| {
-            if let Seen::Frame(frame) = seen
-                && let ControlFlow::Break(value) = visit(frame.record)
-            {
-                broke = Some(value);
+            if let Seen::Frame(frame) = seen {
+                failed = visit(frame.record).err();
             }
-            broke.is_none()
+            failed.is_none()
         })?;
-        Ok(broke)
+        failed.map_or(Ok(()), Err)
     }
 
     /// Starts a new run: segment, ring, nonce and term are new, and `epoch` is its first frame.
