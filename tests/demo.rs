@@ -3,7 +3,11 @@
 use std::process::Command;
 
 fn demo(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("demo").args(arguments).output().expect("the demo starts")
+    Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("demo")
+        .args(arguments)
+        .output()
+        .expect("the demo starts")
 }
 
 #[test]
@@ -11,7 +15,8 @@ fn every_event_is_answered_and_fraud_is_found() {
     let output = demo(&["--seconds", "4", "--rate", "5000", "--customers", "2000", "--json"]);
     let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{log}");
-    let summary: serde_json::Value = serde_json::from_str(text.lines().last().expect("a last line")).expect("JSON");
+    let summary: serde_json::Value =
+        serde_json::from_str(text.lines().last().expect("a last line")).expect("JSON");
     let number = |name: &str| summary[name].as_u64().unwrap_or_else(|| panic!("{name} in {summary}"));
     assert_eq!((number("unanswered"), number("refused")), (0, 0), "{summary}");
     assert_eq!(number("answered"), number("sent"));
@@ -43,7 +48,8 @@ fn a_policy_without_payments_is_refused_with_the_reason() {
 fn a_bad_policy_is_answered_with_the_place() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("bad.policy");
-    std::fs::write(&file, "policy bad revision 1\nentity card\nevent payment { card: crad }\n").expect("a file");
+    std::fs::write(&file, "policy bad revision 1\nentity card\nevent payment { card: crad }\n")
+        .expect("a file");
     let output = demo(&["--seconds", "1", "--policy", file.to_str().expect("UTF-8")]);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());

@@ -68,8 +68,9 @@ fn ordinals<const N: usize>(shape: Option<&Shape<'_>>, field: &str, words: [&str
 
 impl<'p> Layout<'p> {
     pub(super) fn new(program: &'p ArchivedProgram) -> Result<Self> {
-        let payment = shape(program, OFFERED[0])?
-            .context("the demo sends payments: the policy must declare `event payment` and `decide payment`")?;
+        let payment = shape(program, OFFERED[0])?.context(
+            "the demo sends payments: the policy must declare `event payment` and `decide payment`",
+        )?;
         if payment.plan.decide.is_none() {
             bail!("the demo needs verdicts on payments: the policy has no `decide payment`");
         }

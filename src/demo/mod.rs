@@ -73,7 +73,8 @@ pub struct SwitchArgs {
 
 /// Runs the demonstration. Fails when an event went unanswered.
 pub fn run(args: &Args) -> Result<()> {
-    let state = tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("a directory for the journal")?;
+    let state =
+        tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("a directory for the journal")?;
     let runtime = runtime_dir()?;
     let policy = match &args.policy {
         Some(path) => PolicyText::read(path)?,

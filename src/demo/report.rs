@@ -83,12 +83,18 @@ pub(super) fn span(ns: u64) -> String {
 impl Progress {
     pub(super) fn render(&self) -> String {
         let total: u64 = self.actions.values().sum();
-        let mut text = format!("{:>4} s  {}  {:>7} events/s ", self.second, self.simulated, grouped(self.events));
+        let mut text =
+            format!("{:>4} s  {}  {:>7} events/s ", self.second, self.simulated, grouped(self.events));
         for action in ["allow", "challenge", "review", "block"] {
             let share = *self.actions.get(action).unwrap_or(&0) as f64 * 100.0 / total.max(1) as f64;
             text.push_str(&format!(" {action} {share:.2}%"));
         }
-        text.push_str(&format!("  rtt p50 {}  p99 {}  max {}", span(self.p50_ns), span(self.p99_ns), span(self.max_ns)));
+        text.push_str(&format!(
+            "  rtt p50 {}  p99 {}  max {}",
+            span(self.p50_ns),
+            span(self.p99_ns),
+            span(self.max_ns)
+        ));
         text
     }
 }

@@ -57,16 +57,26 @@ pub(super) struct Payment {
 pub(super) enum Happening {
     Payment(Payment),
     /// The outcome of a payment: approved or not, and whether the refusal was the risk system's.
-    Result { payment: Payment, approved: bool, by_risk: bool },
+    Result {
+        payment: Payment,
+        approved: bool,
+        by_risk: bool,
+    },
     /// The holder says whether it was fraud.
-    Label { payment: Payment },
+    Label {
+        payment: Payment,
+    },
     /// A password was changed from a device.
-    PasswordChange { id: u64, account: Key, device: Key },
+    PasswordChange {
+        id: u64,
+        account: Key,
+        device: Key,
+    },
 }
 
 /// The id of an event on the wire: its number in the stream and what it is.
 pub(super) fn wire_id(kind: u64, number: u64) -> EventId {
-    EventId([number, kind << 56 | 0x64_656d_6f])
+    EventId([number, kind << 56 | 0x6465_6d6f])
 }
 
 /// The endless stream.
@@ -289,7 +299,8 @@ impl Stream {
         for _ in 0..12 {
             let someone = self.random.below(self.world.customers.len());
             let time = Time(self.now.0 + self.random.between(0, 2 * HOUR));
-            let (account, device) = (self.world.customers[someone].account, self.world.customers[someone].device);
+            let (account, device) =
+                (self.world.customers[someone].account, self.world.customers[someone].device);
             let id = self.fresh_id();
             self.bind(time, Happening::PasswordChange { id, account, device });
         }

@@ -188,7 +188,8 @@ impl<'p> Switch<'p> {
         self.rtt.saturating_record(took);
         self.second_rtt.saturating_record(took);
         self.answered += 1;
-        let (outcome, _) = Outcome::from_words(verdict.payload).context("a verdict with an unknown action")?;
+        let (outcome, _) =
+            Outcome::from_words(verdict.payload).context("a verdict with an unknown action")?;
         let slot = verdict.req_id as usize & (self.waiting.len() - 1);
         if outcome.flags & FLAG_REFUSED != 0 {
             self.refused += 1;
@@ -217,12 +218,15 @@ impl<'p> Switch<'p> {
 
     fn summary(&mut self, seconds: f64, sent: u64) -> Result<()> {
         let tally = &self.tally;
-        let names = [Fraud::StolenCard, Fraud::CardTesting, Fraud::Terminal, Fraud::Takeover].map(|fraud| match fraud {
-            Fraud::StolenCard => "stolen card",
-            Fraud::CardTesting => "card testing",
-            Fraud::Terminal => "compromised terminal",
-            Fraud::Takeover => "account takeover",
-        });
+        let names =
+            [Fraud::StolenCard, Fraud::CardTesting, Fraud::Terminal, Fraud::Takeover].map(
+                |fraud| match fraud {
+                    Fraud::StolenCard => "stolen card",
+                    Fraud::CardTesting => "card testing",
+                    Fraud::Terminal => "compromised terminal",
+                    Fraud::Takeover => "account takeover",
+                },
+            );
         let frauds: u64 = tally.frauds.iter().sum();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let at = |quantile| self.rtt.value_at_quantile(quantile);
