@@ -8,6 +8,7 @@ mod output;
 mod policy;
 mod replay;
 mod sequence;
+mod switch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,12 +31,15 @@ enum Command {
     Policy(policy::Command),
     /// Step the engine over a file of events and write the verdicts.
     Replay(replay::Options),
+    /// Send a file of events to a running appliance and write its verdicts.
+    Switch(switch::Options),
 }
 
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Policy(command) => policy::run(&command),
         Command::Replay(options) => replay::run(&options),
+        Command::Switch(options) => switch::run(&options),
     };
     match run {
         Ok(()) => ExitCode::SUCCESS,

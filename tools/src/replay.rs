@@ -4,7 +4,7 @@
 //! same bursts. What comes out depends on the policy, the map and the file alone.
 
 use crate::events::Reader;
-use crate::fault::Problem;
+use crate::fault::{Fault, Problem};
 use crate::map::Map;
 use crate::output::Output;
 use crate::policy;
@@ -12,15 +12,10 @@ use crate::sequence::{Batch, Event, Sequence};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::time::Instant;
 use tollgate::engine::units::Action;
 use tollgate::engine::wire::{self, Admission, Input};
 use tollgate::engine::{Engine, Limits, Step};
-
-/// Events of a batch between the two threads, and how many batches may be under way.
-const BATCH_EVENTS: usize = 8192;
-const BATCHES: usize = 4;
 
 /// The largest burst.
 const BURST_MAX: u16 = 1024;
@@ -30,16 +25,16 @@ const BURST_MAX: u16 = 1024;
 pub(crate) struct Options {
     /// The policy.
     #[arg(long)]
-    pub(crate) policy: PathBuf,
+    policy: PathBuf,
     /// The events: .parquet, .csv or .ndjson.
     #[arg(long)]
-    pub(crate) events: PathBuf,
+    events: PathBuf,
     /// Which columns are which fields.
     #[arg(long)]
-    pub(crate) map: PathBuf,
+    map: PathBuf,
     /// Where the verdicts go: .parquet, .csv or .ndjson.
     #[arg(long)]
-    pub(crate) out: PathBuf,
+    out: PathBuf,
     /// Write one column per feature too.
     #[arg(long)]
     features: bool,
@@ -69,28 +64,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     })?;
     let progress = progress_bar(sequence.total());
     let mut replay = Replay { engine, output, file: sequence.file().to_owned(), tally: Tally::default() };
-    std::thread::scope(|scope| -> anyhow::Result<()> {
-        let (full_sender, full) = mpsc::sync_channel(BATCHES);
-        let (empty_sender, empty) = mpsc::channel::<Batch>();
-        scope.spawn(move || {
-            let mut sequence = sequence;
-            loop {
-                let mut batch = empty.try_recv().unwrap_or_default();
-                let filled = sequence.fill(&mut batch, BATCH_EVENTS);
-                let last = !matches!(filled, Ok(true));
-                // Nobody listens any more when the other side has failed.
-                if full_sender.send(filled.map(|more| (more, batch))).is_err() || last {
-                    return;
-                }
-            }
-        });
-        for filled in full {
-            let (_, batch) = filled?;
-            replay.batch(&batch, usize::from(options.burst))?;
-            progress.set_position(batch.read);
-            // The reader has ended when it no longer takes batches back.
-            let _ = empty_sender.send(batch);
-        }
+    sequence.each_batch(|batch| {
+        replay.batch(batch, usize::from(options.burst))?;
+        progress.set_position(batch.read);
         Ok(())
     })?;
     progress.finish_and_clear();
@@ -135,7 +111,7 @@ impl Replay {
         let (outcome, decided) = match self.engine.step(&input(&event)) {
             Step::Decided(outcome) => (outcome, true),
             Step::Repeated(outcome) => (outcome, false),
-            Step::Refused(refusal) => return Err(refused(&self.file, &event, refusal).into()),
+            Step::Refused(refusal) => return Err(refused(&self.file, event.row, refusal).into()),
         };
         let judged = decided && outcome.flags & wire::FLAG_ACK == 0;
         let features = if judged { self.engine.features() } else { &[] };
@@ -146,9 +122,9 @@ impl Replay {
 }
 
 /// A row whose event the engine does not take.
-pub(crate) fn refused(file: &str, event: &Event<'_>, refusal: wire::Refusal) -> crate::fault::Fault {
+pub(crate) fn refused(file: &str, row: u64, refusal: wire::Refusal) -> Fault {
     Problem::new(format!("the event was refused: {refusal}"), "correct the row, or leave it out with `when`")
-        .at(format!("{file}: row {}", event.row))
+        .at(format!("{file}: row {row}"))
 }
 
 fn input<'a>(event: &Event<'a>) -> Input<'a> {

@@ -10,6 +10,7 @@ use crate::fault::{Fault, Problem};
 use crate::map::{CurrencySource, EventMap, FieldMap, Map, Origin, Source, Target};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::mpsc;
 use tollgate::encode::EventWords;
 use tollgate::engine::Loaded;
 use tollgate::engine::units::{Key, TIME_END, Time};
@@ -18,6 +19,10 @@ use tollgate::token::Tokenizer;
 
 /// The most events that may wait for their offset at a time.
 pub(crate) const WAITING_MAX: usize = 4 << 20;
+
+/// Events of a batch between two threads, and how many batches may be under way.
+const BATCH_EVENTS: usize = 8192;
+const BATCHES: usize = 4;
 
 /// The most tokens remembered, over all entity kinds.
 const TOKENS_MAX: usize = 1 << 20;
@@ -171,6 +176,33 @@ impl Sequence {
         }
         batch.read = self.reader.progress().0;
         Ok(batch.len() > 0)
+    }
+
+    /// Hands every batch to `take`, in order, while a thread of its own prepares the next ones.
+    pub(crate) fn each_batch(self, mut take: impl FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        std::thread::scope(|scope| {
+            let (full_sender, full) = mpsc::sync_channel(BATCHES);
+            let (empty_sender, empty) = mpsc::channel::<Batch>();
+            scope.spawn(move || {
+                let mut sequence = self;
+                loop {
+                    let mut batch = empty.try_recv().unwrap_or_default();
+                    let filled = sequence.fill(&mut batch, BATCH_EVENTS);
+                    let last = !matches!(filled, Ok(true));
+                    // Nobody listens any more when `take` has failed.
+                    if full_sender.send(filled.map(|_| batch)).is_err() || last {
+                        return;
+                    }
+                }
+            });
+            for filled in full {
+                let batch = filled?;
+                take(&batch)?;
+                // Refused once the thread has ended; the batch is dropped then.
+                let _ = empty_sender.send(batch);
+            }
+            Ok(())
+        })
     }
 
     /// Makes the events of one row: those at its time go to the batch, the others wait.
