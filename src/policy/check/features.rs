@@ -1,0 +1,705 @@
+//! `let`s, in the order of their dependencies, and features.
+
+use super::expressions::{AGGREGATES, Operand, Place, Scope};
+use super::{Checker, DECLARATIONS_MAX, Namespace, literals, nearest};
+use crate::engine::units::DAY;
+use crate::policy::ast::{self, Named};
+use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
+use crate::policy::typed::{
+    Aggregate, EntityIx, EventIx, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx, Source,
+    Span, Type, WINDOW_MAX_DAYS, Window,
+};
+use std::collections::{HashMap, HashSet};
+
+/// Names of fields that `via` chose, by event.
+type Via = HashMap<EventIx, FieldIx>;
+
+/// A `let` before it is checked.
+struct Definition {
+    node: SyntaxNode,
+    name: Named,
+    event: EventIx,
+    /// The definitions that this one names.
+    uses: Vec<usize>,
+}
+
+impl Checker<'_> {
+    pub(super) fn each_let(&mut self, root: &SyntaxNode) {
+        let mut definitions = Vec::new();
+        let mut by_name: HashMap<(EventIx, String), usize> = HashMap::new();
+        for (count, node) in ast::children(root, K::LetDecl).enumerate() {
+            if count >= DECLARATIONS_MAX {
+                self.too_many(&node);
+                break;
+            }
+            if self.is_broken(&node) {
+                continue;
+            }
+            let (Some(name), Some(on)) = (ast::name(&node), ast::clause_name(&node, K::OnClause)) else {
+                continue;
+            };
+            let Some(event) = self.let_event(&name, &on) else {
+                self.poisoned.insert(name.text);
+                continue;
+            };
+            if by_name.contains_key(&(event, name.text.clone())) {
+                let message = format!("`{}` is declared twice on `{}`", name.text, on.text);
+                self.push(name.span, message, "declared again here", "give one of the two another name");
+                continue;
+            }
+            by_name.insert((event, name.text.clone()), definitions.len());
+            definitions.push(Definition { node, name, event, uses: Vec::new() });
+        }
+        for definition in &mut definitions {
+            let own = self.policy.events[definition.event.index()].name.as_str();
+            let named = definition.node.descendants().filter_map(|node| match node.kind() {
+                K::NameRef => ast::word(&node),
+                K::PathExpr => ast::path(&node).filter(|(event, _)| event.text == own).map(|(_, name)| name),
+                _ => None,
+            });
+            let mut uses: Vec<usize> =
+                named.filter_map(|name| by_name.get(&(definition.event, name.text)).copied()).collect();
+            uses.sort_unstable();
+            uses.dedup();
+            definition.uses = uses;
+        }
+        for at in self.in_order(&definitions) {
+            self.define(&definitions[at]);
+        }
+    }
+
+    /// The event of a `let`, when the name is free there.
+    fn let_event(&mut self, name: &Named, on: &Named) -> Option<EventIx> {
+        let event = self.event_named(on)?;
+        let word = name.text.as_str();
+        if matches!(word, "score" | "rule_scores" | "missing") {
+            let message = format!("`{word}` cannot be the name of a `let`");
+            self.push(name.span, message, "a word of the language", "choose another name");
+            return None;
+        }
+        let shadowed = if self.fields[event.index()].contains_key(word) {
+            Some(format!("a field of `{}`", on.text))
+        } else if self.events.contains_key(word) {
+            Some("an event".to_owned())
+        } else {
+            None
+        };
+        if let Some(shadowed) = shadowed {
+            let message = format!("`{word}` shadows {shadowed}");
+            self.push(name.span, message, "has the same name", "give the `let` another name");
+            return None;
+        }
+        Some(event)
+    }
+
+    /// Definitions after what they use. Those in a cycle are reported and left out, with all that use them.
+    fn in_order(&mut self, definitions: &[Definition]) -> Vec<usize> {
+        let mut waiting: Vec<usize> = definitions.iter().map(|definition| definition.uses.len()).collect();
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); definitions.len()];
+        for (at, definition) in definitions.iter().enumerate() {
+            for used in &definition.uses {
+                users[*used].push(at);
+            }
+        }
+        // Source order among those that are ready, so that indexes are stable; a later one may wait.
+        let mut ready: std::collections::BTreeSet<usize> =
+            (0..definitions.len()).filter(|at| waiting[*at] == 0).collect();
+        let mut order = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            order.push(at);
+            for user in &users[at] {
+                waiting[*user] -= 1;
+                if waiting[*user] == 0 {
+                    ready.insert(*user);
+                }
+            }
+        }
+        let stuck: Vec<usize> = (0..definitions.len()).filter(|at| waiting[*at] > 0).collect();
+        let mut told: HashSet<usize> = HashSet::new();
+        for at in stuck {
+            self.poisoned.insert(definitions[at].name.text.clone());
+            if let Some(cycle) = cycle_from(definitions, &waiting, at)
+                && cycle.iter().all(|member| !told.contains(member))
+            {
+                let first = &definitions[cycle[0]].name;
+                let path: Vec<&str> =
+                    cycle.iter().chain(&cycle[..1]).map(|at| definitions[*at].name.text.as_str()).collect();
+                let message = match cycle.len() {
+                    1 => format!("the `let` `{}` uses itself", first.text),
+                    _ => format!("these definitions are cyclic: {}", path.join(" → ")),
+                };
+                self.push(
+                    first.span,
+                    message,
+                    "defined by itself in the end",
+                    "define one of them from fields alone",
+                );
+                told.extend(cycle);
+            }
+        }
+        order
+    }
+
+    fn define(&mut self, definition: &Definition) {
+        let scope = Scope { event: definition.event, place: Place::Let };
+        let checked = ast::expression(&definition.node).and_then(|node| self.whole(&node, scope));
+        let name = &definition.name.text;
+        let Some((expr, ty)) = checked else {
+            self.poisoned.insert(name.clone());
+            return;
+        };
+        let ix = LetIx(self.policy.lets.len() as u16);
+        let extent = self.extent(&expr);
+        self.let_extents.push(extent);
+        self.let_events.entry(name.clone()).or_insert(definition.event);
+        self.lets.insert((definition.event, name.clone()), ix);
+        self.policy.lets.push(Let { name: name.clone(), event: definition.event, expr, ty });
+    }
+
+    pub(super) fn feature(&mut self, node: &SyntaxNode) {
+        let Some(name) = ast::name(node) else { return };
+        if !self.declare(Namespace::Value, &name, "a feature") {
+            return;
+        }
+        let shadowed = self.fields.iter().position(|fields| fields.contains_key(&name.text));
+        let shadowed = match shadowed {
+            Some(event) => Some(format!("a field of `{}`", self.policy.events[event].name)),
+            None => self.let_events.contains_key(&name.text).then(|| "a `let`".to_owned()),
+        };
+        if let Some(shadowed) = shadowed {
+            let message = format!("the feature `{}` shadows {shadowed}", name.text);
+            self.push(name.span, message, "has the same name", "give the feature another name");
+        }
+        let checked = match ast::clause_name(node, K::OnClause) {
+            Some(on) => self.scalar(node, &on),
+            None => self.window(node, &name),
+        };
+        let Some((kind, ty)) = checked else {
+            self.poisoned.insert(name.text);
+            return;
+        };
+        self.features.insert(name.text.clone(), FeatureIx(self.policy.features.len() as u16));
+        self.policy.features.push(Feature { name: name.text, ty, kind });
+    }
+
+    /// `feature NAME on EVENT = EXPR`.
+    fn scalar(&mut self, node: &SyntaxNode, on: &Named) -> Option<(FeatureKind, Type)> {
+        for clause in [K::ByClause, K::ViaClause, K::LastClause, K::DelayedClause, K::AssumeClause] {
+            if let Some(clause) = ast::child(node, clause) {
+                let help = "a feature `on EVENT` is computed from that event alone; for a window leave `on EVENT` out";
+                self.push(ast::span(&clause), "this feature has no window", "not possible here", help);
+                return None;
+            }
+        }
+        let event = self.event_named(on)?;
+        if !self.judged(event, on, "feature") {
+            return None;
+        }
+        let (expr, ty) = self.whole(&ast::expression(node)?, Scope { event, place: Place::Scalar })?;
+        Some((FeatureKind::Scalar { event, expr }, ty))
+    }
+
+    /// `feature NAME = AGGREGATE(…) by … last …`.
+    fn window(&mut self, node: &SyntaxNode, name: &Named) -> Option<(FeatureKind, Type)> {
+        let call = ast::expression(node)?;
+        let function = ast::word(&call).filter(|_| call.kind() == K::CallExpr);
+        let Some(function) = function else {
+            let help = format!(
+                "the aggregates are {}; to compute from the judged event alone write \
+                 `feature {} on EVENT = …`",
+                AGGREGATES.join(", "),
+                name.text
+            );
+            self.push(
+                ast::span(&call),
+                "a feature without `on EVENT` is an aggregate over a window",
+                "not an aggregate",
+                help,
+            );
+            return None;
+        };
+        let function_name = AGGREGATES.iter().copied().find(|known| *known == function.text);
+        let Some(function_name) = function_name else {
+            self.not_an_aggregate(&function);
+            return None;
+        };
+        let complete = self.clauses_once(node);
+        let by = ast::child(node, K::ByClause).and_then(|clause| ast::name_ref(&clause));
+        let entity = match by {
+            Some(by) => self.entity_named(&by),
+            None => {
+                let help = "say whose events are counted, as in `by card`";
+                self.push(
+                    name.span,
+                    format!("the feature `{}` has no key", name.text),
+                    "`by ENTITY` is missing",
+                    help,
+                );
+                None
+            }
+        };
+        let period = self.period(node, name);
+        let via = match entity {
+            Some(entity) => self.via(node, entity),
+            None => None,
+        };
+        let (entity, via, (span_us, delay_us)) = (entity?, via?, period?);
+        if !complete {
+            return None;
+        }
+        let (aggregate, ty) = self.aggregate(&call, function_name, entity, &via)?;
+        let judged_by = self.judged_by(name, entity, &via)?;
+        Some((FeatureKind::Window(Window { entity, span_us, delay_us, aggregate, judged_by }), ty))
+    }
+
+    fn not_an_aggregate(&mut self, function: &Named) {
+        let word = function.text.as_str();
+        let known = format!("the aggregates are {}", AGGREGATES.join(", "));
+        let later = [
+            "first_seen",
+            "time_since",
+            "speed",
+            "stddev",
+            "variance",
+            "median",
+            "percentile",
+            "last",
+            "first",
+            "rate",
+            "decayed",
+            "trend",
+            "zscore",
+            "entropy",
+            "streak",
+        ];
+        if later.contains(&word) {
+            self.push(
+                function.span,
+                format!("the aggregate `{word}` is not there yet"),
+                "not there yet",
+                known,
+            );
+            return;
+        }
+        let help = match (word, nearest(word, AGGREGATES.iter().copied())) {
+            ("average" | "mean", _) => "did you mean `avg`?".to_owned(),
+            ("count_distinct" | "unique" | "nunique", _) => "did you mean `distinct`?".to_owned(),
+            ("first_present" | "major" | "hour" | "weekday", _) => {
+                format!("to compute from the judged event alone write `on EVENT` after the name; {known}")
+            }
+            (_, Some(near)) => format!("did you mean `{near}`?"),
+            _ => known,
+        };
+        self.push(function.span, format!("there is no aggregate `{word}`"), "not known", help);
+    }
+
+    fn clauses_once(&mut self, node: &SyntaxNode) -> bool {
+        let mut once = true;
+        for kind in [K::ByClause, K::ViaClause, K::LastClause, K::DelayedClause, K::AssumeClause] {
+            if let Some(second) = ast::children(node, kind).nth(1) {
+                let word = ast::word(&second).map(|word| word.text).unwrap_or_default();
+                let help = "a feature has one window by one kind of key; declare another feature for another";
+                self.push(ast::span(&second), format!("`{word}` is there twice"), "again here", help);
+                once = false;
+            }
+        }
+        once
+    }
+
+    /// Length and delay of the window.
+    fn period(&mut self, node: &SyntaxNode, name: &Named) -> Option<(i64, i64)> {
+        let Some(last) = ast::child(node, K::LastClause) else {
+            let message = format!("the feature `{}` is unbounded: it has no window", name.text);
+            self.push(
+                name.span,
+                message,
+                "`last DURATION` is missing",
+                "say how far back it looks, as in `last 24h`",
+            );
+            return None;
+        };
+        let span_us = self.duration(&last)?;
+        let delayed = ast::child(node, K::DelayedClause);
+        let delay_us = match &delayed {
+            Some(clause) => self.duration(clause)?,
+            None => 0,
+        };
+        if span_us == 0 {
+            let help =
+                "the judged event alone is `feature NAME on EVENT = …`; a window looks back, as in `last 1h`";
+            self.push(ast::span(&last), "this window is empty", "nothing is in it", help);
+            return None;
+        }
+        if span_us.checked_add(delay_us).is_none_or(|total| total > WINDOW_MAX_DAYS * DAY) {
+            let message = format!("this window is unbounded: more than {WINDOW_MAX_DAYS} days back");
+            let what = if delayed.is_some() { "with the delay, too long" } else { "too long" };
+            let help = format!("the engine keeps events for at most {WINDOW_MAX_DAYS} days, delay included");
+            self.push(ast::span(&last), message, what, help);
+            return None;
+        }
+        Some((span_us, delay_us))
+    }
+
+    /// The duration in a clause, in microseconds.
+    pub(super) fn duration(&mut self, clause: &SyntaxNode) -> Option<i64> {
+        let token = ast::token(clause, K::Duration)?;
+        match literals::duration(token.text()) {
+            Ok(us) => Some(us),
+            Err((message, help)) => {
+                self.push(ast::token_span(&token), message, "this duration", help);
+                None
+            }
+        }
+    }
+
+    fn via(&mut self, node: &SyntaxNode, entity: EntityIx) -> Option<Via> {
+        let mut via = Via::new();
+        let Some(clause) = ast::child(node, K::ViaClause) else { return Some(via) };
+        for path in ast::children(&clause, K::PathExpr) {
+            let (event_name, field_name) = ast::path(&path)?;
+            let event = self.event_named(&event_name)?;
+            let field = self.field_named(event, &field_name)?;
+            match self.field_type(event, field)? {
+                FieldType::Entity(kind) if *kind == entity => {}
+                _ => {
+                    let kind = self.policy.entities[entity.index()].clone();
+                    let message =
+                        format!("`{}.{}` is not a key of kind `{kind}`", event_name.text, field_name.text);
+                    let help = match self.roles(event, entity).first() {
+                        Some(role) => format!("for example: via {}.{role}", event_name.text),
+                        None => format!("`{}` has no field of kind `{kind}`", event_name.text),
+                    };
+                    self.push(ast::span(&path), message, "of another kind", help);
+                    return None;
+                }
+            }
+            if via.insert(event, field).is_some() {
+                let message = format!("`via` names two fields of `{}`", event_name.text);
+                self.push(
+                    ast::span(&path),
+                    message,
+                    "a second one",
+                    "declare two features, one for each role",
+                );
+                return None;
+            }
+        }
+        Some(via)
+    }
+
+    /// The names of the fields by which events of this kind can be looked up: for an amendment those of what it amends,
+    /// if there are any.
+    pub(super) fn roles(&self, event: EventIx, entity: EntityIx) -> Vec<String> {
+        let fields = self.role_fields(event, entity);
+        fields.into_iter().map(|field| self.event(event).fields[field.index()].name.clone()).collect()
+    }
+
+    fn role_fields(&self, event: EventIx, entity: EntityIx) -> Vec<FieldIx> {
+        let fields = &self.event(event).fields;
+        let of_kind = |inherited: bool| -> Vec<FieldIx> {
+            (0..fields.len() as u16)
+                .map(FieldIx)
+                .filter(|ix| fields[ix.index()].inherited.is_some() == inherited)
+                .filter(|ix| matches!(self.field_type(event, *ix), Some(FieldType::Entity(kind)) if *kind == entity))
+                .collect()
+        };
+        let inherited = of_kind(true);
+        if inherited.is_empty() { of_kind(false) } else { inherited }
+    }
+
+    /// The field by which this event is looked up, from `via` or because there is only one; else how many there are.
+    fn role(&self, event: EventIx, entity: EntityIx, via: &Via) -> Result<FieldIx, usize> {
+        if let Some(field) = via.get(&event) {
+            return Ok(*field);
+        }
+        if let Some(target) = self.event(event).amends
+            && let Some(original) = via.get(&target)
+            && let Some(copy) =
+                self.event(event).fields.iter().position(|field| field.inherited == Some(*original))
+        {
+            return Ok(FieldIx(copy as u16));
+        }
+        match self.role_fields(event, entity)[..] {
+            [only] => Ok(only),
+            ref several => Err(several.len()),
+        }
+    }
+
+    /// The judged events that can use a window, each with its key.
+    fn judged_by(&mut self, name: &Named, entity: EntityIx, via: &Via) -> Option<Vec<(EventIx, FieldIx)>> {
+        let events: Vec<EventIx> = (0..self.policy.events.len() as u16)
+            .map(EventIx)
+            .filter(|event| self.decided.contains(event))
+            .collect();
+        let judged: Vec<(EventIx, FieldIx)> =
+            events.iter().filter_map(|event| Some((*event, self.role(*event, entity, via).ok()?))).collect();
+        let lost = self.lost || events.iter().any(|event| self.incomplete[event.index()]);
+        if !judged.is_empty() || events.is_empty() || lost {
+            return Some(judged);
+        }
+        let kind = self.policy.entities[entity.index()].clone();
+        let ambiguous = events
+            .iter()
+            .map(|event| (*event, self.roles(*event, entity)))
+            .find(|(_, roles)| !roles.is_empty());
+        let message = format!("the feature `{}` can be looked up for no judged event", name.text);
+        match ambiguous {
+            Some((event, roles)) => {
+                let event = self.event_name(event);
+                let label = format!("`{event}` has {} fields of kind `{kind}`", roles.len());
+                self.push(
+                    name.span,
+                    message,
+                    label,
+                    format!("say which one: `by {kind} via {event}.{}`", roles[0]),
+                );
+            }
+            None => {
+                let label = format!("no event with a `decide` has a field of kind `{kind}`");
+                self.push(
+                    name.span,
+                    message,
+                    label,
+                    format!("add a field of kind `{kind}` to the judged event, or use another kind"),
+                );
+            }
+        }
+        None
+    }
+
+    fn aggregate(
+        &mut self,
+        call: &SyntaxNode,
+        function: &'static str,
+        entity: EntityIx,
+        via: &Via,
+    ) -> Option<(Aggregate, Type)> {
+        let args: Vec<SyntaxNode> = ast::children(call, K::Arg).collect();
+        let wanted = if function == "ratio" { 2 } else { 1 };
+        if args.len() != wanted {
+            let help = match function {
+                "count" => "for example: count(payment where channel == ecom)",
+                "ratio" => "for example: ratio(payment where channel == ecom, payment)",
+                "distinct" => "for example: distinct(payment.device)",
+                _ => "for example: sum(payment.amount in USD where channel == ecom)",
+            };
+            let message = format!(
+                "`{function}` takes {} argument{}, not {}",
+                wanted,
+                if wanted == 1 { "" } else { "s" },
+                args.len()
+            );
+            self.push(ast::span(call), message, "this aggregate", help);
+            return None;
+        }
+        match function {
+            "count" => Some((Aggregate::Count(self.counted(&args[0], entity, via)?), Type::Int)),
+            "ratio" => {
+                let part = self.counted(&args[0], entity, via);
+                let whole = self.counted(&args[1], entity, via);
+                Some((Aggregate::Ratio(part?, whole?), Type::Decimal))
+            }
+            _ => self.over_values(&args[0], function, entity, via),
+        }
+    }
+
+    /// `EVENT [where CONDITION]`.
+    fn counted(&mut self, arg: &SyntaxNode, entity: EntityIx, via: &Via) -> Option<Source> {
+        let what = ast::expression(arg)?;
+        if what.kind() != K::NameRef {
+            let help =
+                "events are counted: `count(payment where …)`; different values are counted by `distinct`";
+            self.push(ast::span(&what), "the name of an event belongs here", "not an event", help);
+            return None;
+        }
+        let name = ast::word(&what)?;
+        let event = self.event_named(&name)?;
+        self.source(arg, event, name.span, entity, via)
+    }
+
+    fn source(
+        &mut self,
+        arg: &SyntaxNode,
+        event: EventIx,
+        at: Span,
+        entity: EntityIx,
+        via: &Via,
+    ) -> Option<Source> {
+        let role = match self.role(event, entity, via) {
+            Ok(role) => role,
+            Err(_) if self.incomplete[event.index()] => return None,
+            Err(count) => {
+                let kind = self.policy.entities[entity.index()].clone();
+                let event_name = self.event_name(event);
+                let roles = self.roles(event, entity);
+                if count == 0 {
+                    let message = format!("`{event_name}` has no key of kind `{kind}`");
+                    let help = format!(
+                        "count by a kind that `{event_name}` has, or add a field of kind `{kind}` to it"
+                    );
+                    self.push(at, message, "cannot be counted by it", help);
+                } else {
+                    let message =
+                        format!("`{event_name}` has {count} keys of kind `{kind}`: {}", roles.join(", "));
+                    self.push(
+                        at,
+                        message,
+                        "by which one?",
+                        format!("say which one: `by {kind} via {event_name}.{}`", roles[0]),
+                    );
+                }
+                return None;
+            }
+        };
+        let filter = match ast::child(arg, K::WhereClause) {
+            None => None,
+            Some(clause) => {
+                Some(self.condition(&ast::expression(&clause)?, Scope { event, place: Place::Aggregate })?)
+            }
+        };
+        Some(Source { event, role, filter })
+    }
+
+    /// `sum`, `avg`, `min`, `max` and `distinct` of a value of an event.
+    fn over_values(
+        &mut self,
+        arg: &SyntaxNode,
+        function: &'static str,
+        entity: EntityIx,
+        via: &Via,
+    ) -> Option<(Aggregate, Type)> {
+        let value = ast::expression(arg)?;
+        let (event, at) = self.aggregated(&value, function)?;
+        let source = self.source(arg, event, at, entity, via);
+        let scope = Scope { event, place: Place::Aggregate };
+        let operand = self.operand(&value, scope, None);
+        let (source, operand) = (source?, operand?);
+        let (expr, ty) = match operand {
+            Operand::Key(field, _) if function == "distinct" => {
+                return Some((Aggregate::DistinctKeys(source, field), Type::Int));
+            }
+            Operand::Key(..) => {
+                let message = format!("`{function}` computes with numbers or money; this is a key");
+                self.push(ast::span(&value), message, "a key", "different keys are counted by `distinct`");
+                return None;
+            }
+            Operand::Value(..) => self.whole(&value, scope)?,
+        };
+        if function == "distinct" {
+            return Some((Aggregate::DistinctValues(source, expr), Type::Int));
+        }
+        if !matches!(ty, Type::Int | Type::Decimal | Type::Money(_)) {
+            let message =
+                format!("`{function}` computes with numbers or money; this is {}", self.type_name(ty));
+            let help = match ty {
+                Type::Bool => "events for which it is true are counted by `count(… where …)`",
+                _ => {
+                    "different words are counted by `distinct`, events with one of them by `count(… where …)`"
+                }
+            };
+            self.push(ast::span(&value), message, "not a number", help);
+            return None;
+        }
+        Some(match function {
+            "sum" => (Aggregate::Sum(source, expr), ty),
+            "min" => (Aggregate::Min(source, expr), ty),
+            "max" => (Aggregate::Max(source, expr), ty),
+            _ => (Aggregate::Avg(source, expr), if ty == Type::Int { Type::Decimal } else { ty }),
+        })
+    }
+
+    /// The event that an aggregated value speaks of: that of its first qualified name, amendments last.
+    fn aggregated(&mut self, value: &SyntaxNode, function: &str) -> Option<(EventIx, Span)> {
+        let paths: Vec<Named> = value
+            .descendants()
+            .filter(|node| node.kind() == K::PathExpr)
+            .filter_map(|node| ast::path(&node).map(|(event, _)| event))
+            .collect();
+        let original = paths.iter().find(|name| {
+            self.events.get(&name.text).is_some_and(|event| self.event(*event).amends.is_none())
+        });
+        match original.or(paths.first()) {
+            Some(name) => Some((self.event_named(name)?, name.span)),
+            None => {
+                let bare = value
+                    .descendants()
+                    .find(|node| node.kind() == K::NameRef)
+                    .and_then(|node| ast::word(&node));
+                let field = bare.as_ref().map_or("amount", |name| name.text.as_str());
+                let help = match self.events.get(field) {
+                    Some(event) => {
+                        let own = self
+                            .event(*event)
+                            .fields
+                            .iter()
+                            .find(|field| !matches!(field.ty, FieldType::Entity(_)));
+                        format!(
+                            "name the field too: `{function}({field}.{})`",
+                            own.map_or("field", |own| own.name.as_str())
+                        )
+                    }
+                    None => {
+                        let owner = self.fields.iter().position(|fields| fields.contains_key(field));
+                        let owner = owner.map_or("event", |at| self.policy.events[at].name.as_str());
+                        format!("name the event too: `{function}({owner}.{field})`")
+                    }
+                };
+                self.push(
+                    ast::span(value),
+                    format!("`{function}` does not say of which event"),
+                    "no `event.field` in it",
+                    help,
+                );
+                None
+            }
+        }
+    }
+
+    /// Whether the event has a `decide`; reports when it has none.
+    pub(super) fn judged(&mut self, event: EventIx, name: &Named, what: &str) -> bool {
+        if self.decided.contains(&event) {
+            return true;
+        }
+        if self.lost {
+            return false;
+        }
+        if let Some(target) = self.event(event).amends {
+            let target = self.event_name(target);
+            let message = format!("`{}` is an amendment and is not judged", name.text);
+            self.push(
+                name.span,
+                message,
+                "never decided",
+                format!("write the {what} on `{target}`, and count `{}` with a feature", name.text),
+            );
+        } else {
+            let message = format!("`{}` is not judged: it has no `decide`", name.text);
+            self.push(
+                name.span,
+                message,
+                "never decided",
+                format!("add `decide {} {{ … }}`, or write the {what} on a judged event", name.text),
+            );
+        }
+        false
+    }
+}
+
+/// A cycle through the definitions that wait for each other, reached from one of them: its members, from the first in
+/// source order.
+fn cycle_from(definitions: &[Definition], waiting: &[usize], from: usize) -> Option<Vec<usize>> {
+    let mut path = vec![from];
+    let mut place: HashMap<usize, usize> = HashMap::from([(from, 0)]);
+    loop {
+        let at = *path.last()?;
+        let next = *definitions[at].uses.iter().find(|used| waiting[**used] > 0)?;
+        if let Some(start) = place.get(&next) {
+            let mut cycle = path.split_off(*start);
+            let first = cycle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+            cycle.rotate_left(first);
+            return Some(cycle);
+        }
+        place.insert(next, path.len());
+        path.push(next);
+    }
+}

@@ -1,0 +1,565 @@
+//! Declarations and what they consist of.
+
+use super::{DECLARATIONS, Parser, RESERVED, span};
+use crate::policy::syntax::SyntaxKind as K;
+use std::collections::HashSet;
+
+const ACTIONS: &[&str] = &["allow", "challenge", "review", "block"];
+
+impl Parser<'_> {
+    /// The whole source. Returns where the declarations with errors in them start.
+    pub(super) fn source(&mut self) -> HashSet<u32> {
+        let mut broken = HashSet::new();
+        self.builder.start_node(K::Root.into());
+        while !self.at_end() {
+            let (at, errors) = (self.at, self.errors_seen);
+            let start = self.token(0).map_or(0, |token| token.start);
+            self.declaration();
+            self.recover(Self::at_any_declaration);
+            if self.at == at {
+                self.start(K::Error);
+                self.bump();
+                self.finish();
+            }
+            if self.errors_seen > errors {
+                broken.insert(span(start, start).start);
+            }
+        }
+        self.trivia();
+        self.finish();
+        broken
+    }
+
+    /// Whether a declaration starts here, at the top level.
+    fn at_any_declaration(&self) -> bool {
+        self.is(K::Ident)
+            && (DECLARATIONS.contains(&self.text_at(0)) || RESERVED.contains(&self.text_at(0)))
+            && self.on_new_line(0)
+    }
+
+    fn declaration(&mut self) {
+        let word = if self.is(K::Ident) { self.text_at(0) } else { "" };
+        let (kind, body): (K, fn(&mut Self)) = match word {
+            "policy" => (K::PolicyDecl, Self::policy),
+            "entity" => (K::EntityDecl, Self::entity),
+            "reason" => (K::ReasonDecl, Self::reason),
+            "event" => (K::EventDecl, Self::event),
+            "list" => (K::ListDecl, Self::list),
+            "let" => (K::LetDecl, Self::definition),
+            "feature" => (K::FeatureDecl, Self::feature),
+            "rule" => (K::RuleDecl, Self::rule),
+            "decide" => (K::DecideDecl, Self::decide),
+            word if RESERVED.contains(&word) => (K::ReservedDecl, Self::reserved),
+            word => return self.not_a_declaration(word),
+        };
+        self.start(kind);
+        if kind == K::ReservedDecl {
+            body(self);
+        } else {
+            self.bump();
+            body(self);
+            // What is left belongs to this declaration, in error.
+            if !self.recovering && !self.at_end() && !self.on_new_line(0) {
+                let found = self.found();
+                self.error(
+                    format!("{found} does not belong to this declaration"),
+                    "expected the end of the declaration".to_owned(),
+                    "start the next declaration on a new line".to_owned(),
+                );
+            }
+            self.recover(Self::at_any_declaration);
+        }
+        self.finish();
+    }
+
+    fn not_a_declaration(&mut self, word: &str) {
+        let help = match super::super::suggest::nearest(word, DECLARATIONS.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.is(K::RBrace) => "there is one `}` too many".to_owned(),
+            None => format!("a declaration starts with one of: {}", DECLARATIONS.join(", ")),
+        };
+        let found = self.found();
+        self.at_start_error(format!("expected a declaration, found {found}"), "not a declaration", help);
+    }
+
+    /// Reports an error at the next token even when it is the first on its line.
+    fn at_start_error(&mut self, message: String, label: &str, help: String) {
+        let at = self.token(0).map_or_else(Default::default, |token| span(token.start, token.end));
+        self.error_at(at, message, label.to_owned(), help);
+    }
+
+    /// `policy NAME revision N`, after its word. So with all of these.
+    fn policy(&mut self) {
+        const HELP: &str = "a policy starts with, for example, `policy card_payments revision 1`";
+        self.name("the policy's name");
+        self.expect_word("revision", HELP);
+        self.expect(K::Number, "the revision number", HELP);
+    }
+
+    fn entity(&mut self) {
+        loop {
+            self.name("the name of an entity kind");
+            if !self.eat(K::Comma) {
+                break;
+            }
+        }
+    }
+
+    fn reason(&mut self) {
+        const HELP: &str = "for example: reason VELOCITY 17 { analyst \"too many\", withhold, iso \"59\" }";
+        self.name("the reason's name");
+        self.expect(K::Number, "the reason's number", HELP);
+        self.braces("reason", HELP, |parser| {
+            let word = parser.text_at(0);
+            parser.start(K::ReasonItem);
+            match word {
+                "analyst" | "customer" | "iso" => {
+                    parser.bump();
+                    parser.expect(K::Text, "a text in quotes", HELP);
+                }
+                "withhold" => parser.bump(),
+                _ => {
+                    parser.expected("`analyst`, `customer`, `withhold` or `iso`", HELP);
+                }
+            }
+            parser.finish();
+        });
+    }
+
+    fn event(&mut self) {
+        self.name("the event's name");
+        if !self.recovering && self.is_word("amends") {
+            self.start(K::AmendsClause);
+            self.bump();
+            self.name_ref("the event it amends");
+            self.finish();
+        }
+        self.braces("event", "for example: event login { owner: account, device: device? }", |parser| {
+            parser.start(K::FieldDecl);
+            parser.name("a field's name");
+            parser.expect(K::Colon, "`:` and a type", "a field is written `name: type`, or `name: type?`");
+            parser.field_type();
+            parser.finish();
+        });
+    }
+
+    fn field_type(&mut self) {
+        if self.recovering {
+            return;
+        }
+        self.start(K::TypeRef);
+        if self.is_word("enum") {
+            self.bump();
+            self.braces("enum", "an enum lists its words: enum { pos, ecom }", |parser| {
+                parser.name("a word of the enum");
+            });
+        } else {
+            self.name_ref("a type");
+        }
+        self.eat(K::Question);
+        self.finish();
+    }
+
+    fn list(&mut self) {
+        const HELP: &str = "for example: list blocked_devices of device { \"d1\", \"d2\" }";
+        self.name("the list's name");
+        self.clause(K::OfClause, "of", "the kind of its keys", HELP);
+        if !self.recovering && self.is(K::LBrace) {
+            self.braces("list", HELP, |parser| {
+                parser.expect(K::Text, "an entry in quotes", HELP);
+            });
+        }
+    }
+
+    fn definition(&mut self) {
+        const HELP: &str = "for example: let spent on payment = amount in USD";
+        self.name("a name");
+        self.clause(K::OnClause, "on", "an event", HELP);
+        self.expect(K::Assign, "`=` and an expression", HELP);
+        self.full_expression();
+    }
+
+    fn feature(&mut self) {
+        const HELP: &str = "a feature is an aggregate, as in `feature n_1h = count(payment) by card last 1h`, or says \
+            `on EVENT` and computes from that event alone";
+        self.name("the feature's name");
+        if !self.recovering && self.is_word("on") {
+            self.clause(K::OnClause, "on", "an event", HELP);
+        }
+        self.expect(K::Assign, "`=`", HELP);
+        self.full_expression();
+        while !self.recovering && self.is(K::Ident) && !self.at_declaration() {
+            match self.text_at(0) {
+                "by" => self.clause(K::ByClause, "by", "an entity kind", "for example: by card"),
+                "via" => self.via(),
+                "last" => self.period(K::LastClause, "the length of the window"),
+                "delayed" => self.period(K::DelayedClause, "the delay"),
+                "assume" => {
+                    self.start(K::AssumeClause);
+                    self.bump();
+                    if !self.eat_word("high") && !self.eat_word("low") {
+                        self.expected("`high` or `low`", "write `assume high` or `assume low`");
+                    }
+                    self.finish();
+                }
+                word @ ("first" | "every" | "session" | "calendar" | "today" | "this" | "current"
+                | "since") => {
+                    self.at_start_error(
+                        format!("windows with `{word}` are not there yet"),
+                        "not there yet",
+                        "a window is `last DURATION`, exact to the microsecond, as in `last 24h`; \
+                         `delayed DURATION` moves it back"
+                            .to_owned(),
+                    );
+                }
+                _ if self.on_new_line(0) => break,
+                _ => {
+                    self.expected(
+                        "`by`, `via`, `last`, `delayed` or `assume`",
+                        "for example: count(payment) by card last 1h",
+                    );
+                }
+            }
+        }
+    }
+
+    fn via(&mut self) {
+        const HELP: &str = "for example: via payment.payer, login.owner";
+        self.start(K::ViaClause);
+        self.bump();
+        loop {
+            if self.recovering {
+                break;
+            }
+            self.start(K::PathExpr);
+            let there = self.expect(K::Ident, "an event and a field", HELP)
+                && self.expect(K::Dot, "`.` and a field", HELP)
+                && self.expect(K::Ident, "a field", HELP);
+            self.finish();
+            if !there || !self.eat(K::Comma) {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    fn period(&mut self, kind: K, what: &str) {
+        self.start(kind);
+        self.bump();
+        self.duration(what);
+        self.finish();
+    }
+
+    fn duration(&mut self, what: &str) {
+        self.expect(
+            K::Duration,
+            what,
+            "a duration is a number and its unit without a space: 500us, 10ms, 30s, 5m, 24h, 7d, 2w",
+        );
+    }
+
+    fn rule(&mut self) {
+        const HELP: &str = "for example: rule velocity on payment { when declines_1h >= 5 then block, score 90, reason VELOCITY }";
+        self.name("the rule's name");
+        self.clause(K::OnClause, "on", "an event", HELP);
+        while !self.recovering && self.is(K::Ident) {
+            match self.text_at(0) {
+                "mandatory" | "monitor" => {
+                    self.start(K::Modifier);
+                    self.bump();
+                    self.finish();
+                }
+                "salience" => {
+                    self.start(K::Modifier);
+                    self.bump();
+                    self.eat(K::Minus);
+                    self.expect(K::Number, "a whole number", "for example: salience 10");
+                    self.finish();
+                }
+                "effective" => {
+                    self.error(
+                        "`effective from … until …` is not there yet".to_owned(),
+                        "not there yet".to_owned(),
+                        "publish a policy with or without the rule when the time comes".to_owned(),
+                    );
+                }
+                _ => break,
+            }
+        }
+        if !self.open_brace(HELP) {
+            return;
+        }
+        self.when(HELP);
+        let lost = self.recovering;
+        self.recover(|parser| parser.is_word("then") || parser.is(K::RBrace));
+        if lost && !self.is_word("then") {
+            self.recovering = true;
+        } else if self.expect_word("then", HELP) {
+            self.effects();
+        }
+        self.recover(|parser| parser.is(K::RBrace));
+        self.expect(K::RBrace, "`}`", "close the rule with `}`");
+    }
+
+    fn when(&mut self, help: &str) {
+        if self.recovering {
+            return;
+        }
+        self.start(K::WhenClause);
+        if self.expect_word("when", help) {
+            self.expression();
+        }
+        self.finish();
+    }
+
+    fn effects(&mut self) {
+        loop {
+            self.effect();
+            self.recover(|parser| parser.is(K::Comma) || parser.is(K::RBrace));
+            if self.eat(K::Comma) {
+                continue;
+            }
+            if self.at_end() || self.is(K::RBrace) || self.at_declaration() {
+                break;
+            }
+            self.expected("`,` or `}`", "effects are separated by `,`");
+            self.recover(|parser| parser.is(K::Comma) || parser.is(K::RBrace));
+            if !self.eat(K::Comma) {
+                break;
+            }
+        }
+    }
+
+    fn effect(&mut self) {
+        const HELP: &str =
+            "the effects are block, review, challenge, allow, `score N`, `reason NAME` and `allow over RULE`";
+        self.start(K::Effect);
+        match if self.is(K::Ident) { self.text_at(0) } else { "" } {
+            "allow" => {
+                self.bump();
+                if self.eat_word("over") {
+                    self.name_ref("the name of a rule");
+                    while !self.recovering
+                        && self.is(K::Comma)
+                        && self.kind_at(1) == Some(K::Ident)
+                        && !self.at_effect(1)
+                    {
+                        self.bump();
+                        self.name_ref("the name of a rule");
+                    }
+                }
+            }
+            "block" | "review" | "challenge" => self.bump(),
+            "score" => {
+                self.bump();
+                self.eat(K::Minus);
+                self.expect(
+                    K::Number,
+                    "a score",
+                    "a score is a whole number from 0 to 100, as in `score 90`",
+                );
+            }
+            "reason" => {
+                self.bump();
+                self.name_ref("the name of a reason");
+            }
+            word @ ("alert" | "penalty" | "add" | "remove" | "notify") => {
+                self.error(
+                    format!("the effect `{word}` is not there yet"),
+                    "not there yet".to_owned(),
+                    HELP.to_owned(),
+                );
+            }
+            _ => {
+                self.expected("an effect", HELP);
+            }
+        }
+        self.finish();
+    }
+
+    /// Whether an effect starts `ahead` tokens from here, as opposed to the name of a rule.
+    fn at_effect(&self, ahead: usize) -> bool {
+        let follows = self.kind_at(ahead + 1);
+        match self.text_at(ahead) {
+            "score" => matches!(follows, Some(K::Number | K::Minus)),
+            "reason" | "alert" | "penalty" | "add" | "remove" | "notify" => follows == Some(K::Ident),
+            word => ACTIONS.contains(&word),
+        }
+    }
+
+    fn decide(&mut self) {
+        const HELP: &str = "for example: decide payment { score = max(rule_scores), block when score >= 90, unassessed review }";
+        self.name_ref("an event");
+        self.braces("decide", HELP, |parser| {
+            match if parser.is(K::Ident) { parser.text_at(0) } else { "" } {
+                "score" => {
+                    parser.start(K::ScoreItem);
+                    parser.bump();
+                    parser.expect(K::Assign, "`=`", HELP);
+                    parser.full_expression();
+                    parser.finish();
+                }
+                "unassessed" => {
+                    parser.start(K::UnassessedItem);
+                    parser.bump();
+                    parser.action();
+                    parser.finish();
+                }
+                "late" => parser.late(),
+                word if ACTIONS.contains(&word) => parser.threshold(),
+                _ => {
+                    parser.expected("`score`, `unassessed`, `late after` or an action", HELP);
+                }
+            }
+        });
+    }
+
+    fn late(&mut self) {
+        const HELP: &str = "for example: late after 500us { allow when amount in USD < 50 USD, else review }";
+        self.start(K::LateItem);
+        self.bump();
+        self.expect_word("after", HELP);
+        self.duration("an age");
+        self.braces("late", HELP, |parser| {
+            if parser.is_word("else") {
+                parser.start(K::Threshold);
+                parser.bump();
+                parser.action();
+                parser.finish();
+            } else {
+                parser.threshold();
+            }
+        });
+        self.finish();
+    }
+
+    fn threshold(&mut self) {
+        self.start(K::Threshold);
+        self.action();
+        self.when("for example: block when score >= 90");
+        self.finish();
+    }
+
+    /// One of the action words.
+    fn action(&mut self) {
+        if self.recovering {
+            return;
+        }
+        if self.is(K::Ident) && ACTIONS.contains(&self.text_at(0)) {
+            self.bump();
+        } else {
+            self.expected("an action", "the actions are allow, challenge, review and block");
+        }
+    }
+
+    fn full_expression(&mut self) {
+        if !self.recovering {
+            self.expression();
+        }
+    }
+
+    /// `WORD NAME`.
+    fn clause(&mut self, kind: K, word: &str, what: &str, help: &str) {
+        if self.recovering {
+            return;
+        }
+        self.start(kind);
+        if self.expect_word(word, help) {
+            self.name_ref(what);
+        }
+        self.finish();
+    }
+
+    /// `{`. When what came before it went wrong, what is in the braces can still be read.
+    fn open_brace(&mut self, help: &str) -> bool {
+        let lost = self.recovering;
+        self.recover(|parser| parser.is(K::LBrace) || parser.is(K::RBrace));
+        if lost && !self.is(K::LBrace) {
+            self.recovering = true;
+            return false;
+        }
+        self.expect(K::LBrace, "`{`", help)
+    }
+
+    /// `{ item, item … }`, items separated by commas or line ends. An item that goes wrong is skipped.
+    fn braces(&mut self, what: &str, help: &str, item: impl Fn(&mut Self)) {
+        if !self.open_brace(help) {
+            return;
+        }
+        let open = self.at.checked_sub(1).map(|last| self.tokens[self.significant[last]]);
+        while !self.at_end() && !self.is(K::RBrace) && !self.at_declaration() {
+            let at = self.at;
+            if self.is(K::Comma) {
+                self.at_start_error(
+                    "a comma without an item before it".to_owned(),
+                    "nothing before this",
+                    "remove it".to_owned(),
+                );
+                self.recovering = false;
+                self.bump();
+                continue;
+            }
+            item(self);
+            self.recover(|parser| parser.is(K::Comma) || parser.is(K::RBrace) || parser.on_new_line(0));
+            let separated = self.eat(K::Comma) || self.is(K::RBrace) || self.on_new_line(0);
+            if !separated {
+                self.expected("`,` or a new line", help);
+                self.recover(|parser| parser.is(K::Comma) || parser.is(K::RBrace) || parser.on_new_line(0));
+                self.eat(K::Comma);
+            }
+            if self.at == at {
+                self.start(K::Error);
+                self.bump();
+                self.finish();
+            }
+        }
+        if !self.eat(K::RBrace) {
+            let at = open.map_or_else(Default::default, |open| span(open.start, open.end));
+            let found = self.found();
+            self.error_at(
+                at,
+                format!("this {what} is not closed; found {found}"),
+                "opened here".to_owned(),
+                "add `}`".to_owned(),
+            );
+        }
+    }
+
+    /// A declaration of a kind that does not exist yet: refused, and skipped with everything in its braces.
+    fn reserved(&mut self) {
+        let word = self.text_at(0);
+        let message = format!("`{word}` is not there yet");
+        let help = match word {
+            "rates" => "rates are loaded beside the policy; remove this line",
+            "model" => "score with rules: `rule NAME on EVENT { when … then score 60 }`",
+            "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
+            "penalty" => "count past events with a feature, and write a rule on it",
+            "test" => "keep tests beside the policy, as recorded events with expected verdicts",
+            "scene" => "write the scene's condition into each rule: `when channel == ecom and …`",
+            "alert" => "use the action `review`, which holds the payment for a person",
+            _ => "the declarations are: policy, entity, reason, event, list, let, feature, rule, decide",
+        };
+        self.at_start_error(message, "reserved for later", help.to_owned());
+        self.recovering = false;
+        self.bump();
+        if self.is(K::Ident) && !self.on_new_line(0) {
+            self.name("a name");
+        }
+        self.recovering = false;
+        let mut depth = 0u32;
+        while !self.at_end() {
+            let outermost = self.token(0).is_some_and(|token| {
+                token.start == 0 || self.text.as_bytes().get(token.start - 1) == Some(&b'\n')
+            });
+            if (depth == 0 || outermost) && self.at_any_declaration() {
+                break;
+            }
+            match self.kind_at(0) {
+                Some(K::LBrace) => depth += 1,
+                Some(K::RBrace) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            self.bump();
+        }
+    }
+}
