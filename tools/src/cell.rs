@@ -157,7 +157,7 @@ pub(crate) fn money(cell: Cell<'_>, currency: Currency) -> Result<i64, Problem> 
             "round it where it comes from, or map it to the currency it is in",
         )),
         Some(None) => Err(Problem::new(
-            format!("the amount {} does not fit 64 bits of minor units", shown(cell)),
+            format!("{} as an amount does not fit 64 bits of minor units", shown(cell)),
             "correct the row",
         )),
         None => Err(Problem::new(
@@ -265,7 +265,7 @@ pub(crate) fn time(cell: Cell<'_>, unit: TimeUnit) -> Result<Time, Problem> {
     let time = Time(micros);
     if time < TIME_MIN || time >= TIME_END {
         return Err(Problem::new(
-            format!("the time {} is before 1970 or after 2199", shown(cell)),
+            format!("{} as a time is before 1970 or after 2199", shown(cell)),
             "check the unit of the time column in the map",
         ));
     }

@@ -57,10 +57,18 @@ pub(crate) fn shown_text(text: &str) -> String {
     hide_digits(format!("`{cut}`"))
 }
 
-/// Thirteen digits or more are not shown: card numbers have 13 to 19.
+/// Thirteen digits or more in one run, however they are spaced, are not shown: card numbers have 13 to 19.
 fn hide_digits(text: String) -> String {
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    if digits >= 13 { format!("a value with {digits} digits (not shown)") } else { text }
+    let (mut run, mut longest) = (0, 0);
+    for c in text.chars() {
+        match c {
+            '0'..='9' => run += 1,
+            ' ' | '-' | '.' | '/' | '_' | ',' => {}
+            _ => run = 0,
+        }
+        longest = longest.max(run);
+    }
+    if longest >= 13 { format!("a value with {longest} digits (not shown)") } else { text }
 }
 
 #[cfg(test)]
@@ -69,10 +77,13 @@ mod tests {
 
     #[test]
     fn values_that_could_be_card_numbers_are_not_shown() {
-        for text in ["4111111111111111", "4111 1111 1111 1111", "pan=4111-1111-1111-111"] {
+        for text in ["4111111111111111", "4111 1111 1111 1111", "pan=4111-1111-1111-111", "4111.1111.1111.1"]
+        {
             assert!(!shown_text(text).contains("1111"), "{text}");
         }
         assert!(!shown(Cell::Int(4_111_111_111_111_111)).contains("1111"));
+        assert_eq!(shown_text("2026-01-05T10:00:01.25Z"), "`2026-01-05T10:00:01.25Z`");
+        assert_eq!(shown_text("2026-01-05 10:00:01.25"), "`2026-01-05 10:00:01.25`");
         assert_eq!(shown_text("two\nlines"), "`two lines`");
         assert_eq!(shown_text(&"x".repeat(50)), format!("`{}…`", "x".repeat(40)));
     }
