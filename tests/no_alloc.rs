@@ -205,7 +205,7 @@ fn engine() -> Engine {
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {
         keys_max: 100_000,
-        spill_bytes_max: 64 << 20,
+        spill_bytes_max: 48 << 20,
         rows_per_key_max: 2_000,
         dedup_entries_max: 200_000,
         lateness_us: 10 * MINUTE,
