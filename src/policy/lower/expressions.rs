@@ -240,7 +240,7 @@ impl<'p> Graph<'p> {
     }
 
     fn load(&mut self, op: Op, a: u16, b: u16, imm: u32) -> NodeId {
-        self.add(Node::Load(Load { op: op, a, b, imm }))
+        self.add(Node::Load(Load { op, a, b, imm }))
     }
 
     /// Adds an expression; equal expressions get equal nodes.
@@ -435,7 +435,7 @@ impl<'p> Graph<'p> {
             return self.literal(Value::MISSING);
         }
         let slot = self.layouts[event.index()].slot(field);
-        self.add(Node::Amended(event.0, Load { op: op, a: slot.word, b: u16::from(slot.bit), imm }))
+        self.add(Node::Amended(event.0, Load { op, a: slot.word, b: u16::from(slot.bit), imm }))
     }
 
     fn money(&self, expr: &Expr) -> Money {

@@ -1,5 +1,8 @@
 //! Lowering end to end: a policy written as a tree, compiled, sealed, opened and looked at.
 
+mod evaluate;
+mod random;
+
 use super::*;
 use crate::engine::program::{Origin, Program};
 use crate::engine::units::{Currency, HOUR, Value};
