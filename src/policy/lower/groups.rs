@@ -227,9 +227,13 @@ fn plan(
         registers.insert(*id, applied_registers[usize::from(amend_of(*event))]);
     }
 
-    // Code over registers alone.
+    // Code over registers alone. It may start from what is loaded from a row, and from nothing else: the register
+    // of an own bit, say, is only set while the event enters.
+    let loaded = |id: &NodeId| columns.contains(id) || parts.applied.contains_key(id);
+    let given =
+        registers.iter().filter(|(id, _)| loaded(id)).map(|(id, register)| (*id, *register)).collect();
     let derived_roots: Vec<NodeId> = wanted().filter(|id| graph.is_amended(*id)).collect();
-    let (derive, derived_registers) = code.emit(graph, &keep(&derived_roots), &registers)?;
+    let (derive, derived_registers) = code.emit(graph, &keep(&derived_roots), &given)?;
     registers.extend(derived_roots.into_iter().zip(derived_registers));
 
     // The row: time, id, bits, values, keys, versions.

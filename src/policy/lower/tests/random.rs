@@ -1,6 +1,6 @@
 //! Random policies: what the program computes is what the tree says, when judged and through a row's whole life.
 
-use super::evaluate::{Context, Held, Number, of_value};
+use super::evaluate::{Context, Held, Number, fraction, of_value};
 use super::*;
 use crate::engine::Loaded;
 use crate::engine::program::{
@@ -421,7 +421,7 @@ fn stored(exact: Option<Number>, den: i64) -> Option<Option<Number>> {
     let (floor, rest) = (scaled.div_euclid(from), scaled.rem_euclid(from));
     let up = rest * 2 > from || (rest * 2 == from && floor % 2 != 0);
     let rounded = floor + i128::from(up);
-    i64::try_from(rounded).is_ok().then(|| super::evaluate::fraction(rounded, i128::from(den)))
+    i64::try_from(rounded).is_ok().then(|| fraction(rounded, i128::from(den)))
 }
 
 fn run(seed: u64, policies: usize) -> usize {
@@ -486,7 +486,8 @@ fn run(seed: u64, policies: usize) -> usize {
                     assert_eq!(
                         bit,
                         kept.bool(filter) == Some(true),
-                        "{filter:?}\n{fields:?}\n{amendments:?}"
+                        "{filter:?}\n{:?}\n{fields:?}\n{amendments:?}",
+                        policy.lets
                     );
                     let column = &plan.columns[usize::from(term.value.to_native())];
                     if let Some(expected) = stored(kept.number(value), column.den.to_native()) {
