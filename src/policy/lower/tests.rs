@@ -1,5 +1,6 @@
 //! Lowering end to end: a policy written as a tree, compiled, sealed, opened and looked at.
 
+mod damage;
 mod evaluate;
 mod random;
 
