@@ -129,11 +129,11 @@ fn what_is_wrong_is_said() {
         "group 1: amendments cannot find its rows: there is no id column"
     });
     refused(|p| p.groups[1].bits[0].at.bit = 64, "group 1: there is no bit 64 in a word");
-    refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..28 is outside its record of 80 words");
+    refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
     refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
     refused(|p| p.features[1].span_us *= 2, "feature 1: its window is longer than its rows are kept");
-    refused(|p| p.features[1].terms[0].group = 2, "feature 1: its window is longer than its rows are kept");
+    refused(|p| p.features[1].terms[0].group = 2, "feature 1: there is no bit 0");
     refused(|p| p.rules[2].allow_over[0] = 0, "rule 2: it allows over rule 0, which is mandatory");
     refused(|p| p.rules[1].reason = 3, "rule 1: there is no reason 3");
     refused(|p| p.rules[1].action = 5, "rule 1: there is no action 5");
@@ -145,7 +145,7 @@ fn what_is_wrong_is_said() {
         "event 0: feature 0 is looked up by a key of another entity"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
-        "event 0: its decision: a score is register 65535 of 32"
+        "event 0: its decision: a score is register 65535 of 26"
     });
     refused(|p| p.groups[1].derive = p.groups[1].ingest, {
         "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
