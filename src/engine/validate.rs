@@ -6,13 +6,25 @@
 //! takes it for. Runs once per load; it is written to be read, not to be fast, and its work is linear in the
 //! size of the archive.
 
+/// Refuses with a message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+mod runs;
+
 use super::program::{
-    ArchivedAgg, ArchivedBitRef, ArchivedDecidePlan, ArchivedEventPlan, ArchivedFeaturePlan,
-    ArchivedFieldKind, ArchivedGroupPlan, ArchivedInstr, ArchivedOrigin, ArchivedProgram, ArchivedRun,
-    GROUP_HEADER_WORDS, KEYS_MAX, NONE, Op, REGISTERS_MAX, SEMANTICS_VERSION,
+    ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
+    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram,
+    GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION,
 };
 use super::units::{Action, DAY, DECIMAL_DEN};
 use super::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
+use runs::{Checker, Features, Reads};
 
 /// The most of anything that is numbered with 16 bits.
 pub const COUNT_MAX: usize = 16_384;
@@ -40,15 +52,6 @@ const OFFSET_MAX_S: u32 = 26 * 3_600;
 /// What is wrong, as far as it is known yet.
 type Checked = Result<(), String>;
 
-/// Refuses with a message unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err(format!($($message)+));
-        }
-    };
-}
-
 /// Checks everything on which the engine relies. The error says what is wrong and where.
 pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
     let semantics = program.semantics.to_native();
@@ -56,9 +59,8 @@ pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
         semantics == SEMANTICS_VERSION,
         "it has semantics version {semantics}, this build {SEMANTICS_VERSION}; compile the policy again"
     );
-    let mut checker =
-        Checker { program, registers: program.registers.to_native(), code_left: program.code.len() };
     tables(program)?;
+    let mut checker = Checker::new(program);
     for (index, event) in program.events.iter().enumerate() {
         layout(program, event).map_err(|error| format!("event {index}: {error}"))?;
     }
@@ -279,85 +281,7 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
     Ok(())
 }
 
-/// What code may read besides registers.
-#[derive(Clone, Copy)]
-enum Reads<'p> {
-    /// The words of this event.
-    Event(&'p ArchivedEventPlan),
-    /// Nothing.
-    Nothing,
-}
-
-struct Checker<'p> {
-    program: &'p ArchivedProgram,
-    registers: u16,
-    /// Instructions not yet in a run: runs do not overlap, so that checking and executing stay linear.
-    code_left: usize,
-}
-
 impl Checker<'_> {
-    fn register(&self, what: &str, register: u16) -> Checked {
-        ensure!(register < self.registers, "{what} is register {register} of {}", self.registers);
-        Ok(())
-    }
-
-    fn run(&mut self, what: &str, run: &ArchivedRun, reads: Reads<'_>) -> Checked {
-        let (start, len) = (run.start.to_native() as usize, run.len.to_native() as usize);
-        let code = self.program.code.get(start..).and_then(|code| code.get(..len));
-        let code = code.ok_or_else(|| format!("{what} is outside the code"))?;
-        ensure!(len <= self.code_left, "{what} is shared with other code");
-        self.code_left -= len;
-        for (index, instr) in code.iter().enumerate() {
-            self.instr(instr, reads, len - index - 1)
-                .map_err(|error| format!("{what}, instruction {index} ({:?}): {error}", instr.op))?;
-        }
-        Ok(())
-    }
-
-    /// One instruction with `after` others behind it in its run.
-    fn instr(&self, instr: &ArchivedInstr, reads: Reads<'_>, after: usize) -> Checked {
-        let op = instr.op.native();
-        let (a, b, imm) = (instr.a.to_native(), instr.b.to_native(), instr.imm.to_native() as usize);
-        let uses = op.uses();
-        if uses.dst {
-            self.register("its result", instr.dst.to_native())?;
-        }
-        if uses.a {
-            self.register("its first operand", a)?;
-        }
-        if uses.b {
-            self.register("its second operand", b)?;
-        }
-        match op {
-            Op::Const => ensure!(imm < self.program.consts.len(), "there is no literal {imm}"),
-            Op::Rescale => {
-                let constant =
-                    self.program.consts.get(imm).ok_or_else(|| format!("there is no literal {imm}"))?;
-                ensure!(constant.num.to_native() > 0, "it rounds to a denominator that is not positive");
-            }
-            Op::Skip | Op::SkipIfPresent | Op::SkipUnlessTrue => {
-                ensure!(imm <= after, "it skips {imm} instructions where {after} are left");
-            }
-            Op::Field | Op::FieldDecimal => place(reads, a, 1, b)?,
-            Op::FieldMoney => place(reads, a, 2, b)?,
-            Op::Present => place(reads, 0, 1, b)?,
-            Op::InList => {
-                place(reads, a, 2, b)?;
-                ensure!(imm < self.program.lists.len(), "there is no list {imm}");
-            }
-            Op::SameKey => {
-                place(reads, a, 2, b)?;
-                place(reads, (imm & 0xffff) as u16, 2, (imm >> 16) as u16)?;
-            }
-            Op::Hour | Op::Weekday => {
-                place(reads, 0, 1, 0)?;
-                ensure!(imm < self.program.zones.len(), "there is no time zone {imm}");
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn group(&mut self, group: &ArchivedGroupPlan) -> Checked {
         let program = self.program;
         let entity = usize::from(group.entity.to_native());
@@ -410,10 +334,28 @@ impl Checker<'_> {
             row.column(key.column.to_native(), 2)?;
             row.bit(&key.present)?;
         }
-        self.run("ingest", &group.ingest, Reads::Event(event))?;
-        self.run("derive", &group.derive, Reads::Nothing)?;
+        let number_of = |column: &ArchivedColumnPlan| column.register.to_native();
+        self.run("ingest", &group.ingest, Reads::Event(event), Features::Unused, &[])?;
+        for column in group.columns.iter().filter(|column| column.origin == ArchivedOrigin::Own) {
+            self.computed("a column", number_of(column))?;
+        }
+        for bit in group.bits.iter().filter(|bit| !bit.derived) {
+            self.computed("a bit", bit.register.to_native())?;
+        }
+
+        let stored = group.columns.iter().filter(|column| column.origin != ArchivedOrigin::Derived);
+        let applied = group.amends.iter().map(|amend| amend.applied_register.to_native());
+        let given: Vec<u16> = stored.map(number_of).chain(applied).collect();
+        self.run("derive", &group.derive, Reads::Nothing, Features::Unused, &given)?;
+        for column in group.columns.iter() {
+            self.computed("a column", number_of(column))?;
+        }
+        for bit in group.bits.iter().filter(|bit| bit.derived) {
+            self.computed("a bit", bit.register.to_native())?;
+        }
+
         let mut kinds = Vec::with_capacity(group.amends.len());
-        for amend in group.amends.iter() {
+        for (index, amend) in group.amends.iter().enumerate() {
             let kind = amend.event.to_native();
             let by =
                 program.events.get(usize::from(kind)).ok_or_else(|| format!("there is no event {kind}"))?;
@@ -422,8 +364,11 @@ impl Checker<'_> {
             kinds.push(kind);
             row.column(amend.version_column.to_native(), 2)?;
             row.bit(&amend.applied)?;
-            self.register("an amendment's applied bit", amend.applied_register.to_native())?;
-            self.run("amendment code", &amend.code, Reads::Event(by))?;
+            self.run("amendment code", &amend.code, Reads::Event(by), Features::Unused, &[])?;
+            let set = ArchivedOrigin::Amend((index as u16).into());
+            for column in group.columns.iter().filter(|column| column.origin == set) {
+                self.computed("a column of an amendment", number_of(column))?;
+            }
         }
         Ok(())
     }
@@ -528,14 +473,15 @@ impl Checker<'_> {
             before = Some(place);
         }
 
-        self.run("its scalar features", &event.scalars, Reads::Event(event))?;
-        self.run("its conditions", &event.conditions, Reads::Event(event))?;
+        self.run("its scalar features", &event.scalars, Reads::Event(event), Features::Set, &[])?;
+        self.run("its conditions", &event.conditions, Reads::Event(event), Features::Read, &[])?;
         let ascending = event.rules.is_sorted_by(|a, b| a.to_native() < b.to_native());
         ensure!(ascending, "its rules are not in order");
         for rule in event.rules.iter() {
             let plan = program.rules.get(usize::from(rule.to_native()));
             let plan = plan.ok_or_else(|| format!("there is no rule {rule}"))?;
             ensure!(usize::from(plan.event.to_native()) == index, "rule {rule} is of another event");
+            self.computed("a rule's condition", plan.condition.to_native())?;
         }
         match event.decide.as_ref() {
             Some(decide) => self.decide(event, decide).map_err(|error| format!("its decision: {error}")),
@@ -544,14 +490,16 @@ impl Checker<'_> {
     }
 
     fn decide(&mut self, event: &ArchivedEventPlan, decide: &ArchivedDecidePlan) -> Checked {
-        let registers = [decide.rule_scores_max, decide.rule_scores_sum, decide.score, decide.final_score];
-        for register in registers {
-            self.register("a score", register.to_native())?;
-        }
-        self.run("the score", &decide.score_code, Reads::Event(event))?;
-        self.run("the thresholds", &decide.threshold_code, Reads::Event(event))?;
+        let (max, sum) = (decide.rule_scores_max.to_native(), decide.rule_scores_sum.to_native());
+        let given = [max, sum, decide.final_score.to_native()];
+        let own = given.iter().all(|register| usize::from(*register) >= self.program.features.len());
+        ensure!(own, "a score has the register of a feature");
+        let reads = Reads::Event(event);
+        self.run("the score", &decide.score_code, reads, Features::Read, &given[..2])?;
+        self.computed("the score", decide.score.to_native())?;
+        self.run("the thresholds", &decide.threshold_code, reads, Features::Read, &given)?;
         for threshold in decide.thresholds.iter().chain(decide.late.iter()) {
-            self.register("a threshold", threshold.0.to_native())?;
+            self.computed("a threshold", threshold.0.to_native())?;
             action(threshold.1)?;
         }
         ensure!(
@@ -561,17 +509,6 @@ impl Checker<'_> {
         action(decide.unassessed)?;
         action(decide.late_otherwise)
     }
-}
-
-/// That code may read `size` words from `word` on, if presence bit `bit` is set.
-fn place(reads: Reads<'_>, word: u16, size: usize, bit: u16) -> Checked {
-    let Reads::Event(event) = reads else {
-        return Err("there is no event to read here".to_owned());
-    };
-    let words = event.words.to_native();
-    ensure!(usize::from(word) + size <= usize::from(words), "it reads word {word} of {words}");
-    ensure!(bit < 64, "it reads presence bit {bit}");
-    Ok(())
 }
 
 /// Whether the event has a key field (of this entity) at this word and bit.

@@ -145,7 +145,11 @@ fn what_is_wrong_is_said() {
         "event 0: feature 0 is looked up by a key of another entity"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
-        "event 0: its decision: a score is register 65535 of 26"
+        "event 0: its decision: the score is register 65535 of 26"
+    });
+    refused(|p| p.groups[1].ingest.len = 0, "group 1: a column is in register 6, which nothing sets");
+    refused(|p| p.rules[1].condition = p.groups[0].bits[0].register, {
+        "event 0: a rule's condition is in register 5, which nothing sets"
     });
     refused(|p| p.groups[1].derive = p.groups[1].ingest, {
         "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
