@@ -128,3 +128,47 @@ fn a_bad_policy_is_told_with_its_place() {
     let output = check(&golden().join("golden.policy"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn labels_come_before_payments_of_the_same_time_and_files_keep_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = directory.path().join("events.csv");
+    let rows = [
+        ("a1", "05T10:00:00Z", 1),
+        ("a2", "05T10:00:00Z", 1),
+        ("a3", "05T09:00:00Z", 1),
+        ("b1", "06T09:30:00Z", 0),
+        ("b2", "06T10:00:00Z", 0),
+        ("b3", "06T10:00:00Z", 0),
+    ];
+    let mut text = "id,at,card,shop,amount,currency,channel,present,tries,fraud\n".to_owned();
+    for (id, at, fraud) in rows {
+        text += &format!("{id},2026-01-{at},c1,m1,1,USD,pos,,,{fraud}\n");
+    }
+    std::fs::write(&events, text).unwrap();
+    let out = directory.path().join("out.csv");
+    let output = replay(events.to_str().unwrap(), "good.toml", &out, &["--features"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let written = std::fs::read_to_string(&out).unwrap();
+    let order: Vec<String> = written
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').skip(1).take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "a1 payment",
+            "a2 payment",
+            "a3 payment",
+            "a3 label",
+            "b1 payment",
+            "a1 label",
+            "a2 label",
+            "b2 payment",
+            "b3 payment"
+        ]
+    );
+    // Judged after both labels: six payments in seven days, three of them fraud.
+    assert!(written.lines().last().unwrap().ends_with(",0.5"), "{written}");
+}
