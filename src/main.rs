@@ -1,2 +1,85 @@
-//! `tollgate`.
-fn main() {}
+//! `tollgate`: arguments → configuration → run → exit code.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tollgate::appliance::{self, PolicyText, StartError};
+use tollgate::config::{self, Config};
+use tollgate::log::Log;
+use tollgate::os::signals::Signals;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A real-time payment risk appliance.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM or SIGINT.
+    Run {
+        /// The configuration; without it every default holds.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The policy to decide by, instead of the configured one.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+    /// Print the default configuration, with every key explained.
+    Config,
+}
+
+/// Exit code for a configuration or policy that is refused; other failures are 1.
+const REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run { config, policy } => run(config, policy),
+        Command::Config => print(config::DEFAULT_TEXT),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("tollgate: {error:#}");
+        let refused = error.is::<config::ConfigError>()
+            || matches!(
+                error.downcast_ref(),
+                Some(StartError::PolicyFile { .. } | StartError::Policy(_) | StartError::SlotTooSmall { .. })
+            );
+        ExitCode::from(if refused { REFUSED } else { 1 })
+    })
+}
+
+fn run(config: Option<PathBuf>, policy: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let signals = Signals::block();
+    let config = config.map_or_else(|| Ok(Config::shipped()), |file| Config::read(&file))?;
+    let policy = match policy.as_ref().or(config.policy_file.as_ref()) {
+        Some(file) => PolicyText::read(file)?,
+        None => PolicyText::demo(),
+    };
+    let log = Log::new(config.log.level);
+    let appliance = appliance::start(&config, &policy)?;
+    print(&format!("{}\n", appliance.ready()))?;
+    while appliance.is_running() {
+        if let Some(signal) = signals.wait(Duration::from_millis(100)) {
+            log.info(format_args!("{signal}: stopping"));
+            break;
+        }
+    }
+    let counts = appliance.stop().context("stopped")?;
+    log.info(format_args!("stopped after decision {}, digest {:016x}", counts.seq, counts.digest));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}

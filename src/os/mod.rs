@@ -1,3 +1,8 @@
-//! What is asked of the operating system, one noun a file.
+//! What the appliance asks of the operating system.
 
+pub mod affinity;
+pub mod clock;
+pub mod lock;
 pub mod memfd;
+pub mod memory;
+pub mod signals;

@@ -1,0 +1,415 @@
+//! Starting and stopping the appliance: policy, engine, journal, rings and the threads that serve them.
+//!
+//! [`start`] does everything that can fail before the first client is let in: it compiles and validates the policy, takes
+//! the locks, replays the journal into the engine and proves it, opens a new segment, binds the socket. [`Appliance::stop`]
+//! undoes it in the order that loses nothing: no new clients, the rings emptied and answered, the journal flushed to disk.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, bounded};
+use tollgate_ring::{Bell, BindError, Listener, Parker, ServerOptions};
+
+use crate::clients::{Clients, Departure};
+use crate::config::{Backend, Config, JournalPlace};
+use crate::control::{Control, bury};
+use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
+use crate::engine::{Engine, LimitError, Loaded};
+use crate::hot_loop::{Fault, HotLoop};
+use crate::journal::{self, Epoch, FlushError, Flusher, Journal, JournalOptions, RecoverError};
+use crate::log::Log;
+use crate::os::lock::{LockError, RuntimeLock};
+use crate::os::memfd::SealedMemfd;
+use crate::os::{affinity, clock, memory};
+use crate::policy::archive::{self, ArchiveError};
+use crate::policy::{self, diagnostics};
+use crate::replay::{Replay, ReplayError, abbreviated};
+use crate::stats::{Counts, Shared};
+use crate::token::Tokenizer;
+
+/// Longest policy text read.
+pub const POLICY_BYTES_MAX: u64 = 1 << 20;
+/// The demonstration policy that is built in.
+pub const DEMO_POLICY: &str = include_str!("../config/demo.policy");
+
+/// A policy's text and what to call it in errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    /// The file it came from.
+    pub file: String,
+    /// The text.
+    pub text: String,
+}
+
+impl PolicyText {
+    /// The demonstration policy.
+    #[must_use]
+    pub fn demo() -> Self {
+        Self { file: "config/demo.policy (built in)".into(), text: DEMO_POLICY.into() }
+    }
+
+    /// Reads a policy's text.
+    pub fn read(path: &Path) -> Result<Self, StartError> {
+        let unreadable = |reason: String| StartError::PolicyFile { path: path.into(), reason };
+        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if length > POLICY_BYTES_MAX {
+            return Err(unreadable(format!("its {length} bytes are more than {POLICY_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Self { file: path.display().to_string(), text })
+    }
+}
+
+/// Why the appliance does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy cannot be read.
+    #[error("cannot read the policy {path}: {reason}")]
+    PolicyFile {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The policy is wrong.
+    #[error("the policy is refused:\n{0}")]
+    Policy(String),
+    /// The compiled policy did not pass its own validation.
+    #[error("the compiled policy is not valid: {0}")]
+    Archive(#[from] ArchiveError),
+    /// Something about memory.
+    #[error("cannot hold the policy in memory: {0}")]
+    Memory(io::Error),
+    /// The policy's largest event does not fit in a request slot.
+    #[error(
+        "event {event} needs {words} words, and a request slot of {slot_bytes} bytes holds {fits}; set [listen] \
+         slot_bytes = {needed}"
+    )]
+    SlotTooSmall {
+        /// The event.
+        event: String,
+        /// Its words.
+        words: usize,
+        /// The slot configured.
+        slot_bytes: u32,
+        /// The words that fit it.
+        fits: usize,
+        /// The slot size that would do.
+        needed: u32,
+    },
+    /// The engine refuses its limits.
+    #[error("the engine cannot be made with these limits: {}", .0.message)]
+    Limits(LimitError),
+    /// The runtime directory is not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The journal cannot be recovered.
+    #[error("the journal cannot be recovered: {0}")]
+    Recover(#[from] RecoverError),
+    /// The journal cannot be gone on from.
+    #[error("the journal cannot be replayed: {0}")]
+    Replay(#[from] ReplayError),
+    /// The socket cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The engine thread cannot be pinned.
+    #[error("[engine] core: {0}")]
+    Core(String),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why the appliance did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The engine thread could not go on.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A thread panicked; its message is on standard error.
+    #[error("the {0} thread panicked; what was published is in the journal")]
+    Panicked(&'static str),
+    /// What is in the journal ring could not be written to disk. The ring still holds it, until the machine goes down.
+    #[error("the journal could not be written to disk: {0}")]
+    Flush(#[from] FlushError),
+}
+
+/// How the appliance came up: the line that says it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The socket it listens on.
+    pub socket: PathBuf,
+    /// The policy's name.
+    pub policy: String,
+    /// The policy's revision.
+    pub revision: u32,
+    /// BLAKE3 of the compiled policy.
+    pub policy_hash: [u8; 32],
+    /// Hash of the event layouts: what a client must name to connect.
+    pub layout_hash: [u8; 32],
+    /// Last decision in the journal.
+    pub recovered_seq: u64,
+    /// Rolling digest after it.
+    pub digest: u64,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { socket, policy, revision, policy_hash, recovered_seq, digest, .. } = self;
+        let (socket, hash) = (socket.display(), abbreviated(policy_hash));
+        write!(f, "ready socket={socket} policy={policy} revision={revision} hash={hash} ")?;
+        write!(f, "recovered_seq={recovered_seq} digest={digest:016x}")
+    }
+}
+
+/// A running appliance. Dropping it without [`stop`](Self::stop) stops it too, without saying how that went.
+pub struct Appliance {
+    ready: Ready,
+    stop_control: Arc<AtomicBool>,
+    stop_engine: Arc<AtomicBool>,
+    bell: Bell,
+    shared: Arc<Shared>,
+    departures: Receiver<Departure>,
+    log: Log,
+    loaded: Loaded,
+    threads: Option<Threads>,
+}
+
+struct Threads {
+    control: JoinHandle<()>,
+    engine: JoinHandle<Result<(), Fault>>,
+    flusher: Flusher,
+    /// Held until all else is down.
+    _lock: RuntimeLock,
+}
+
+/// Compiles a policy for execution: text → program → sealed memory → validated.
+pub fn load(policy: &PolicyText) -> Result<(Loaded, Vec<u8>), StartError> {
+    let program = policy::compile(&policy.text, &Tokenizer::default()).map_err(|diagnostics| {
+        StartError::Policy(diagnostics::render(&policy.file, &policy.text, &diagnostics))
+    })?;
+    let sealed = archive::seal(&program);
+    let memory = SealedMemfd::copy_of("tollgate-policy", &sealed).map_err(StartError::Memory)?;
+    let loaded = archive::open(memory)?;
+    Ok((loaded, sealed))
+}
+
+/// Starts the appliance. When this returns, clients are let in.
+pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartError> {
+    let log = Log::new(config.log.level);
+    let (loaded, sealed) = load(policy)?;
+    let program = loaded.program();
+    check_slots(program, config)?;
+
+    let lock = RuntimeLock::take(&config.journal.runtime_dir, !config.listen.allowed_uids.is_empty())?;
+    let recovered = Journal::recover(&journal_options(&config.journal))?;
+    let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
+    let mut replay = Replay::new(&mut engine, config.engine.limits);
+    recovered.for_each(|record| replay.take(&record).map_err(StartError::from))?;
+    let replayed = replay.done();
+    for note in recovered.notes() {
+        log.warn(format_args!("journal: {note}"));
+    }
+    log.info(format_args!(
+        "replayed the journal: {} decisions decided anew and found equal, {} of other policies or limits taken in, {} starts",
+        replayed.proved, replayed.adopted, replayed.epochs
+    ));
+    journal::store_policy(&config.journal.dir, &loaded.hash(), &sealed)?;
+    let ready = Ready {
+        socket: config.listen.socket.clone(),
+        policy: program.name.as_str().into(),
+        revision: program.revision.to_native(),
+        policy_hash: loaded.hash(),
+        layout_hash: program.layout_hash,
+        recovered_seq: engine.next_seq() - 1,
+        digest: engine.digest(),
+    };
+    let epoch = Epoch {
+        semantics: SEMANTICS_VERSION,
+        policy_hash: ready.policy_hash,
+        layout_hash: ready.layout_hash,
+        limits: config.engine.limits,
+        started: clock::realtime(),
+    };
+    let (writer, flusher) = recovered.start(epoch)?;
+    let written = flusher.status();
+    log.info(format_args!("the journal is written with {}", written.backend()));
+    if let Some(reason) = written.fallback() {
+        log.warn(format_args!("io_uring is not used for the journal: {reason}"));
+    }
+
+    let parker = Parker::new();
+    let bell = parker.bell();
+    let clients_max = config.listen.clients_max as usize;
+    let (arrivals_in, arrivals) = bounded(clients_max);
+    let (departures_in, departures) = bounded(clients_max);
+    let clients = Clients::new(config.listen.clients_max, config.admission, arrivals, departures_in, parker);
+    let stop_control = Arc::new(AtomicBool::new(false));
+    let stop_engine = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared::default());
+    let hot_loop = HotLoop::new(
+        engine,
+        writer,
+        clients,
+        config.engine.burst,
+        config.engine.idle,
+        Arc::clone(&stop_engine),
+        Arc::clone(&shared),
+    );
+    settle_memory(config, log);
+    let listener = Listener::bind(
+        &config.listen.socket,
+        ServerOptions {
+            geometry: config.listen.geometry,
+            schema_hash: ready.layout_hash,
+            allowed_uids: config.listen.allowed_uids.clone(),
+            clients_max: config.listen.clients_max,
+            handshake_timeout: config.listen.handshake_timeout,
+        },
+    )?;
+    let engine = start_engine(hot_loop, config.engine.core)?;
+    let control = Control {
+        listener,
+        arrivals: arrivals_in,
+        departures: departures.clone(),
+        flush: Arc::clone(flusher.status()),
+        bell: bell.clone(),
+        stop: Arc::clone(&stop_control),
+        shared: Arc::clone(&shared),
+        metrics_interval: config.log.metrics_interval,
+        log,
+    };
+    let control = std::thread::Builder::new()
+        .name("tg-control".into())
+        .spawn(move || control.run())
+        .map_err(StartError::Thread)?;
+    let threads = Some(Threads { control, engine, flusher, _lock: lock });
+    Ok(Appliance { ready, stop_control, stop_engine, bell, shared, departures, log, loaded, threads })
+}
+
+impl Appliance {
+    /// How it came up.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The policy being executed, for building events and reading reasons.
+    #[must_use]
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// What it has done so far, at most some 60 ms old.
+    #[must_use]
+    pub fn stats(&self) -> Counts {
+        self.shared.read()
+    }
+
+    /// Whether the engine thread is at work. False after a fault: stop, to learn which.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.threads.as_ref().is_some_and(|threads| !threads.engine.is_finished())
+    }
+
+    /// Ends in good order: lets no new clients in, answers what is in the rings, writes the journal to disk. Returns the
+    /// last counts.
+    pub fn stop(mut self) -> Result<Counts, StopError> {
+        self.shut_down()?;
+        Ok(self.shared.read())
+    }
+
+    fn shut_down(&mut self) -> Result<(), StopError> {
+        let Some(Threads { control, engine, flusher, _lock }) = self.threads.take() else { return Ok(()) };
+        self.stop_control.store(true, Ordering::Release);
+        let control = control.join().map_err(|_| StopError::Panicked("control"));
+        self.stop_engine.store(true, Ordering::Release);
+        self.bell.ring();
+        let engine = engine.join().map_err(|_| StopError::Panicked("engine"));
+        bury(&self.departures, self.log);
+        // Whatever the threads came to: what is committed goes to disk.
+        flusher.shutdown()?;
+        engine??;
+        control
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            self.log.error(error);
+        }
+    }
+}
+
+/// Starts the engine thread and waits until it is where it should be.
+fn start_engine(
+    mut hot_loop: HotLoop,
+    core: Option<usize>,
+) -> Result<JoinHandle<Result<(), Fault>>, StartError> {
+    let (placed_in, placed) = bounded(1);
+    let thread = std::thread::Builder::new()
+        .name("tg-engine".into())
+        .spawn(move || {
+            let place = core.map_or(Ok(()), affinity::pin_to);
+            let failed = place.is_err();
+            let _ = placed_in.send(place);
+            if failed { Ok(()) } else { hot_loop.run() }
+        })
+        .map_err(StartError::Thread)?;
+    match placed.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(reason)) => Err(StartError::Core(reason)),
+        Err(_) => Err(StartError::Thread(io::Error::other("the engine thread ended at once"))),
+    }
+}
+
+fn check_slots(program: &ArchivedProgram, config: &Config) -> Result<(), StartError> {
+    let geometry = config.listen.geometry;
+    let fits = geometry.request_words();
+    let Some(event) = program.events.iter().max_by_key(|event| event.words.to_native()) else {
+        return Ok(());
+    };
+    let words = usize::from(event.words.to_native());
+    if words <= fits {
+        return Ok(());
+    }
+    let needed = if words <= 28 { 256 } else { 512 };
+    let event = event.name.as_str().into();
+    Err(StartError::SlotTooSmall { event, words, slot_bytes: geometry.slot_bytes, fits, needed })
+}
+
+fn journal_options(place: &JournalPlace) -> JournalOptions {
+    let backend = match place.backend {
+        Backend::Auto => journal::Backend::Auto,
+        Backend::IoUring => journal::Backend::IoUring,
+        Backend::Plain => journal::Backend::Pwrite,
+    };
+    let mut options = JournalOptions::new(&place.dir, &place.runtime_dir);
+    options.ring_bytes = place.ring_bytes;
+    options.segment_bytes = place.segment_bytes;
+    options.batch_bytes_max = options.batch_bytes_max.min(place.segment_bytes / 2);
+    options.flush_interval = place.flush_interval;
+    options.backend = backend;
+    options
+}
+
+fn settle_memory(config: &Config, log: Log) {
+    if config.engine.prefault {
+        match memory::prefault() {
+            Ok(bytes) => log.info(format_args!("touched {} MiB of reserved memory", bytes >> 20)),
+            Err(error) => log.warn(format_args!("cannot touch reserved memory at start: {error}")),
+        }
+    }
+    if config.engine.lock_memory
+        && let Err(error) = memory::lock()
+    {
+        log.warn(format_args!(
+            "memory is not locked ({error}): raise LimitMEMLOCK to keep it from being swapped"
+        ));
+    }
+}

@@ -1,0 +1,143 @@
+//! The cold thread: shakes hands with clients, watches who goes, buries those who left, writes the metrics line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use tollgate_ring::{AcceptError, Bell, Connection, Listener};
+
+use crate::clients::{Departure, Leaving};
+use crate::journal::FlushStatus;
+use crate::log::Log;
+use crate::stats::{Counts, Shared};
+
+/// How long one wait for a handshake may be: also how soon a client that died is noticed.
+const ACCEPT_WAIT: Duration = Duration::from_millis(20);
+/// How long to leave a listening socket alone after it failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+
+/// The control thread's belongings.
+pub(crate) struct Control {
+    pub(crate) listener: Listener,
+    pub(crate) arrivals: Sender<Connection>,
+    pub(crate) departures: Receiver<Departure>,
+    pub(crate) flush: Arc<FlushStatus>,
+    pub(crate) bell: Bell,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics_interval: Option<Duration>,
+    pub(crate) log: Log,
+}
+
+impl Control {
+    /// Works until told to stop. The socket is gone when it returns.
+    pub(crate) fn run(self) {
+        let watcher = self.listener.watcher();
+        let mut metrics = Metrics::new(self.metrics_interval);
+        while !self.stop.load(Ordering::Acquire) {
+            match self.listener.accept_within(ACCEPT_WAIT) {
+                Ok(Some(connection)) => self.hand_over(connection),
+                Ok(None) => {}
+                Err(AcceptError::Io(error)) => {
+                    self.log.error(format_args!("cannot accept clients: {error}"));
+                    std::thread::sleep(AFTER_FAILURE);
+                }
+                Err(refused) => self.log.warn(refused),
+            }
+            if !watcher.poll(Duration::ZERO).is_empty() {
+                self.bell.ring();
+            }
+            bury(&self.departures, self.log);
+            metrics.tell(&self.shared, &self.flush, self.log);
+        }
+    }
+
+    fn hand_over(&self, connection: Connection) {
+        let who = connection.principal();
+        self.log.info(format_args!(
+            "client {} connected: process {}, user {}{}",
+            who.client_id,
+            who.pid,
+            who.uid,
+            if connection.locked() { "" } else { "; its rings are not locked in memory" },
+        ));
+        // The listener gives out no more places than the channel has, so it is never full.
+        if self.arrivals.try_send(connection).is_err() {
+            self.log
+                .error(format_args!("client {} dropped: the engine takes no more clients", who.client_id));
+        }
+        self.bell.ring();
+    }
+}
+
+/// Says who left and why, and gives their memory back.
+pub(crate) fn bury(departures: &Receiver<Departure>, log: Log) {
+    for Departure { connection, reason } in departures.try_iter() {
+        let client = connection.principal().client_id;
+        let line = format!("client {client} left after {} requests: {reason}", connection.taken());
+        match reason {
+            Leaving::HungUp | Leaving::Stopping => log.info(line),
+            Leaving::Quarantined(_) => log.warn(line),
+            Leaving::Unanswerable(_) => log.error(line),
+        }
+    }
+}
+
+/// Writes one line with all counters now and then, and one at once when the appliance degrades or recovers.
+struct Metrics {
+    interval: Option<Duration>,
+    last: Instant,
+    before: Counts,
+    degraded: bool,
+    looked: Instant,
+    failed: bool,
+}
+
+/// How often to look for degradation.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Metrics {
+    fn new(interval: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self { interval, last: now, before: Counts::default(), degraded: false, looked: now, failed: false }
+    }
+
+    fn tell(&mut self, shared: &Shared, flush: &FlushStatus, log: Log) {
+        let now = Instant::now();
+        if now - self.looked >= LOOK_EVERY {
+            self.looked = now;
+            if let Some(error) = flush.degraded()
+                && !self.failed
+            {
+                self.failed = true;
+                log.error(format_args!("the journal is no longer written to disk: {error}"));
+            }
+            let counts = shared.read();
+            let degraded = counts.journal_full != self.before.journal_full;
+            self.before = counts;
+            if degraded && !self.degraded {
+                log.warn("degraded: the journal ring is full, so no requests are taken; the disk cannot keep up or has failed");
+            } else if !degraded && self.degraded {
+                log.info("no longer degraded: the journal ring has room again");
+            }
+            self.degraded = degraded;
+        }
+        if self.interval.is_some_and(|interval| now - self.last >= interval) {
+            self.last = now;
+            log.info(metrics_line(&shared.read()));
+        }
+    }
+}
+
+/// All counters in one line of `name=value`.
+#[must_use]
+pub fn metrics_line(counts: &Counts) -> String {
+    let mut line = String::from("metrics");
+    for (name, value) in counts.iter() {
+        let pair =
+            if name == "digest" { format!(" {name}={value:016x}") } else { format!(" {name}={value}") };
+        line.push_str(&pair);
+    }
+    line
+}

@@ -1,0 +1,81 @@
+//! Memory that is there before it is needed: pre-faulting and locking.
+
+use std::io;
+
+/// Keeps every page that is in use now, or that is first touched later in memory reserved by now, from being swapped out.
+pub fn lock() -> io::Result<()> {
+    // Without MCL_FUTURE: under a limit on locked memory it would make later mappings fail instead of going unlocked.
+    // SAFETY: a call without pointers; it changes how memory is backed, not what it holds.
+    match unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Backs all private writable memory of this process with pages, so that no later access waits for one. Returns the
+/// bytes covered.
+pub fn prefault() -> io::Result<u64> {
+    let mut covered = 0;
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let Some((start, end)) = private_writable(line) else { continue };
+        let length = end - start;
+        // SAFETY: MADV_POPULATE_WRITE triggers faults as a write would and changes no contents; a range that is no longer
+        // mapped is an error and nothing else.
+        let result = unsafe {
+            libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_POPULATE_WRITE)
+        };
+        if result == 0 {
+            covered += length as u64;
+        } else {
+            let error = io::Error::last_os_error();
+            // A mapping can go between the listing and the call.
+            if !matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EFAULT)) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(covered)
+}
+
+/// The range of one line of `/proc/self/maps`, if it is private, writable and of no file.
+fn private_writable(line: &str) -> Option<(usize, usize)> {
+    let mut parts = line.split_ascii_whitespace();
+    let (range, mode) = (parts.next()?, parts.next()?);
+    let inode = parts.nth(2)?;
+    let name = parts.next().unwrap_or_default();
+    let wanted = mode.starts_with("rw") && mode.ends_with('p') && inode == "0";
+    let (start, end) = range.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    if wanted && !matches!(name, "[stack]" | "[vvar]" | "[vdso]") {
+        Some((address(start)?, address(end)?))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_private_writable_memory_is_touched() {
+        let maps = [
+            ("7f00-8000 rw-p 00000000 00:00 0", Some((0x7f00, 0x8000))),
+            ("7f00-8000 rw-p 00000000 00:00 0          [heap]", Some((0x7f00, 0x8000))),
+            ("7f00-8000 rw-s 00000000 00:01 12345      /dev/shm/x", None),
+            ("7f00-8000 r--p 00000000 00:00 0", None),
+            ("7f00-8000 rw-p 00000000 08:01 99         /usr/lib/x.so", None),
+            ("", None),
+        ];
+        for (line, expected) in maps {
+            assert_eq!(private_writable(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn reserved_memory_is_backed_after_a_prefault() {
+        let reserved = vec![0_u8; 8 << 20];
+        assert!(prefault().unwrap() >= 8 << 20);
+        assert!(reserved.iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the engine thread counts, and how other threads read it.
+//!
+//! The engine thread owns plain numbers ([`Counts`]) and copies them into atomics ([`Shared`]) now and then, each with a
+//! relaxed store: a reader may see numbers of two neighbouring moments side by side, never a torn one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::engine::Counters;
+
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Counts since start, and a few present values.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts { $($(#[doc = $doc])+ pub $name: u64,)+ }
+
+        /// The same, for reading from other threads.
+        #[derive(Debug, Default)]
+        pub struct Shared { $($name: AtomicU64,)+ }
+
+        impl Shared {
+            /// Makes these counts visible. For the one thread that counts.
+            pub fn publish(&self, counts: &Counts) {
+                $(self.$name.store(counts.$name, Ordering::Relaxed);)+
+            }
+
+            /// What was last made visible.
+            #[must_use]
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+
+        impl Counts {
+            /// Names and values, for showing.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counts! {
+    /// Clients connected now.
+    clients,
+    /// Frames taken from clients.
+    frames,
+    /// Bursts that held at least one frame.
+    bursts,
+    /// Verdicts written.
+    verdicts,
+    /// New decisions.
+    decided,
+    /// Duplicates answered with the first verdict.
+    repeated,
+    /// Frames refused.
+    refused,
+    /// Frames admitted late.
+    admitted_late,
+    /// Frames shed for their client's rate.
+    shed,
+    /// Verdicts published after their deadline.
+    published_late,
+    /// Decisions flagged inexact.
+    inexact,
+    /// Events too late to enter their windows.
+    too_late,
+    /// Rows given up while still inside a window.
+    rows_lost,
+    /// Keys that could not be kept.
+    keys_lost,
+    /// Duplicate entries overwritten to make room.
+    dedup_evicted,
+    /// Rounds in which nothing was taken because the journal ring had no room.
+    journal_full,
+    /// Clients quarantined.
+    quarantined,
+    /// Clients that went away.
+    departed,
+    /// Times the engine thread slept.
+    parks,
+    /// Sequence number of the last decision.
+    seq,
+    /// Rolling digest after it.
+    digest,
+    /// Sequence number up to which decisions survive a power loss.
+    durable_seq,
+}
+
+impl Counts {
+    /// Takes over what the engine counts itself.
+    pub fn take_engine(&mut self, engine: &Counters) {
+        self.decided = engine.decided;
+        self.repeated = engine.repeated;
+        self.refused = engine.refused.iter().sum();
+        self.inexact = engine.inexact;
+        self.too_late = engine.too_late;
+        self.rows_lost = engine.rows_lost;
+        self.keys_lost = engine.keys_lost;
+        self.dedup_evicted = engine.dedup_evicted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_read() {
+        let shared = Shared::default();
+        let counts = Counts { frames: 3, digest: u64::MAX, ..Counts::default() };
+        shared.publish(&counts);
+        assert_eq!(shared.read(), counts);
+        assert_eq!(counts.iter().filter(|(_, value)| *value != 0).count(), 2);
+    }
+}
