@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,14 +209,8 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     let recovered = Journal::recover(&journal_options(&config.journal))?;
     let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
     let mut replay = Replay::new(&mut engine, config.engine.limits);
-    let refused = recovered.try_for_each(|record| match replay.take(&record) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(error),
-    })?;
+    recovered.for_each(|record| replay.take(&record).map_err(StartError::from))?;
     let replayed = replay.done();
-    if let Some(error) = refused {
-        return Err(error.into());
-    }
     for note in recovered.notes() {
         log.warn(format_args!("journal: {note}"));
     }

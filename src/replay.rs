@@ -162,3 +162,145 @@ fn tell(outcome: &Outcome, digest: u64) -> String {
 pub fn abbreviated(hash: &[u8; 32]) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{self, EventWords};
+    use crate::engine::units::{EventId, Key, Time};
+    use crate::engine::wire::{Admission, Input};
+    use crate::policy::{self, archive};
+    use crate::token::Tokenizer;
+
+    const POLICY: &str = "policy p revision 1\nentity card\nevent payment { card: card, amount: money }\n\
+                          feature n = count(payment) by card last 1h\n\
+                          rule many on payment { when n > 2 then review, score 80 }\n\
+                          decide payment { score = rule_scores, review when score >= 70, unassessed allow }\n";
+
+    const LIMITS: Limits = Limits {
+        keys_max: 64,
+        spill_bytes_max: 1 << 16,
+        rows_per_key_max: 64,
+        dedup_entries_max: 64,
+        lateness_us: 0,
+        skew_us: 0,
+        clock: crate::engine::Clock::Event,
+        hash_seed: 1,
+    };
+
+    fn engine(policy: &str) -> Engine {
+        let program = policy::compile(policy, &Tokenizer::default()).expect("a valid policy");
+        Engine::new(archive::open(archive::seal(&program)).unwrap(), &LIMITS).unwrap()
+    }
+
+    fn epoch_of(engine: &Engine) -> Epoch {
+        Epoch {
+            semantics: SEMANTICS_VERSION,
+            policy_hash: engine.loaded().hash(),
+            layout_hash: engine.loaded().program().layout_hash,
+            limits: LIMITS,
+            started: Time(0),
+        }
+    }
+
+    fn payment(engine: &Engine, n: u64) -> Vec<u64> {
+        let loaded = engine.loaded();
+        let (_, plan) = encode::event(loaded.program(), "payment").unwrap();
+        let mut words = EventWords::new(plan, EventId([n, 0]), Time(n as i64));
+        words.set_key(encode::field(plan, "card").unwrap(), Key([1, 2]));
+        let dollars = crate::engine::units::Currency::from_alpha("USD").unwrap();
+        words.set_money(encode::field(plan, "amount").unwrap(), 100, dollars);
+        words.words().to_vec()
+    }
+
+    fn input(words: &[u64]) -> Input<'_> {
+        Input { principal: 0, kind: 0, admission: Admission::Normal, received: Time(0), words }
+    }
+
+    /// Five decisions made live: frames, outcomes, digests.
+    fn recorded() -> Vec<(Vec<u64>, Outcome, u64)> {
+        let mut live = engine(POLICY);
+        let decide = |n| {
+            let words = payment(&live, n);
+            let Step::Decided(outcome) = live.step(&input(&words)) else { panic!("not decided") };
+            (words, outcome, live.digest())
+        };
+        (1..=5).map(decide).collect()
+    }
+
+    #[test]
+    fn the_same_policy_decides_anew_and_must_agree() {
+        let mut engine = engine(POLICY);
+        let epoch = epoch_of(&engine);
+        let mut replay = Replay::new(&mut engine, LIMITS);
+        replay.take(&Record::Epoch(epoch)).unwrap();
+        let recorded = recorded();
+        for (words, outcome, digest) in &recorded {
+            let decision = Decision { input: input(words), outcome: *outcome, digest: *digest };
+            replay.take(&Record::Decision(decision)).unwrap();
+        }
+        assert_eq!(replay.done(), Replayed { epochs: 1, proved: 5, adopted: 0 });
+        assert_eq!(engine.digest(), recorded[4].2);
+    }
+
+    #[test]
+    fn a_difference_is_refused_with_its_sequence_number() {
+        let recorded = recorded();
+        let changes: [fn(&mut Outcome, &mut u64); 3] =
+            [|outcome, _| outcome.score += 1, |outcome, _| outcome.seq += 1, |_, digest| *digest ^= 1];
+        for change in changes {
+            let mut engine = engine(POLICY);
+            let epoch = epoch_of(&engine);
+            let mut replay = Replay::new(&mut engine, LIMITS);
+            replay.take(&Record::Epoch(epoch)).unwrap();
+            let (words, mut outcome, mut digest) = recorded[0].clone();
+            change(&mut outcome, &mut digest);
+            let decision = Decision { input: input(&words), outcome, digest };
+            let error = replay.take(&Record::Decision(decision)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("determinism broken at decision {}", outcome.seq)), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_policy_or_other_limits_take_in_what_was_decided() {
+        let stricter = POLICY.replace("n > 2", "n > 0");
+        let other_limits = Limits { dedup_entries_max: 32, ..LIMITS };
+        for (policy, limits) in [(stricter.as_str(), LIMITS), (POLICY, other_limits)] {
+            let recorded = recorded();
+            let epoch = epoch_of(&engine(POLICY));
+            let mut engine = engine(policy);
+            let mut replay = Replay::new(&mut engine, limits);
+            replay.take(&Record::Epoch(epoch)).unwrap();
+            for (words, outcome, digest) in &recorded {
+                let decision = Decision { input: input(words), outcome: *outcome, digest: *digest };
+                replay.take(&Record::Decision(decision)).unwrap();
+            }
+            assert_eq!(replay.done(), Replayed { epochs: 1, proved: 0, adopted: 5 });
+            assert_eq!((engine.next_seq(), engine.digest()), (6, recorded[4].2));
+            let (words, outcome, _) = &recorded[4];
+            let flags = outcome.flags | crate::engine::wire::FLAG_DUPLICATE;
+            assert_eq!(engine.step(&input(words)), Step::Repeated(Outcome { flags, ..*outcome }));
+        }
+    }
+
+    #[test]
+    fn another_meaning_or_layout_is_refused_by_name() {
+        let mut engine = engine(POLICY);
+        let epoch = epoch_of(&engine);
+        let mut check = |record: Record<'_>, expected: &str| {
+            let error = Replay::new(&mut engine, LIMITS).take(&record).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(
+            Record::Epoch(Epoch { semantics: 99, ..epoch }),
+            "semantics version 99 after decision 0; this build has version",
+        );
+        check(
+            Record::Epoch(Epoch { layout_hash: [0xab; 32], ..epoch }),
+            "other event layouts (hash abababababababab, after decision 0) than policy p declares",
+        );
+        let (words, outcome, digest) = &recorded()[0];
+        let decision = Decision { input: input(words), outcome: *outcome, digest: *digest };
+        check(Record::Decision(decision), "decision 1 comes before any epoch");
+    }
+}

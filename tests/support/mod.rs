@@ -34,7 +34,7 @@ feature spend_24h = sum(payment.amount in USD) by card last 24h
 feature risk_7d = ratio(payment where label.is_fraud, payment) by merchant last 7d
 rule many on payment { when payments_1h > 3 then review, score 80, reason MANY }
 rule big on payment { when spend_24h > 1000 USD then challenge, score 50, reason BIG }
-rule risky on payment { when risk_7d > 0.2 then block, score 95 }
+rule risky on payment { when risk_7d > 0.04 then block, score 95 }
 decide payment {
   score = rule_scores
   review when score >= 75
