@@ -9,6 +9,8 @@ mod expressions;
 mod features;
 mod literals;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use super::ast::{self, Named};
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
@@ -49,6 +51,8 @@ struct Checker<'p> {
     lets: HashMap<(EventIx, String), LetIx>,
     /// Which event a `let` name was first declared on, to say so.
     let_events: HashMap<String, EventIx>,
+    /// All names that features are declared by, wherever they are.
+    feature_names: HashSet<String>,
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
@@ -98,6 +102,7 @@ impl<'p> Checker<'p> {
             lists: HashMap::new(),
             lets: HashMap::new(),
             let_events: HashMap::new(),
+            feature_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
             rules: HashMap::new(),
@@ -116,6 +121,10 @@ impl<'p> Checker<'p> {
         self.each(root, K::ReasonDecl, false, Self::reason);
         self.each(root, K::ListDecl, false, Self::list);
         self.find_decided(root);
+        self.feature_names = ast::children(root, K::FeatureDecl)
+            .filter_map(|node| ast::name(&node))
+            .map(|name| name.text)
+            .collect();
         self.each_let(root);
         self.each(root, K::FeatureDecl, false, Self::feature);
         self.each_rule(root);
@@ -303,10 +312,10 @@ impl<'p> Checker<'p> {
     }
 }
 
-/// "one of: a, b, c", shortened.
+/// "known: a, b, c", shortened.
 fn one_of(names: &[&str]) -> String {
     const SHOWN: usize = 12;
-    let mut text = format!("there is: {}", names[..names.len().min(SHOWN)].join(", "));
+    let mut text = format!("known: {}", names[..names.len().min(SHOWN)].join(", "));
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
