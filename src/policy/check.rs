@@ -135,7 +135,7 @@ impl<'p> Checker<'p> {
     fn each(&mut self, root: &SyntaxNode, kind: K, broken_too: bool, check: fn(&mut Self, &SyntaxNode)) {
         for (count, node) in ast::children(root, kind).enumerate() {
             if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+                self.too_many(&node, DECLARATIONS_MAX);
                 return;
             }
             if broken_too || !self.is_broken(&node) {
@@ -144,10 +144,10 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn too_many(&mut self, node: &SyntaxNode) {
+    fn too_many(&mut self, node: &SyntaxNode, most: usize) {
         self.push(
             ast::head_span(node),
-            format!("there are more than {DECLARATIONS_MAX} declarations of this kind"),
+            format!("there are more than {most} declarations of this kind"),
             "the first one too many",
             "divide the policy: one appliance runs one policy of bounded size",
         );
@@ -244,7 +244,7 @@ impl<'p> Checker<'p> {
 
     fn entity_named(&mut self, name: &Named) -> Option<EntityIx> {
         let found = self.entities.get(&name.text).copied();
-        if found.is_none() {
+        if found.is_none() && !self.is_full() {
             let names = self.policy.entities.clone();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             self.unknown(
@@ -259,7 +259,7 @@ impl<'p> Checker<'p> {
 
     fn event_named(&mut self, name: &Named) -> Option<EventIx> {
         let found = self.events.get(&name.text).copied();
-        if found.is_none() {
+        if found.is_none() && !self.is_full() {
             let names: Vec<String> = self.policy.events.iter().map(|event| event.name.clone()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             self.unknown(

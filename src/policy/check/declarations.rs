@@ -1,6 +1,6 @@
 //! The header, entity kinds, events, reasons and lists.
 
-use super::{Checker, DECLARATIONS_MAX, Namespace, literals};
+use super::{Checker, Namespace, literals};
 use crate::engine::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
 use crate::policy::ast::{self, Named};
 use crate::policy::suggest::nearest;
@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 /// The most words one enum may have.
 const ENUM_WORDS_MAX: usize = 256;
+/// The most event kinds, amendments included.
+const EVENTS_MAX: usize = 256;
 /// The most entity kinds.
 const ENTITIES_MAX: usize = 64;
 
@@ -96,8 +98,8 @@ impl Checker<'_> {
     pub(super) fn each_event(&mut self, root: &SyntaxNode) {
         let mut declared = Vec::new();
         for (count, node) in ast::children(root, K::EventDecl).enumerate() {
-            if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+            if count >= EVENTS_MAX {
+                self.too_many(&node, EVENTS_MAX);
                 break;
             }
             let Some(name) = ast::name(&node) else { continue };

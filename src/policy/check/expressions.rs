@@ -684,8 +684,8 @@ impl Checker<'_> {
             );
             return;
         }
-        let own = self.event(scope.event).fields.iter().enumerate();
-        let word_of = own.clone().find_map(|(at, field)| {
+        let own = self.event(scope.event).fields.iter();
+        let word_of = own.clone().enumerate().find_map(|(at, field)| {
             let words = self.words(scope.event, FieldIx(at as u16));
             words.contains(&name.text).then(|| field.name.clone())
         });
@@ -699,7 +699,7 @@ impl Checker<'_> {
             );
             return;
         }
-        let mut candidates: Vec<String> = own.map(|(_, field)| field.name.clone()).collect();
+        let mut candidates: Vec<String> = own.map(|field| field.name.clone()).collect();
         candidates
             .extend(self.lets.keys().filter(|(on, _)| *on == scope.event).map(|(_, name)| name.clone()));
         if scope.features() {

@@ -236,3 +236,14 @@ fn the_number_of_errors_and_the_length_of_the_text_are_bounded() {
     let long = " ".repeat(crate::policy::parser::SOURCE_BYTES_MAX + 1);
     assert_eq!(check(&long).unwrap_err().len(), 1);
 }
+
+#[test]
+fn too_many_events_are_refused_once() {
+    let mut text = "policy p revision 1\nentity card\n".to_owned();
+    for i in 0..300 {
+        text.push_str(&format!("event e{i} {{ card: card }}\n"));
+    }
+    let errors = check(&text).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].message.contains("more than 256"));
+}
