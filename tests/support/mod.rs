@@ -1,0 +1,13 @@
+//! What the tests share: an independent reading of a policy (`oracle`), and random policies and streams (`generate`).
+//!
+//! None of it looks at how the compiler or the engine work: it reads `policy::typed` by the meaning its
+//! documentation gives, so that an error has to be made twice, in two different shapes, to go unseen.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it, inside this crate only")]
+
+pub mod fraction;
+pub mod frames;
+pub mod generate;
+pub mod oracle;
+pub mod rng;
+pub mod streams;
