@@ -47,7 +47,8 @@ fn compile(policy: &Policy, tokenizer: &Tokenizer) -> Compiled {
 }
 
 fn engine(compiled: &Compiled, limits: &Limits) -> Engine {
-    Engine::new(compiled.loaded.clone(), limits).unwrap_or_else(|error| panic!("no engine: {}", error.message))
+    Engine::new(compiled.loaded.clone(), limits)
+        .unwrap_or_else(|error| panic!("no engine: {}", error.message))
 }
 
 fn told(values: &[Value]) -> Vec<Option<Fraction>> {
@@ -65,7 +66,10 @@ fn run(policy: &Policy, compiled: &Compiled, frames: &[Frame], limits: &Limits) 
         let expected = oracle.step(&frame.input());
         let step = single.step(&frame.input());
         if step != expected {
-            return Err(format!("step {number}: {frame:?}\n  engine {step:?}\n  oracle {expected:?}{}", differ(&oracle, &single)));
+            return Err(format!(
+                "step {number}: {frame:?}\n  engine {step:?}\n  oracle {expected:?}{}",
+                differ(&oracle, &single)
+            ));
         }
         if matches!(step, Step::Decided(_)) {
             let features = told(single.features());
@@ -110,7 +114,13 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine, frames: &[Frame], limits: &Lim
 }
 
 /// The three phases of a burst change nothing, nor does another hash seed.
-fn bursts(compiled: &Compiled, frames: &[Frame], limits: &Limits, steps: &[Step], digest: u64) -> Result<(), String> {
+fn bursts(
+    compiled: &Compiled,
+    frames: &[Frame],
+    limits: &Limits,
+    steps: &[Step],
+    digest: u64,
+) -> Result<(), String> {
     let limits = Limits { hash_seed: !limits.hash_seed, ..*limits };
     let mut engine = engine(compiled, &limits);
     let mut rest = frames;
@@ -219,7 +229,9 @@ fn simulate(seed: u64, frames: usize) -> usize {
             continue;
         }
         let (small, fewer) = shrink(&policy, &stream, &shape.limits);
-        let text = attempt(&small, &fewer, &shape.limits).err().unwrap_or_else(|| format!("only in full: {result:?}"));
+        let text = attempt(&small, &fewer, &shape.limits)
+            .err()
+            .unwrap_or_else(|| format!("only in full: {result:?}"));
         panic!("seed {seed}, {shape:?}\n{small:#?}\n{fewer:#?}\n{text}");
     }
     STREAMS * frames

@@ -48,7 +48,8 @@ impl Layout {
         let layout = |(event, plan): (&Event, &tollgate::engine::program::EventPlan)| {
             assert_eq!(event.fields.len(), plan.fields.len(), "fields of {}", event.name);
             let words = usize::from(plan.words);
-            let fields: Vec<_> = plan.fields.iter().map(|f| (usize::from(f.word), u32::from(f.bit))).collect();
+            let fields: Vec<_> =
+                plan.fields.iter().map(|f| (usize::from(f.word), u32::from(f.bit))).collect();
             let mut uses = vec![0; words];
             uses[..header_words(event)].fill(1);
             let mut bits = 0_u64;

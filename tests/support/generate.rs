@@ -9,9 +9,9 @@ use super::oracle::sources;
 use super::rng::Rng;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS,
-    Window,
+    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
+    Field, FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type,
+    WINDOW_MAX_DAYS, Window,
 };
 
 /// With two, zero and three digits after the point.
@@ -111,7 +111,8 @@ impl Maker<'_> {
         for i in 0..parts.len() {
             let Some(target) = self.policy.events[i].amends else { continue };
             let keys = self.policy.events[target.index()].fields.clone();
-            let keys = keys.into_iter().enumerate().filter(|(_, field)| matches!(field.ty, FieldType::Entity(_)));
+            let keys =
+                keys.into_iter().enumerate().filter(|(_, field)| matches!(field.ty, FieldType::Entity(_)));
             let copies = keys.map(|(j, field)| Field { inherited: Some(FieldIx(j as u16)), ..field });
             self.policy.events[i].fields.extend(copies);
         }
@@ -212,7 +213,8 @@ impl Maker<'_> {
     fn features(&mut self, judged: &[EventIx]) {
         for i in 0..3 + self.rng.below(18) {
             let window = if self.rng.percent(88) { self.window(judged) } else { None };
-            let (kind, ty) = window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
+            let (kind, ty) =
+                window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
             self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind });
         }
     }
@@ -436,7 +438,11 @@ impl Maker<'_> {
     }
 
     /// A field of the event, or of one of its amendments, of a wanted type.
-    fn field(&mut self, scope: &Scope, wanted: impl Fn(&FieldType) -> bool) -> Option<(Expr, EventIx, FieldIx)> {
+    fn field(
+        &mut self,
+        scope: &Scope,
+        wanted: impl Fn(&FieldType) -> bool,
+    ) -> Option<(Expr, EventIx, FieldIx)> {
         let mut all: Vec<_> = self
             .fields_where(scope.event, &wanted)
             .into_iter()
@@ -455,7 +461,8 @@ impl Maker<'_> {
     }
 
     fn feature_of(&mut self, scope: &Scope, wanted: impl Fn(Type) -> bool) -> Option<Expr> {
-        let fit: Vec<_> = scope.features.iter().filter(|f| wanted(self.policy.features[f.index()].ty)).collect();
+        let fit: Vec<_> =
+            scope.features.iter().filter(|f| wanted(self.policy.features[f.index()].ty)).collect();
         (!fit.is_empty()).then(|| Expr::Feature(**self.rng.pick(&fit)))
     }
 
@@ -538,7 +545,9 @@ impl Maker<'_> {
     fn in_list(&mut self, scope: &Scope) -> Option<Expr> {
         let mut pairs = Vec::new();
         for (i, list) in self.policy.lists.iter().enumerate() {
-            pairs.extend(self.keys(scope.event, list.entity).into_iter().map(|field| (field, ListIx(i as u16))));
+            pairs.extend(
+                self.keys(scope.event, list.entity).into_iter().map(|field| (field, ListIx(i as u16))),
+            );
         }
         let (field, list) = *pairs.get(self.rng.below(pairs.len().max(1)))?;
         Some(Expr::InList(field, list))
@@ -574,7 +583,8 @@ impl Maker<'_> {
             9 => self.feature_of(scope, |ty| ty == Type::Int),
             _ => None,
         };
-        found.unwrap_or_else(|| int(if self.rng.percent(2) { i64::MAX - 1 } else { self.rng.between(-3, 12) }))
+        found
+            .unwrap_or_else(|| int(if self.rng.percent(2) { i64::MAX - 1 } else { self.rng.between(-3, 12) }))
     }
 
     /// A number that need not be whole; never plain.
@@ -687,7 +697,9 @@ pub fn simpler(policy: &Policy) -> Vec<Policy> {
         };
         let one_judge = match &less.features[i].kind {
             FeatureKind::Scalar { .. } => true,
-            FeatureKind::Window(window) => window.judged_by.len() == 1 || policy.rules.iter().all(|r| r.when == never()),
+            FeatureKind::Window(window) => {
+                window.judged_by.len() == 1 || policy.rules.iter().all(|r| r.when == never())
+            }
         };
         if one_judge {
             less.features[i].kind = FeatureKind::Scalar { event: on, expr: constant };

@@ -3,7 +3,12 @@
 //! None of it looks at how the compiler or the engine work: it reads `policy::typed` by the meaning its
 //! documentation gives, so that an error has to be made twice, in two different shapes, to go unseen.
 
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it, inside this crate only")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test uses a part of it, inside this crate only"
+)]
 
 pub mod fraction;
 pub mod frames;

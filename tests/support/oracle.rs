@@ -28,8 +28,8 @@ use tollgate::engine::wire::{
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
-    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source, Type,
-    Window,
+    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source,
+    Type, Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -148,7 +148,14 @@ struct Context<'c> {
 impl<'c> Context<'c> {
     fn judging(event: &'c Taken, features: &'c [Answer]) -> Self {
         let missing = Answer::Missing;
-        Self { event, applied: None, features, rule_scores_max: missing, rule_scores_sum: missing, score: missing }
+        Self {
+            event,
+            applied: None,
+            features,
+            rule_scores_max: missing,
+            rule_scores_sum: missing,
+            score: missing,
+        }
     }
 
     fn row(row: &'c Row) -> Self {
@@ -218,7 +225,10 @@ impl<'p> Oracle<'p> {
                 return self.refuse(Refusal::IdReused);
             }
             self.tally.repeated += 1;
-            return Step::Repeated(Outcome { flags: before.outcome.flags | FLAG_DUPLICATE, ..before.outcome });
+            return Step::Repeated(Outcome {
+                flags: before.outcome.flags | FLAG_DUPLICATE,
+                ..before.outcome
+            });
         }
         let mut outcome = self.decide(event, input);
         self.seq += 1;
@@ -296,7 +306,8 @@ impl<'p> Oracle<'p> {
         let present = words[PRESENCE_WORD];
         let bits = || layout.fields.iter().map(|&(_, bit)| 1_u64 << bit);
         let known: u64 = bits().sum();
-        let required: u64 = bits().zip(&event.fields).filter(|(_, field)| !field.optional).map(|(bit, _)| bit).sum();
+        let required: u64 =
+            bits().zip(&event.fields).filter(|(_, field)| !field.optional).map(|(bit, _)| bit).sum();
         if present & !known != 0 || present & required != required {
             return Err(Refusal::BadPresence);
         }
@@ -403,8 +414,9 @@ impl<'p> Oracle<'p> {
         let range = (until - window.span_us, until);
         let reader = Reader { policy: self.policy, lists: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
-        let mut scan =
-            |source: &Source, value: What<'_>, number: usize| self.scan(source, value, key, range, first_source + number);
+        let mut scan = |source: &Source, value: What<'_>, number: usize| {
+            self.scan(source, value, key, range, first_source + number)
+        };
         match &window.aggregate {
             Aggregate::Count(source) => Answer::int(scan(source, What::Nothing, 0).len() as i64),
             Aggregate::Sum(source, expr) => {
@@ -415,12 +427,12 @@ impl<'p> Oracle<'p> {
                 let count = Fraction::int(values.len() as i64);
                 Answer::number(sum(&values, decimal(source, expr)).and_then(|sum| sum.div(count)))
             }
-            Aggregate::Min(source, expr) => {
-                Answer::number(numbers(scan(source, What::Value(expr), 0)).into_iter().min_by(|a, b| a.compare(*b)))
-            }
-            Aggregate::Max(source, expr) => {
-                Answer::number(numbers(scan(source, What::Value(expr), 0)).into_iter().max_by(|a, b| a.compare(*b)))
-            }
+            Aggregate::Min(source, expr) => Answer::number(
+                numbers(scan(source, What::Value(expr), 0)).into_iter().min_by(|a, b| a.compare(*b)),
+            ),
+            Aggregate::Max(source, expr) => Answer::number(
+                numbers(scan(source, What::Value(expr), 0)).into_iter().max_by(|a, b| a.compare(*b)),
+            ),
             Aggregate::DistinctValues(source, expr) => {
                 let mut values = numbers(scan(source, What::Value(expr), 0));
                 values.sort_by(|a, b| a.compare(*b));
@@ -536,8 +548,11 @@ impl<'p> Oracle<'p> {
         let mut action = if unassessed {
             decide.unassessed
         } else {
-            let reached =
-                decide.thresholds.iter().filter(|(_, when)| self.evaluate(when, &context).is_true()).map(|t| t.0);
+            let reached = decide
+                .thresholds
+                .iter()
+                .filter(|(_, when)| self.evaluate(when, &context).is_true())
+                .map(|t| t.0);
             reached.chain(actions).fold(Action::Allow, Action::max)
         };
         let mut flags = 0;
@@ -546,7 +561,8 @@ impl<'p> Oracle<'p> {
             let fallback = match &decide.late {
                 None => decide.unassessed,
                 Some(late) => {
-                    let branch = late.branches.iter().find(|(_, when)| self.evaluate(when, &context).is_true());
+                    let branch =
+                        late.branches.iter().find(|(_, when)| self.evaluate(when, &context).is_true());
                     branch.map_or(late.otherwise, |branch| branch.0)
                 }
             };
@@ -604,7 +620,8 @@ fn key_of(event: &Taken, field: FieldIx) -> Option<Key> {
 }
 
 fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
-    let below = |end: u64| if words[0] < end { Ok(Cell::Number(words[0] as i64)) } else { Err(Refusal::BadValue) };
+    let below =
+        |end: u64| if words[0] < end { Ok(Cell::Number(words[0] as i64)) } else { Err(Refusal::BadValue) };
     match ty {
         FieldType::Bool => below(2),
         FieldType::Enum(labels) => below(labels.len() as u64),
@@ -792,11 +809,13 @@ impl Reader<'_> {
 
     /// The type of a number or of money, as far as rounding and `major` need it; `None` for anything else.
     fn type_of(&self, expr: &Expr, event: EventIx) -> Option<Type> {
-        let field = |event: EventIx, field: FieldIx| match self.policy.events[event.index()].fields[field.index()].ty {
-            FieldType::Int => Some(Type::Int),
-            FieldType::Decimal => Some(Type::Decimal),
-            _ => None,
-        };
+        let field =
+            |event: EventIx, field: FieldIx| match self.policy.events[event.index()].fields[field.index()].ty
+            {
+                FieldType::Int => Some(Type::Int),
+                FieldType::Decimal => Some(Type::Decimal),
+                _ => None,
+            };
         match expr {
             Expr::Const(_, ty) => Some(*ty),
             Expr::Field(of) => field(event, *of),
@@ -820,7 +839,9 @@ impl Reader<'_> {
                     _ => Type::Int,
                 })
             }
-            Expr::Hour(_) | Expr::Weekday(_) | Expr::RuleScoresSum | Expr::RuleScoresMax | Expr::Score => Some(Type::Int),
+            Expr::Hour(_) | Expr::Weekday(_) | Expr::RuleScoresSum | Expr::RuleScoresMax | Expr::Score => {
+                Some(Type::Int)
+            }
             _ => None,
         }
     }
@@ -834,6 +855,7 @@ fn arithmetic(a: Answer, b: Answer, operation: impl Fn(Fraction, Fraction) -> Op
 }
 
 fn local(time: i64, zone: &str, zones: &mut BTreeMap<String, TimeZone>) -> jiff::civil::DateTime {
-    let zone = zones.entry(zone.to_owned()).or_insert_with(|| TimeZone::get(zone).expect("a known time zone"));
+    let zone =
+        zones.entry(zone.to_owned()).or_insert_with(|| TimeZone::get(zone).expect("a known time zone"));
     zone.to_datetime(Timestamp::from_microsecond(time).expect("a time before 2200"))
 }

@@ -23,7 +23,11 @@ impl Rng {
     /// In `low..=high`.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         let width = high.wrapping_sub(low) as u64;
-        if width == u64::MAX { self.word() as i64 } else { low.wrapping_add((self.word() % (width + 1)) as i64) }
+        if width == u64::MAX {
+            self.word() as i64
+        } else {
+            low.wrapping_add((self.word() % (width + 1)) as i64)
+        }
     }
 
     /// True in `percent` of a hundred.

@@ -10,7 +10,9 @@
 use super::frames::{Cell, Frame, Layout, encode, width};
 use super::rng::Rng;
 use std::collections::{BTreeSet, VecDeque};
-use tollgate::engine::units::{Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix};
+use tollgate::engine::units::{
+    Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix,
+};
 use tollgate::engine::wire::{Admission, PRESENCE_WORD};
 use tollgate::engine::{Clock, Limits};
 use tollgate::policy::typed::{EntityIx, EventIx, FeatureKind, FieldType, Policy};
@@ -98,7 +100,13 @@ struct Maker<'m> {
 }
 
 /// A random stream.
-pub fn stream(rng: &mut Rng, policy: &Policy, layouts: &[Layout], tokenizer: &Tokenizer, shape: &Shape) -> Vec<Frame> {
+pub fn stream(
+    rng: &mut Rng,
+    policy: &Policy,
+    layouts: &[Layout],
+    tokenizer: &Tokenizer,
+    shape: &Shape,
+) -> Vec<Frame> {
     let keys = policy.entities.iter().map(|entity| pool(tokenizer, entity, shape.keys)).collect();
     let mut edges = Vec::new();
     for feature in &policy.features {
@@ -212,7 +220,11 @@ impl Maker<'_> {
         let reach = *self.rng.pick(&self.edges);
         let time = from + reach + self.rng.between(-1, 1);
         let soon = time <= self.now + 20 * self.shape.step;
-        if soon || self.rng.once_in(20) { time.max(self.watermark - self.shape.limits.lateness_us) } else { self.now }
+        if soon || self.rng.once_in(20) {
+            time.max(self.watermark - self.shape.limits.lateness_us)
+        } else {
+            self.now
+        }
     }
 
     fn recent(&mut self) -> Sent {
@@ -226,7 +238,11 @@ impl Maker<'_> {
     fn event(&mut self, time: i64) -> Sent {
         let kinds = self.policy.events.len();
         let judged: Vec<EventIx> = self.policy.decides.iter().map(|decide| decide.event).collect();
-        let kind = if self.rng.percent(45) { *self.rng.pick(&judged) } else { EventIx(self.rng.below(kinds) as u16) };
+        let kind = if self.rng.percent(45) {
+            *self.rng.pick(&judged)
+        } else {
+            EventIx(self.rng.below(kinds) as u16)
+        };
         let principal = 1 + self.rng.below(3) as u32;
         let id = self.id();
         let mut cells = self.cells(kind);
@@ -304,7 +320,8 @@ impl Maker<'_> {
 
     fn number(&mut self, low: i64, high: i64) -> i64 {
         if self.rng.percent(self.shape.extreme) {
-            let edge = [i64::MIN, i64::MIN + 1, i64::MAX, i64::MAX - 1, 1 << 62, -(1 << 62), 1 << 40, 3_037_000_500];
+            let edge =
+                [i64::MIN, i64::MIN + 1, i64::MAX, i64::MAX - 1, 1 << 62, -(1 << 62), 1 << 40, 3_037_000_500];
             return *self.rng.pick(&edge);
         }
         self.rng.between(low, high)
@@ -326,7 +343,13 @@ impl Maker<'_> {
         };
         let layout = &self.layouts[sent.kind.index()];
         let words = encode(layout, sent.id, sent.time, sent.target, &sent.cells);
-        Frame { principal: sent.principal, kind: sent.kind.0, admission, received: self.received(sent.time), words }
+        Frame {
+            principal: sent.principal,
+            kind: sent.kind.0,
+            admission,
+            received: self.received(sent.time),
+            words,
+        }
     }
 
     /// When an event of this time is taken in: usually within the skew, at its edges, or far off.
@@ -404,7 +427,9 @@ impl Maker<'_> {
                         FieldType::Enum(labels) => {
                             words[word] = *self.rng.pick(&[labels.len() as u64, u64::MAX, 1 << 32]);
                         }
-                        FieldType::Money => words[word + 1] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)]),
+                        FieldType::Money => {
+                            words[word + 1] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)])
+                        }
                         FieldType::Entity(_) => {
                             words[word] = u64::from_le_bytes(*b"41111111");
                             words[word + 1] = u64::from_le_bytes(*b"11111111");
