@@ -3,5 +3,6 @@
 pub mod encode;
 pub mod engine;
 pub mod journal;
+pub mod os;
 pub mod policy;
 pub mod token;

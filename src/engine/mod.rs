@@ -2,15 +2,52 @@
 //!
 //! Pure by construction: no I/O, clock, threads, randomness or hash-order iteration, and no allocation after
 //! [`Engine::new`]. `tests/tidy.rs` holds it to that.
+//!
+//! # One decision
+//!
+//! [`Engine::step`] is the whole of it. An event is decoded, and answered at once if it was sent before. It is placed in time;
+//! its keys are looked up; its own rows are made. If its kind is judged, the features are scanned from the rows
+//! already stored and the event's own, rules are evaluated, and the verdict falls. Only then are the rows stored and, if
+//! the event is an amendment, the rows of its target changed: what one event does is felt from the next one on.
+//!
+//! # What a key's history is
+//!
+//! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
+//! some window could still reach (newer than watermark − lateness − retention of its group). So it makes no
+//! difference when the records of idle keys are dropped.
 
 pub mod program;
 pub mod units;
+pub mod validate;
+pub mod vm;
 pub mod wire;
 
-use program::ArchivedProgram;
+mod amend;
+mod decision;
+mod decode;
+mod dedup;
+mod digest;
+mod index;
+mod memory;
+mod plan;
+mod rows;
+mod table;
+mod windows;
+
+use amend::{Amendment, encode_row};
+use decision::{Case, Fired};
+use decode::{Currencies, Decoded};
+use dedup::{Dedup, Digest, Seen};
+use plan::{Insert, Plan};
+use program::{ArchivedProgram, KEYS_MAX};
+use rows::{Block, Spill, any_alive, blocks, lose_until, lost_until, release};
+use std::ptr::NonNull;
 use std::sync::Arc;
-use units::Value;
-use wire::{Input, Outcome, Refusal};
+use table::{RecordNumber, Table};
+use units::{Key, TIME_END, TIME_MIN, Time, Value};
+use vm::execute;
+use windows::Scratch;
+use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
 /// Bytes that hold an archived program for as long as anyone executes it: a sealed memfd mapping, or memory.
 pub trait ProgramBytes: AsRef<[u8]> + Send + Sync + 'static {}
@@ -19,16 +56,46 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> ProgramBytes for T {}
 /// A validated program together with the bytes it lives in.
 #[derive(Clone)]
 pub struct Loaded {
+    /// Points into what `owner.as_ref()` returned, once, when this was made.
+    program: NonNull<ArchivedProgram>,
     owner: Arc<dyn ProgramBytes>,
     hash: [u8; 32],
 }
 
+// SAFETY: a `Loaded` gives shared access alone, to an `ArchivedProgram` (plain data, `Sync`) inside an owner that
+// is `Send + Sync` itself.
+unsafe impl Send for Loaded {}
+// SAFETY: as above.
+unsafe impl Sync for Loaded {}
+
 impl Loaded {
+    /// Takes what `find` finds in the owner's bytes. The caller vouches that it was validated.
+    ///
+    /// `find` must not be able to smuggle in a reference from elsewhere that lives shorter than the bytes: its
+    /// signature, for every lifetime, sees to that.
+    pub(crate) fn from_owner<E>(
+        owner: Arc<dyn ProgramBytes>,
+        find: impl for<'a> FnOnce(&'a [u8]) -> Result<(&'a ArchivedProgram, [u8; 32]), E>,
+    ) -> Result<Self, E> {
+        let (program, hash) = find((*owner).as_ref())?;
+        let program = NonNull::from(program);
+        Ok(Self { program, owner, hash })
+    }
+
     /// The program.
+    #[inline]
     #[must_use]
     pub fn program(&self) -> &ArchivedProgram {
-        let _ = &self.owner;
-        panic!("contract")
+        // SAFETY: the pointer was made from a reference that borrowed `*owner`. The `Arc` keeps the owner at its
+        // address and, as nothing here ever asks for exclusive access, shared for as long as `self` lives; so
+        // that borrow could have lasted as long as the one given out.
+        unsafe { self.program.as_ref() }
+    }
+
+    /// The bytes the program lives in, header included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        (*self.owner).as_ref()
     }
 
     /// BLAKE3 of the archive.
@@ -136,16 +203,110 @@ pub struct Counters {
     pub dedup_evicted: u64,
 }
 
+/// Records that a sweep looks at for every key that is added.
+const SWEEP_PER_KEY: u32 = 4;
+
+/// The watermark before the first event.
+const NO_WATERMARK: i64 = i64::MIN;
+
 /// The state machine.
 pub struct Engine {
     loaded: Loaded,
+    plan: Plan,
+    currencies: Currencies,
+    limits: Limits,
+    /// First word of the policy's hash, for the digest.
+    policy_word: u64,
+
+    /// By entity kind.
+    tables: Vec<Table>,
+    spill: Spill,
+    dedup: Dedup,
+    /// Largest time admitted.
+    watermark: i64,
+    /// `Clock::Wall`: latest receipt.
+    now: i64,
+    seq: u64,
+    digest: u64,
+    counters: Counters,
+
+    // Working memory of one step.
+    registers: Vec<Value>,
+    looked_up: [LookedUp; KEYS_MAX],
+    /// The event's own rows.
+    staged: Vec<u64>,
+    scratch: Scratch,
+    fired: Fired,
+    /// By entity kind: records to look at when the step is done.
+    sweeps: Vec<u32>,
+}
+
+/// One key of the event.
+#[derive(Clone, Copy, Default)]
+struct LookedUp {
+    key: Option<Key>,
+    record: Option<RecordNumber>,
+}
+
+/// When an event happens, as the engine sees it.
+#[derive(Clone, Copy)]
+struct Moment {
+    time: Time,
+    /// Behind the watermark by more than the lateness: kept out of all windows.
+    too_late: bool,
+    /// Kept out of all state.
+    shed: bool,
+    /// Whether a feature was computed from fewer rows than its window held, or will be.
+    inexact: bool,
 }
 
 impl Engine {
     /// Reserves all memory that `limits` allow.
     pub fn new(loaded: Loaded, limits: &Limits) -> Result<Self, LimitError> {
-        let _ = limits;
-        Ok(Self { loaded })
+        for (name, value) in [("lateness_us", limits.lateness_us), ("skew_us", limits.skew_us)] {
+            if !(0..=TIME_END.0).contains(&value) {
+                let message = format!("{name} is {value}; it must be 0 or more, and less than 230 years");
+                return Err(LimitError { message });
+            }
+        }
+        if !(1..=1 << 20).contains(&limits.rows_per_key_max) {
+            let rows = limits.rows_per_key_max;
+            return Err(LimitError {
+                message: format!("rows_per_key_max is {rows}; it must be between 1 and {}", 1 << 20),
+            });
+        }
+        let mut spill = Spill::reserve(limits.spill_bytes_max)?;
+        let plan = Plan::new(loaded.program(), limits, &mut spill)?;
+        let tables = plan.entities.iter().zip(1..).map(|(entity, number)| {
+            let seed = limits.hash_seed.wrapping_add(number);
+            Table::reserve(&entity.name, entity.record_words, limits.keys_max, seed)
+        });
+        let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let policy_word =
+            loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        // The inline rows (at most 64) come on top of the bound only where the bound is smaller.
+        let rows_max = limits.rows_per_key_max as usize + 64 + 1;
+        Ok(Self {
+            currencies: Currencies::new(),
+            limits: *limits,
+            policy_word,
+            dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
+            watermark: NO_WATERMARK,
+            now: TIME_MIN.0,
+            seq: 0,
+            digest: 0,
+            counters: Counters::default(),
+            registers: vec![Value::MISSING; plan.registers],
+            looked_up: [LookedUp::default(); KEYS_MAX],
+            staged: vec![0; plan.bounds.staged_words],
+            scratch: Scratch::reserve(&plan.bounds, rows_max),
+            fired: Fired::reserve(plan.rules),
+            sweeps: vec![0; tables.len()],
+            tables,
+            spill,
+            plan,
+            loaded,
+        })
     }
 
     /// The program being executed.
@@ -156,47 +317,349 @@ impl Engine {
 
     /// First phase of a burst: touches the index buckets of every key of the event. Changes nothing; safe on any input.
     pub fn prefetch_index(&self, input: &Input<'_>) {
-        let _ = input;
+        self.for_each_key(input, Table::prefetch_index);
+        if let [first, second, ..] = *input.words {
+            self.dedup.prefetch_index(input.principal, units::EventId([first, second]));
+        }
     }
 
     /// Second phase of a burst: touches the records. Changes nothing; safe on any input.
     pub fn prefetch_records(&self, input: &Input<'_>) {
-        let _ = input;
+        self.for_each_key(input, Table::prefetch_record);
+        self.dedup.prefetch_entry();
+    }
+
+    /// The keys of a frame that has not been checked yet, if it has the right length.
+    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, Key)) {
+        let Some(event) = self.plan.events.get(usize::from(input.kind)) else { return };
+        if input.words.len() != event.form.words || input.words.len() <= wire::PRESENCE_WORD {
+            return;
+        }
+        for key in &event.keys {
+            if input.words[wire::PRESENCE_WORD] >> key.bit & 1 == 1 {
+                touch(&self.tables[key.entity], Key([input.words[key.word], input.words[key.word + 1]]));
+            }
+        }
     }
 
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
-        let _ = input;
-        panic!("contract")
+        let (event, content) = match self.receive(input) {
+            Ok(new) => new,
+            Err(answer) => return answer,
+        };
+        let mut outcome = self.take_in(input, &event);
+        self.seq += 1;
+        outcome.seq = self.seq;
+        self.digest = digest::roll(self.digest, self.policy_word, self.features_judged(&outcome), outcome);
+        self.conclude(input, &event, content, outcome);
+        Step::Decided(outcome)
     }
 
     /// Recovery: takes the input of a journaled decision whose outcome another policy decided. State changes as in
-    /// [`step`](Self::step); the verdict kept for duplicates, and the digest after it, are those recorded.
+    /// [`step`](Self::step); the verdict kept for duplicates, and the digest after it, are those recorded. An input that
+    /// this policy would refuse changes nothing else.
     pub fn adopt(&mut self, input: &Input<'_>, recorded: Outcome, digest: u64) {
-        let _ = (input, recorded, digest);
+        if let Ok((event, content)) = self.receive(input) {
+            self.take_in(input, &event);
+            self.conclude(input, &event, content, recorded);
+        }
+        self.seq = recorded.seq;
+        self.digest = digest;
+    }
+
+    /// Checks a frame, and answers it at once if it is refused or a duplicate.
+    fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Digest), Step> {
+        let form = self.plan.events.get(usize::from(input.kind)).map(|event| &event.form);
+        let decoded =
+            form.ok_or(Refusal::UnknownEvent).and_then(|form| form.decode(input.words, &self.currencies));
+        let event = match decoded {
+            Ok(event) => event,
+            Err(refusal) => return Err(self.refuse(refusal)),
+        };
+        let content = self.dedup.digest(input);
+        match self.dedup.look_up(input.principal, event.id, content) {
+            Seen::Never => Ok((event, content)),
+            Seen::Reused => Err(self.refuse(Refusal::IdReused)),
+            Seen::Same(outcome) => {
+                self.counters.repeated += 1;
+                Err(Step::Repeated(Outcome { flags: outcome.flags | FLAG_DUPLICATE, ..outcome }))
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        self.counters.refused[refusal as usize] += 1;
+        Step::Refused(refusal)
+    }
+
+    /// Judges an event and lets it change the state.
+    fn take_in(&mut self, input: &Input<'_>, event: &Decoded<'_>) -> Outcome {
+        let kind = usize::from(input.kind);
+        let mut moment = self.place_in_time(input, event);
+        self.look_up_keys(kind, event);
+        self.make_own_rows(kind, event, &moment);
+        let mut outcome = if self.plan.events[kind].decide.is_some() {
+            self.compute_features(kind, event, &mut moment);
+            self.judge(kind, event, &moment, input.admission)
+        } else {
+            self.acknowledge(&moment)
+        };
+        if !moment.shed {
+            self.watermark = self.watermark.max(moment.time.0);
+            self.store_own_rows(kind, &mut moment);
+            self.amend(kind, event, &moment);
+            self.drop_idle_keys();
+        }
+        outcome.policy_revision = self.plan.revision;
+        if moment.inexact {
+            outcome.flags |= FLAG_INEXACT;
+        }
+        outcome
+    }
+
+    fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
+        self.dedup.remember(input.principal, event.id, content, outcome, &mut self.counters);
+        self.counters.decided += 1;
+        self.counters.inexact += u64::from(outcome.flags & FLAG_INEXACT != 0);
+    }
+
+    fn place_in_time(&mut self, input: &Input<'_>, event: &Decoded<'_>) -> Moment {
+        let shed = input.admission == Admission::Shed;
+        let mut time = event.time.0;
+        if self.limits.clock == Clock::Wall {
+            let now = self.now.max(input.received.0.clamp(TIME_MIN.0, TIME_END.0 - 1));
+            if !shed {
+                self.now = now;
+            }
+            if (time - now).abs() > self.limits.skew_us {
+                time = now;
+                self.counters.skewed += 1;
+            }
+        }
+        let too_late = !shed && time < self.watermark.saturating_sub(self.limits.lateness_us);
+        self.counters.too_late += u64::from(too_late);
+        self.counters.late += u64::from(!shed && !too_late && time < self.watermark);
+        Moment { time: Time(time), too_late, shed, inexact: too_late }
+    }
+
+    fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
+        for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
+            *looked_up = LookedUp::default();
+            if event.presence >> spec.bit & 1 == 1 {
+                let key = Key([event.words[spec.word], event.words[spec.word + 1]]);
+                *looked_up = LookedUp { key: Some(key), record: self.tables[spec.entity].find(key) };
+            }
+        }
+    }
+
+    fn make_own_rows(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
+        if moment.shed || moment.too_late {
+            return;
+        }
+        let program = self.loaded.program();
+        for insert in &self.plan.events[kind].inserts {
+            if self.looked_up[insert.key].key.is_some() {
+                let (plan, group) = (&program.groups[insert.group], &self.plan.groups[insert.group]);
+                let row = &mut self.staged[insert.staged..insert.staged + group.shape.row_words];
+                encode_row(program, plan, group, event, moment.time, &mut self.registers, row);
+            }
+        }
+    }
+
+    /// Sets the feature registers: from the event alone, then from the rows of its keys.
+    fn compute_features(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
+        self.registers[..self.plan.features].fill(Value::MISSING);
+        if moment.shed {
+            return;
+        }
+        let program = self.loaded.program();
+        let scalars = &program.events[kind].scalars;
+        execute(program, scalars, event.words, event.presence, moment.time, &mut self.registers);
+        if moment.too_late {
+            return;
+        }
+        let plan = &self.plan.events[kind];
+        self.scratch.clear();
+        for scan in &plan.scans {
+            let LookedUp { key: Some(key), record } = self.looked_up[scan.key] else { continue };
+            let shape = &self.plan.groups[scan.group].shape;
+            let table = &self.tables[plan.keys[scan.key].entity];
+            let record = record.map(|number| table.record(number));
+            let stored = record.map(|record| blocks(record, shape, &self.spill));
+            let own =
+                scan.own.map(|own| &plan.inserts[own]).filter(|own| self.looked_up[own.key].key == Some(key));
+            let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
+            let oldest = self.scratch.run(scan, moment.time.0, stored.into_iter().flatten().chain(own));
+            let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
+            moment.inexact |= lost.is_some_and(|lost| lost > oldest);
+        }
+        for output in &plan.outputs {
+            if self.looked_up[output.key].key.is_some() {
+                self.registers[output.feature] = self.scratch.told(output);
+            }
+        }
+    }
+
+    fn judge(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment, admission: Admission) -> Outcome {
+        let program = self.loaded.program();
+        let (plan, archived) = (&self.plan.events[kind], &program.events[kind]);
+        let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
+            return self.acknowledge(moment);
+        };
+        let case = Case { program, event, time: moment.time, admission };
+        let conditions = &archived.conditions;
+        execute(program, conditions, event.words, event.presence, moment.time, &mut self.registers);
+        let any_fired = self.fired.note(plan, &self.registers);
+        let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
+        self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
+    }
+
+    /// The answer to an event that is not of a judged kind.
+    fn acknowledge(&mut self, moment: &Moment) -> Outcome {
+        self.fired.clear();
+        self.registers[..self.plan.features].fill(Value::MISSING);
+        Outcome { flags: FLAG_ACK | if moment.shed { FLAG_FALLBACK } else { 0 }, ..Outcome::default() }
+    }
+
+    /// Whether a key of the event has a stored row that some window could still reach.
+    fn has_history(&self, kind: usize) -> bool {
+        let specs = &self.plan.events[kind].keys;
+        specs.iter().zip(&self.looked_up).any(|(spec, looked_up)| {
+            let Some(number) = looked_up.record else { return false };
+            let record = self.tables[spec.entity].record(number);
+            self.plan.entities[spec.entity].groups.iter().any(|&group| {
+                let group = &self.plan.groups[group];
+                any_alive(record, &group.shape, &self.spill, self.watermark.saturating_sub(group.dead_after))
+            })
+        })
+    }
+
+    fn store_own_rows(&mut self, kind: usize, moment: &mut Moment) {
+        if moment.too_late {
+            return;
+        }
+        let moved_before = self.counters.promoted;
+        for number in 0..self.plan.events[kind].inserts.len() {
+            let insert = self.plan.events[kind].inserts[number];
+            let Some(record) = self.record_for(&insert, moment) else { continue };
+            let group = &self.plan.groups[insert.group];
+            let dead = self.watermark.saturating_sub(group.dead_after);
+            let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
+            let table = &mut self.tables[group.entity];
+            let (spill, counters) = (&mut self.spill, &mut self.counters);
+            rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
+            table.touch(record, moment.time.0);
+        }
+        // Slabs of idle keys are wanted back before memory for slabs runs out.
+        if self.counters.promoted != moved_before && self.spill.is_past_half() {
+            self.sweeps.iter_mut().for_each(|sweep| *sweep += SWEEP_PER_KEY);
+        }
+    }
+
+    /// The record that a row goes to, made if there is none yet; `None` without a key or room for it.
+    fn record_for(&mut self, insert: &Insert, moment: &mut Moment) -> Option<RecordNumber> {
+        let LookedUp { key: Some(key), record } = self.looked_up[insert.key] else { return None };
+        let entity = self.plan.groups[insert.group].entity;
+        let table = &mut self.tables[entity];
+        // Another role of this event may have just added the same key.
+        if let Some(record) = record.or_else(|| table.find(key)) {
+            return Some(record);
+        }
+        self.sweeps[entity] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
+        let Some(number) = table.add(key) else {
+            table.lose(moment.time.0);
+            self.counters.keys_lost += 1;
+            moment.inexact = true;
+            return None;
+        };
+        if let Some(lost) = table.lost_until() {
+            for &group in &self.plan.entities[entity].groups {
+                lose_until(table.record_mut(number), &self.plan.groups[group].shape, lost);
+            }
+        }
+        Some(number)
+    }
+
+    /// Lets an amendment change the rows of its target.
+    fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
+        let Some((target_tag, target_time)) = event.target else { return };
+        let program = self.loaded.program();
+        let (mut found, mut changed) = (0, 0);
+        for target in &self.plan.events[kind].targets {
+            let Some(record) = self.looked_up[target.key].record else { continue };
+            let group = &self.plan.groups[target.group];
+            let amendment = Amendment {
+                program,
+                plan: &program.groups[target.group],
+                group,
+                kind: target.amend,
+                event,
+                time: moment.time,
+                target_tag,
+                target_time: (self.limits.clock == Clock::Event).then_some(target_time),
+            };
+            let record = self.tables[group.entity].record_mut(record);
+            let amended = amendment.apply(record, &mut self.spill, &mut self.registers);
+            found += amended.found;
+            changed += amended.changed;
+        }
+        let counter = match (found, changed) {
+            (0, _) => &mut self.counters.amend_unknown,
+            (_, 0) => &mut self.counters.amend_stale,
+            _ => &mut self.counters.amended,
+        };
+        *counter += 1;
+    }
+
+    /// Looks at a bounded number of records, and drops those whose rows are all out of every window's reach.
+    fn drop_idle_keys(&mut self) {
+        for (number, looks) in self.sweeps.iter_mut().enumerate() {
+            let (table, entity) = (&mut self.tables[number], &self.plan.entities[number]);
+            for _ in 0..std::mem::take(looks) {
+                let dead = self.watermark.saturating_sub(entity.dead_after);
+                let Some(idle) = table.sweep(dead) else { continue };
+                for &group in &entity.groups {
+                    release(table.record(idle), &self.plan.groups[group].shape, &mut self.spill);
+                }
+                table.drop_record(idle);
+                self.counters.keys_expired += 1;
+            }
+        }
     }
 
     /// The sequence number the next decision will get; the first is 1.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        panic!("contract")
+        self.seq + 1
     }
 
     /// Rolling digest of (seq, policy, feature words, outcome) of all decisions so far.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        panic!("contract")
+        self.digest
     }
 
     /// The features of the last decision, in policy order; missing where the event has none.
     #[must_use]
     pub fn features(&self) -> &[Value] {
-        panic!("contract")
+        &self.registers[..self.plan.features]
+    }
+
+    fn features_judged(&self, outcome: &Outcome) -> &[Value] {
+        if outcome.flags & FLAG_ACK == 0 { self.features() } else { &[] }
+    }
+
+    /// The rules that fired in the last decision (indexes into the program's rules), most salient first, with those that are only
+    /// monitored and those that another rule removed.
+    #[must_use]
+    pub fn fired(&self) -> &[u16] {
+        self.fired.rules()
     }
 
     /// What has happened since start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        panic!("contract")
+        &self.counters
     }
 }

@@ -22,7 +22,7 @@ pub const NONE: u16 = u16::MAX;
 pub const REGISTERS_MAX: usize = 16_384;
 
 /// What an instruction does. `dst`, `a`, `b` are registers unless said otherwise; `imm` is a 32-bit immediate.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 #[repr(u8)]
 pub enum Op {
@@ -82,6 +82,89 @@ pub enum Op {
     SkipUnlessTrue,
     /// Skip the next `imm` instructions. Forward only, inside the same run.
     Skip,
+}
+
+/// Which of an instruction's operands are registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// `dst` is written.
+    pub dst: bool,
+    /// `a` is read.
+    pub a: bool,
+    /// `b` is read.
+    pub b: bool,
+}
+
+impl Op {
+    /// All operations, by number.
+    pub const ALL: [Self; 27] = [
+        Self::Const,
+        Self::Move,
+        Self::Field,
+        Self::FieldDecimal,
+        Self::FieldMoney,
+        Self::Present,
+        Self::InList,
+        Self::SameKey,
+        Self::Hour,
+        Self::Weekday,
+        Self::Not,
+        Self::And,
+        Self::Or,
+        Self::Eq,
+        Self::Lt,
+        Self::Le,
+        Self::IsMissing,
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Div,
+        Self::Max,
+        Self::Min,
+        Self::Rescale,
+        Self::SkipIfPresent,
+        Self::SkipUnlessTrue,
+        Self::Skip,
+    ];
+
+    /// Which of its operands are registers.
+    #[must_use]
+    pub const fn uses(self) -> Uses {
+        let (dst, a, b) = match self {
+            Self::Const
+            | Self::Field
+            | Self::FieldDecimal
+            | Self::FieldMoney
+            | Self::Present
+            | Self::InList
+            | Self::SameKey
+            | Self::Hour
+            | Self::Weekday => (true, false, false),
+            Self::Move | Self::Not | Self::IsMissing | Self::Rescale => (true, true, false),
+            Self::And
+            | Self::Or
+            | Self::Eq
+            | Self::Lt
+            | Self::Le
+            | Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::Div
+            | Self::Max
+            | Self::Min => (true, true, true),
+            Self::SkipIfPresent | Self::SkipUnlessTrue => (false, true, false),
+            Self::Skip => (false, false, false),
+        };
+        Uses { dst, a, b }
+    }
+}
+
+impl ArchivedOp {
+    /// The operation itself.
+    #[must_use]
+    pub const fn native(self) -> Op {
+        Op::ALL[self as usize]
+    }
 }
 
 /// One instruction.

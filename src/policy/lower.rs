@@ -1,12 +1,429 @@
 //! Typed policy → flat program.
+//!
+//! * [`layout`] gives every field of an event its words and its presence bit.
+//! * [`expressions`] turns trees into graphs in which equal expressions are one node, and graphs into runs.
+//! * [`groups`] decides what is stored of an event under a key, and packs it into rows and records.
+//! * [`zones`] writes out the offsets of the time zones that are mentioned.
+//!
+//! This file ties them together: features, rules, decisions and the plan of each event.
+//!
+//! The order of everything in a program follows the order of the policy, so that one policy always gives the
+//! same bytes.
+
+mod expressions;
+mod groups;
+mod layout;
+mod zones;
+
+#[cfg(test)]
+mod tests;
 
 use super::diagnostics::Diagnostic;
-use super::typed::Policy;
-use crate::engine::program::Program;
+use super::typed::{
+    Aggregate, EventIx, Expr, Feature, FeatureKind, FieldIx, Policy, Source, Span, Type, Window,
+};
+use crate::engine::program::{
+    Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX, KeyPlan, ListPlan,
+    NONE, Program, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION, TargetPlan, Term, Unit,
+};
+use crate::engine::units::Action;
+use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
+use expressions::{Code, Graph, Inputs, Target};
+use groups::Groups;
+use layout::EventLayout;
+use std::collections::{BTreeSet, HashMap};
+use zones::Zones;
 
 /// Lowers a checked policy. Fails only where a bound of the engine is exceeded (registers, keys, words).
 pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnostic> {
-    let _ = (policy, tokenizer);
-    panic!("contract")
+    check_bounds(policy)?;
+    let layouts = layout::lay_out(policy)?;
+    let mut zones = Zones::default();
+    let mut code = Code::new(policy.features.len())?;
+
+    // What is stored. Features name columns and bits by their place in lists that only grow, so terms can be
+    // written down before the groups are finished.
+    let mut groups = Groups::new(policy, &layouts);
+    let mut features = Vec::with_capacity(policy.features.len());
+    for feature in &policy.features {
+        features.push(feature_plan(feature, &mut groups, &mut zones)?);
+    }
+    let (group_plans, record_words) = groups.finish(&mut code)?;
+
+    let rules_of = |event: EventIx| {
+        let of_event =
+            move |(index, rule): (usize, &super::typed::Rule)| (rule.event == event).then_some(index);
+        policy.rules.iter().enumerate().filter_map(of_event).collect::<Vec<_>>()
+    };
+    let mut events = Vec::with_capacity(policy.events.len());
+    let mut conditions = vec![0; policy.rules.len()];
+    for (index, event) in policy.events.iter().enumerate() {
+        let this = EventIx(index as u16);
+        let layout = &layouts[index];
+        let mut inputs = Inputs::default();
+        let decide = policy.decides.iter().find(|decide| decide.event == this);
+        if decide.is_some() {
+            inputs = Inputs {
+                rule_scores_max: Some(code.register()?),
+                rule_scores_sum: Some(code.register()?),
+                final_score: Some(code.register()?),
+            };
+        }
+        let mut graph = Graph::decision(policy, &layouts, this, inputs);
+
+        let mut scalars = Vec::new();
+        for (feature, declared) in policy.features.iter().enumerate() {
+            if let FeatureKind::Scalar { event, expr } = &declared.kind
+                && *event == this
+            {
+                scalars.push((graph.intern(&mut zones, expr)?, Target::Register(feature as u16)));
+            }
+        }
+        let scalars = code.emit(&graph, &scalars, &HashMap::new())?.0;
+
+        let rules = rules_of(this);
+        let mut roots = Vec::with_capacity(rules.len());
+        for rule in &rules {
+            roots.push((graph.intern(&mut zones, &policy.rules[*rule].when)?, Target::Keep));
+        }
+        let (conditions_run, registers) = code.emit(&graph, &roots, &HashMap::new())?;
+        for (rule, register) in rules.iter().zip(registers) {
+            conditions[*rule] = register;
+        }
+
+        let decide = match decide {
+            Some(decide) => Some(decide_plan(decide, &inputs, &mut graph, &mut zones, &mut code)?),
+            None => None,
+        };
+
+        let mut plan = EventPlan {
+            name: event.name.clone(),
+            words: layout.words,
+            known: layout.known,
+            required: layout.required,
+            fields: layout.fields.clone(),
+            amends: event.amends.map_or(NONE, |amended| amended.0),
+            keys: Vec::new(),
+            inserts: Vec::new(),
+            targets: Vec::new(),
+            windows: Vec::new(),
+            scalars,
+            conditions: conditions_run,
+            rules: rules.iter().map(|rule| *rule as u16).collect(),
+            decide,
+        };
+        look_up(&mut plan, policy, this, layout, &group_plans, &features)?;
+        events.push(plan);
+    }
+
+    let entities = policy.entities.iter().zip(record_words);
+    let mut program = Program {
+        semantics: SEMANTICS_VERSION,
+        name: policy.name.clone(),
+        revision: policy.revision,
+        layout_hash: layout::hash(policy, &events),
+        entities: entities
+            .map(|(name, record_words)| EntityPlan { name: name.clone(), record_words })
+            .collect(),
+        events,
+        groups: group_plans,
+        features,
+        rules: rule_plans(policy, &conditions),
+        reasons: reason_plans(policy),
+        lists: list_plans(policy, tokenizer)?,
+        zone_database: zones.database(),
+        zones: zones.finish(),
+        consts: Vec::new(),
+        code: Vec::new(),
+        registers: 0,
+    };
+    code.finish(&mut program)?;
+    Ok(program)
 }
+
+/// An error that names no place: what is too much is rarely one expression.
+fn bound(message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+    Diagnostic { message: message.into(), span: Span::default(), label: String::new(), help: help.into() }
+}
+
+fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
+    let counts = [
+        ("entities", policy.entities.len()),
+        ("events", policy.events.len()),
+        ("reasons", policy.reasons.len()),
+        ("lists", policy.lists.len()),
+        ("features", policy.features.len()),
+        ("rules", policy.rules.len()),
+    ];
+    for (what, count) in counts {
+        if count > COUNT_MAX {
+            return Err(bound(
+                format!("the policy has {count} {what}, more than the {COUNT_MAX} a program can hold"),
+                "split the policy into several instances",
+            ));
+        }
+    }
+    let named = policy.events.iter().map(|event| &event.name);
+    let names = [&policy.name].into_iter().chain(&policy.entities).chain(named);
+    let names =
+        names.chain(policy.events.iter().flat_map(|event| event.fields.iter().map(|field| &field.name)));
+    let names = names.chain(policy.features.iter().map(|feature| &feature.name));
+    let names = names.chain(policy.rules.iter().map(|rule| &rule.name));
+    let names = names.chain(policy.reasons.iter().map(|reason| &reason.name));
+    let names = names.chain(policy.lists.iter().map(|list| &list.name));
+    for name in names {
+        // An inherited field is called EVENT.FIELD, so one name may use at most half.
+        if name.len() > NAME_BYTES_MAX / 2 - 1 {
+            return Err(bound(
+                format!("a name has {} bytes: `{}…`", name.len(), name.chars().take(32).collect::<String>()),
+                format!("use at most {} bytes", NAME_BYTES_MAX / 2 - 1),
+            ));
+        }
+    }
+    for reason in &policy.reasons {
+        let texts = [Some(&reason.analyst), reason.customer.as_ref(), reason.iso.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.len() > TEXT_BYTES_MAX) {
+            return Err(bound(
+                format!("a text of reason {} is longer than {TEXT_BYTES_MAX} bytes", reason.name),
+                "shorten it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn feature_plan(
+    feature: &Feature,
+    groups: &mut Groups<'_>,
+    zones: &mut Zones,
+) -> Result<FeaturePlan, Diagnostic> {
+    let unit = match feature.ty {
+        Type::Bool => Unit::Bool,
+        Type::Int | Type::Enum(..) => Unit::Int,
+        Type::Decimal => Unit::Decimal,
+        Type::Money(currency) => Unit::Money(currency.0),
+        Type::AnyMoney => {
+            return Err(bound(
+                format!("feature {} is money of no particular currency", feature.name),
+                "say which currency, as in `amount in USD`",
+            ));
+        }
+    };
+    let plan = |agg, terms, span_us, delay_us| FeaturePlan {
+        name: feature.name.clone(),
+        unit,
+        agg,
+        terms,
+        span_us,
+        delay_us,
+    };
+    let window = match &feature.kind {
+        FeatureKind::Scalar { .. } => return Ok(plan(Agg::Scalar, Vec::new(), 0, 0)),
+        FeatureKind::Window(window) => window,
+    };
+    let (agg, terms) = aggregate(&window.aggregate, window, groups, zones)?;
+    Ok(plan(agg, terms, window.span_us, window.delay_us))
+}
+
+fn aggregate(
+    aggregate: &Aggregate,
+    window: &Window,
+    groups: &mut Groups<'_>,
+    zones: &mut Zones,
+) -> Result<(Agg, Vec<Term>), Diagnostic> {
+    let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
+        let group = groups.of(source.event, source.role, window.span_us + window.delay_us)?;
+        let filter = match &source.filter {
+            Some(filter) => groups.bit(group, zones, filter)?,
+            None => NONE,
+        };
+        Ok(Term { group, filter, value: NONE })
+    };
+    let (agg, source, value) = match aggregate {
+        Aggregate::Count(source) => return Ok((Agg::Count, vec![rows(source)?])),
+        Aggregate::Ratio(part, whole) => return Ok((Agg::Ratio, vec![rows(part)?, rows(whole)?])),
+        Aggregate::DistinctKeys(source, field) => {
+            let mut term = rows(source)?;
+            term.value = groups.key(term.group, *field)?;
+            return Ok((Agg::DistinctKeys, vec![term]));
+        }
+        Aggregate::Sum(source, value) => (Agg::Sum, source, value),
+        Aggregate::Avg(source, value) => (Agg::Avg, source, value),
+        Aggregate::Min(source, value) => (Agg::Min, source, value),
+        Aggregate::Max(source, value) => (Agg::Max, source, value),
+        Aggregate::DistinctValues(source, value) => (Agg::DistinctValues, source, value),
+    };
+    let mut term = rows(source)?;
+    term.value = groups.value(term.group, zones, value)?;
+    Ok((agg, vec![term]))
+}
+
+fn decide_plan(
+    decide: &super::typed::Decide,
+    inputs: &Inputs,
+    graph: &mut Graph<'_>,
+    zones: &mut Zones,
+    code: &mut Code,
+) -> Result<DecidePlan, Diagnostic> {
+    let score = graph.intern(zones, &decide.score)?;
+    let (score_code, score) = code.emit(graph, &[(score, Target::Keep)], &HashMap::new())?;
+
+    let late = decide.late.as_ref();
+    let branches = late.map_or(&[][..], |late| &late.branches);
+    let mut roots = Vec::new();
+    for (_, condition) in decide.thresholds.iter().chain(branches) {
+        roots.push((graph.intern(zones, condition)?, Target::Keep));
+    }
+    let (threshold_code, registers) = code.emit(graph, &roots, &HashMap::new())?;
+    let (thresholds, branch_registers) = registers.split_at(decide.thresholds.len());
+    let paired = |conditions: &[(Action, Expr)], registers: &[u16]| {
+        let pairs = conditions.iter().zip(registers);
+        pairs.map(|((action, _), register)| (*register, *action as u8)).collect::<Vec<_>>()
+    };
+    let register = |input: Option<u16>| input.ok_or_else(|| bound("a decision has no registers", ""));
+    Ok(DecidePlan {
+        rule_scores_max: register(inputs.rule_scores_max)?,
+        rule_scores_sum: register(inputs.rule_scores_sum)?,
+        score_code,
+        score: score[0],
+        final_score: register(inputs.final_score)?,
+        threshold_code,
+        thresholds: paired(&decide.thresholds, thresholds),
+        unassessed: decide.unassessed as u8,
+        // 0 would mean never.
+        late_after_ns: late.map_or(0, |late| late.after_ns.max(1)),
+        late: paired(branches, branch_registers),
+        late_otherwise: late.map_or(decide.unassessed, |late| late.otherwise) as u8,
+    })
+}
+
+/// Fills in the keys of an event and everything that is found through them.
+fn look_up(
+    plan: &mut EventPlan,
+    policy: &Policy,
+    event: EventIx,
+    layout: &EventLayout,
+    groups: &[crate::engine::program::GroupPlan],
+    features: &[FeaturePlan],
+) -> Result<(), Diagnostic> {
+    let inherited = |role: u16| {
+        let fields = &policy.events[event.index()].fields;
+        fields.iter().position(|field| field.inherited == Some(FieldIx(role))).map(|field| field as u16)
+    };
+    // Everything found by its field first; fields become key numbers when all are known.
+    let (mut inserts, mut targets, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, group) in groups.iter().enumerate() {
+        if group.event == event.0 {
+            inserts.push((index as u16, group.role));
+        }
+        if let Some(amend) = group.amends.iter().position(|amend| amend.event == event.0) {
+            let field = inherited(group.role).ok_or_else(|| {
+                let amended = &policy.events[usize::from(group.event)];
+                let role = &amended.fields[usize::from(group.role)].name;
+                bound(
+                    format!("amendment {} does not carry key {}.{role}", plan.name, amended.name),
+                    "declare the amendment with `amends`, so that it inherits the keys",
+                )
+            })?;
+            targets.push((index as u16, field, amend as u16));
+        }
+    }
+    if plan.decide.is_some() {
+        for (index, feature) in policy.features.iter().enumerate() {
+            let FeatureKind::Window(window) = &feature.kind else { continue };
+            if let Some((_, field)) = window.judged_by.iter().find(|(judged, _)| *judged == event) {
+                windows.push((index as u16, field.0));
+            }
+        }
+    }
+
+    let mut fields: BTreeSet<u16> = inserts.iter().map(|(_, field)| *field).collect();
+    fields.extend(targets.iter().map(|(_, field, _)| *field));
+    fields.extend(windows.iter().map(|(_, field)| *field));
+    if fields.len() > KEYS_MAX {
+        return Err(bound(
+            format!("event {} is looked up by {} keys, more than {KEYS_MAX}", plan.name, fields.len()),
+            "count it by fewer of its fields",
+        ));
+    }
+    let key_of = |field: u16| fields.iter().position(|other| *other == field).unwrap_or(0) as u16;
+    for field in &fields {
+        let (entity, slot) = layout.key(FieldIx(*field)).ok_or_else(|| {
+            bound(format!("field {field} of event {} is not a key", plan.name), "count by an entity field")
+        })?;
+        plan.keys.push(KeyPlan { entity, word: slot.word, bit: slot.bit });
+    }
+    plan.inserts =
+        inserts.iter().map(|(group, field)| InsertPlan { group: *group, key: key_of(*field) }).collect();
+    let target = |(group, field, amend): &(u16, u16, u16)| TargetPlan {
+        group: *group,
+        key: key_of(*field),
+        amend: *amend,
+    };
+    plan.targets = targets.iter().map(target).collect();
+    let used = |(feature, field): &(u16, u16)| FeatureUse { feature: *feature, key: key_of(*field) };
+    plan.windows = windows.iter().map(used).collect();
+    plan.windows.sort_by_key(|used| {
+        let feature = &features[usize::from(used.feature)];
+        let group = feature.terms.first().map_or(NONE, |term| term.group);
+        (used.key, group, feature.span_us, feature.delay_us)
+    });
+    Ok(())
+}
+
+fn rule_plans(policy: &Policy, conditions: &[u16]) -> Vec<RulePlan> {
+    let plan = |(rule, condition): (&super::typed::Rule, &u16)| RulePlan {
+        name: rule.name.clone(),
+        event: rule.event.0,
+        condition: *condition,
+        action: rule.action.map_or(0, |action| action as u8),
+        score: rule.score.unwrap_or(-1),
+        reason: rule.reason.map_or(0, |reason| policy.reasons[usize::from(reason)].id),
+        mandatory: rule.mandatory,
+        monitor: rule.monitor,
+        salience: rule.salience,
+        allow_over: rule.allow_over.iter().map(|rule| rule.0).collect(),
+    };
+    policy.rules.iter().zip(conditions).map(plan).collect()
+}
+
+fn reason_plans(policy: &Policy) -> Vec<ReasonPlan> {
+    let plan = |reason: &super::typed::Reason| ReasonPlan {
+        id: reason.id,
+        name: reason.name.clone(),
+        analyst: reason.analyst.clone(),
+        customer: reason.customer.clone().unwrap_or_default(),
+        iso: reason.iso.clone().unwrap_or_default(),
+    };
+    policy.reasons.iter().map(plan).collect()
+}
+
+fn list_plans(policy: &Policy, tokenizer: &Tokenizer) -> Result<Vec<ListPlan>, Diagnostic> {
+    let mut lists = Vec::with_capacity(policy.lists.len());
+    for list in &policy.lists {
+        let kind = &policy.entities[list.entity.index()];
+        let mut keys = Vec::with_capacity(list.entries.len());
+        for (position, entry) in list.entries.iter().enumerate() {
+            // The entry itself is never repeated: it is the card number.
+            let key = tokenizer.key(kind, entry).map_err(|_| {
+                bound(
+                    format!(
+                        "entry {} of list {} is sixteen digits, a raw card number",
+                        position + 1,
+                        list.name
+                    ),
+                    "replace it by the token your systems use for that card",
+                )
+            })?;
+            keys.push(key.0);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        lists.push(ListPlan { name: list.name.clone(), entity: list.entity.0, keys });
+    }
+    Ok(lists)
+}
+
+/// A run of nothing.
+const EMPTY: Run = Run { start: 0, len: 0 };

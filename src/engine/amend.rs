@@ -1,0 +1,176 @@
+//! Rows: how an event becomes one, and how a later result, reversal or label changes one.
+//!
+//! Both follow the documentation of [`GroupPlan`](super::program::GroupPlan). An amendment finds the row of the event
+//! it amends by that event's id tag and time, under the key it carries for the group. Under
+//! [`Clock::Wall`](super::Clock::Wall) a row may have been stored at receipt time, which the amendment cannot know, so
+//! there the id tag alone decides. Among amendments of one kind the greatest (time as judged, id tag) wins.
+
+use super::decode::Decoded;
+use super::plan::{Bit, Column, ColumnOrigin, Group};
+use super::program::{ArchivedGroupPlan, ArchivedProgram};
+use super::rows::{Spill, for_each_match};
+use super::units::{Time, Value};
+use super::vm::execute;
+
+/// Writes the row of `event` at `time` into `row`.
+pub(super) fn encode_row(
+    program: &ArchivedProgram,
+    plan: &ArchivedGroupPlan,
+    group: &Group,
+    event: &Decoded<'_>,
+    time: Time,
+    registers: &mut [Value],
+    row: &mut [u64],
+) {
+    for amend in &group.amends {
+        registers[amend.applied_register] = Value::FALSE;
+    }
+    for column in group.columns.iter().filter(|column| matches!(column.origin, ColumnOrigin::Amend(_))) {
+        registers[column.register] = Value::MISSING;
+    }
+    execute(program, &plan.ingest, event.words, event.presence, time, registers);
+    execute(program, &plan.derive, event.words, event.presence, time, registers);
+    row.fill(0);
+    row[0] = time.0 as u64;
+    if let Some(id) = group.id_column {
+        row[id] = event.id.tag();
+    }
+    let mut row = RowAt { words: row, capacity: 1, row: 0 };
+    for column in &group.columns {
+        row.store(column, registers[column.register]);
+    }
+    for key in &group.keys {
+        if event.presence >> key.event_bit & 1 == 1 {
+            row.set(key.column, event.words[key.word]);
+            row.set(key.column + 1, event.words[key.word + 1]);
+            row.set_bit(key.present, true);
+        }
+    }
+    for predicate in &group.predicates {
+        row.set_bit(predicate.at, registers[predicate.register].is_true());
+    }
+}
+
+/// What an amendment did to the rows of a group.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Amended {
+    /// Rows of the amended event.
+    pub(super) found: usize,
+    /// Rows among them that it changed.
+    pub(super) changed: usize,
+}
+
+/// An amendment on its way to the rows of a group.
+pub(super) struct Amendment<'a> {
+    pub(super) program: &'a ArchivedProgram,
+    pub(super) plan: &'a ArchivedGroupPlan,
+    pub(super) group: &'a Group,
+    /// Index into the group's amendment kinds.
+    pub(super) kind: usize,
+    pub(super) event: &'a Decoded<'a>,
+    /// Its time as judged.
+    pub(super) time: Time,
+    /// The id tag of its target, and the target's time where that decides too.
+    pub(super) target_tag: u64,
+    pub(super) target_time: Option<Time>,
+}
+
+impl Amendment<'_> {
+    /// Changes the rows of its target in this record.
+    pub(super) fn apply(&self, record: &mut [u64], spill: &mut Spill, registers: &mut [Value]) -> Amended {
+        let Some(id_column) = self.group.id_column else { return Amended::default() };
+        let mut changed = 0;
+        let time = self.target_time.map(|time| time.0);
+        let change = |words: &mut [u64], capacity: usize, row: usize| {
+            changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
+        };
+        let found =
+            for_each_match(record, &self.group.shape, spill, id_column, self.target_tag, time, change);
+        Amended { found, changed }
+    }
+
+    fn change(&self, mut row: RowAt<'_>, registers: &mut [Value]) -> bool {
+        let amend = &self.group.amends[self.kind];
+        let version = (self.time.0, self.event.id.tag());
+        let held = (row.get(amend.version_column) as i64, row.get(amend.version_column + 1));
+        if row.bit(amend.applied) && held >= version {
+            return false;
+        }
+        row.set(amend.version_column, version.0 as u64);
+        row.set(amend.version_column + 1, version.1);
+        row.set_bit(amend.applied, true);
+        for other in &self.group.amends {
+            registers[other.applied_register] = Value::bool(row.bit(other.applied));
+        }
+        for column in self.group.columns.iter().filter(|column| column.origin != ColumnOrigin::Derived) {
+            registers[column.register] = row.load(column);
+        }
+        let Decoded { words, presence, .. } = *self.event;
+        let code = &self.plan.amends[self.kind].code;
+        execute(self.program, code, words, presence, self.time, registers);
+        execute(self.program, &self.plan.derive, words, presence, self.time, registers);
+        for column in &self.group.columns {
+            if column.origin == ColumnOrigin::Derived || column.origin == ColumnOrigin::Amend(self.kind) {
+                row.store(column, registers[column.register]);
+            }
+        }
+        for predicate in self.group.predicates.iter().filter(|predicate| predicate.derived) {
+            row.set_bit(predicate.at, registers[predicate.register].is_true());
+        }
+        true
+    }
+}
+
+/// One row inside a block.
+struct RowAt<'a> {
+    words: &'a mut [u64],
+    capacity: usize,
+    row: usize,
+}
+
+impl RowAt<'_> {
+    fn at(&mut self, column: usize) -> &mut u64 {
+        &mut self.words[column * self.capacity + self.row]
+    }
+
+    fn get(&self, column: usize) -> u64 {
+        self.words[column * self.capacity + self.row]
+    }
+
+    fn set(&mut self, column: usize, word: u64) {
+        *self.at(column) = word;
+    }
+
+    fn bit(&self, bit: Bit) -> bool {
+        self.get(bit.column) >> bit.bit & 1 == 1
+    }
+
+    fn set_bit(&mut self, bit: Bit, set: bool) {
+        let word = self.at(bit.column);
+        *word = *word & !(1 << bit.bit) | u64::from(set) << bit.bit;
+    }
+
+    fn load(&self, column: &Column) -> Value {
+        if self.bit(column.present) {
+            Value { num: self.get(column.column) as i64, den: column.den }
+        } else {
+            Value::MISSING
+        }
+    }
+
+    fn store(&mut self, column: &Column, value: Value) {
+        let units = units_of(value, column.den);
+        self.set(column.column, units.unwrap_or(0) as u64);
+        self.set_bit(column.present, units.is_some());
+    }
+}
+
+/// The numerator over `den`, half-even; `None` when missing or too large. Compiled code hands over values whose
+/// denominator is already `den`; this only sees to it that a column can never hold anything else.
+#[inline]
+fn units_of(value: Value, den: i64) -> Option<i64> {
+    if value.den == den {
+        return Some(value.num);
+    }
+    Value::from_wide(i128::from(value.num) * i128::from(den), i128::from(value.den)).round_half_even()
+}

@@ -1,0 +1,128 @@
+//! From fired rules to score, action and reasons. The order of rules never matters, except to reasons.
+//!
+//! 1. A rule fires when its condition is certainly true. Monitor rules are reported and have no further effect.
+//! 2. What all fired rules together allow over is removed, mandatory rules excepted; the others survive.
+//! 3. The score is computed from the survivors, rounded half-even and clamped to 0..=100; missing counts as 0.
+//! 4. The action is the greatest of allow, the survivors' actions and the thresholds that hold.
+//! 5. No rule fired and no key has history: score −1 and the `unassessed` action.
+//! 6. Late or shed: the `late` clause, or `unassessed` without one, and the survivors that are mandatory.
+
+use super::decode::Decoded;
+use super::plan::{Decide, Event, Rule};
+use super::program::{ArchivedDecidePlan, ArchivedProgram};
+use super::units::{Action, Time, Value};
+use super::vm::execute;
+use super::wire::{Admission, FLAG_FALLBACK, Outcome};
+
+/// Which rules fired, and which of them were removed. Reserved once.
+pub(super) struct Fired {
+    rules: Vec<u16>,
+    removed: Vec<bool>,
+}
+
+/// What a decision depends on besides registers.
+pub(super) struct Case<'a> {
+    pub(super) program: &'a ArchivedProgram,
+    pub(super) event: &'a Decoded<'a>,
+    pub(super) time: Time,
+    pub(super) admission: Admission,
+}
+
+impl Fired {
+    pub(super) fn reserve(rules: usize) -> Self {
+        Self { rules: Vec::with_capacity(rules), removed: vec![false; rules] }
+    }
+
+    /// The rules that fired, most salient first, monitor rules included.
+    pub(super) fn rules(&self) -> &[u16] {
+        &self.rules
+    }
+
+    /// Forgets the event before.
+    pub(super) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Notes which rules of `event` fired; true if one did that is not only monitored.
+    pub(super) fn note(&mut self, event: &Event, registers: &[Value]) -> bool {
+        self.clear();
+        let mut any = false;
+        for rule in event.rules.iter().filter(|rule| registers[rule.condition].is_true()) {
+            self.rules.push(rule.index);
+            any |= !rule.monitor;
+        }
+        any
+    }
+
+    /// Decides. `unassessed`: no rule fired and there is no history.
+    pub(super) fn decide(
+        &mut self,
+        event: &Event,
+        plans: (&Decide, &ArchivedDecidePlan),
+        case: &Case<'_>,
+        unassessed: bool,
+        registers: &mut [Value],
+    ) -> Outcome {
+        let (decide, archived) = plans;
+        self.mark_removed(event, registers);
+        let mut scores = (Value::MISSING, 0);
+        let (mut action, mut mandatory) = (Action::Allow, Action::None);
+        let mut outcome = Outcome::default();
+        let mut reasons = 0;
+        for rule in self.survivors(event, registers) {
+            if rule.score >= 0 {
+                scores = (Value::int(rule.score.max(scores.0.num)), scores.1 + rule.score);
+            }
+            action = action.max(rule.action);
+            if rule.mandatory {
+                mandatory = mandatory.max(rule.action);
+            }
+            let known = outcome.reasons[..reasons].contains(&rule.reason);
+            if rule.reason != 0 && !known && reasons < outcome.reasons.len() {
+                outcome.reasons[reasons] = rule.reason;
+                reasons += 1;
+            }
+        }
+
+        let Case { program, event: Decoded { words, presence, .. }, time, admission } = *case;
+        registers[decide.rule_scores_max] = scores.0;
+        registers[decide.rule_scores_sum] = Value::int(scores.1);
+        execute(program, &archived.score_code, words, *presence, time, registers);
+        let score = registers[decide.score].round_half_even().unwrap_or(0).clamp(0, 100);
+        registers[decide.final_score] = Value::int(score);
+        execute(program, &archived.threshold_code, words, *presence, time, registers);
+
+        let holds = |branch: &&(usize, Action)| registers[branch.0].is_true();
+        outcome.score = if unassessed { -1 } else { score as i16 };
+        outcome.action = if admission != Admission::Normal {
+            outcome.flags |= FLAG_FALLBACK;
+            let fallback = match decide.late.iter().find(holds) {
+                _ if !decide.has_late => decide.unassessed,
+                Some(branch) => branch.1,
+                None => decide.late_otherwise,
+            };
+            mandatory.max(fallback)
+        } else if unassessed {
+            decide.unassessed
+        } else {
+            decide.thresholds.iter().filter(holds).fold(action, |action, branch| action.max(branch.1))
+        };
+        outcome
+    }
+
+    fn mark_removed(&mut self, event: &Event, registers: &[Value]) {
+        let fired = || event.rules.iter().filter(|rule| !rule.monitor && registers[rule.condition].is_true());
+        for rule in &event.rules {
+            self.removed[usize::from(rule.index)] = false;
+        }
+        for over in fired().flat_map(|rule| &rule.allow_over) {
+            self.removed[usize::from(*over)] = true;
+        }
+    }
+
+    fn survivors<'a>(&'a self, event: &'a Event, registers: &'a [Value]) -> impl Iterator<Item = &'a Rule> {
+        let survives = |rule: &Rule| rule.mandatory || !self.removed[usize::from(rule.index)];
+        let fired = |rule: &Rule| !rule.monitor && registers[rule.condition].is_true();
+        event.rules.iter().filter(move |rule| fired(rule) && survives(rule))
+    }
+}

@@ -1,0 +1,224 @@
+//! Frames in, events out: every word is checked once, and nothing after this point doubts one.
+
+use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE};
+use super::units::{CURRENCIES, EventId, TIME_END, TIME_MIN, Time};
+use super::wire::{
+    AMEND_HEADER_WORDS, HEADER_WORDS, PRESENCE_WORD, Refusal, event_id, event_time, target_id, target_time,
+};
+
+/// What the decoder knows of one event kind.
+pub(super) struct EventForm {
+    /// Exact number of words.
+    pub(super) words: usize,
+    known: u64,
+    required: u64,
+    amends: bool,
+    fields: Vec<FieldForm>,
+    /// Words that belong to no field and must be zero.
+    unused: Vec<usize>,
+}
+
+struct FieldForm {
+    kind: ArchivedFieldKind,
+    below: u64,
+    word: usize,
+    bit: u32,
+}
+
+/// An event whose words have been checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decoded<'a> {
+    pub(super) words: &'a [u64],
+    pub(super) presence: u64,
+    pub(super) id: EventId,
+    /// The event's own time.
+    pub(super) time: Time,
+    /// Id tag and time of the amended event.
+    pub(super) target: Option<(u64, Time)>,
+}
+
+impl FieldForm {
+    fn width(&self) -> usize {
+        match self.kind {
+            ArchivedFieldKind::Money | ArchivedFieldKind::Entity => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl EventForm {
+    fn header(&self) -> usize {
+        if self.amends { AMEND_HEADER_WORDS } else { HEADER_WORDS }
+    }
+
+    pub(super) fn new(event: &ArchivedEventPlan) -> Self {
+        let amends = event.amends.to_native() != NONE;
+        let field = |field: &super::program::ArchivedFieldPlan| FieldForm {
+            kind: field.kind,
+            below: u64::from(field.arg.to_native()),
+            word: usize::from(field.word.to_native()),
+            bit: u32::from(field.bit),
+        };
+        let fields: Vec<FieldForm> = event.fields.iter().map(field).collect();
+        let words = usize::from(event.words.to_native());
+        let header = if amends { AMEND_HEADER_WORDS } else { HEADER_WORDS };
+        let used =
+            |word: &usize| fields.iter().any(|field| (field.word..field.word + field.width()).contains(word));
+        let unused = (header..words).filter(|word| !used(word)).collect();
+        Self {
+            words,
+            known: event.known.to_native(),
+            required: event.required.to_native(),
+            amends,
+            fields,
+            unused,
+        }
+    }
+
+    /// Checks the words, in the order in which refusals are declared except that times come before fields.
+    pub(super) fn decode<'a>(
+        &self,
+        words: &'a [u64],
+        currencies: &Currencies,
+    ) -> Result<Decoded<'a>, Refusal> {
+        if words.len() != self.words || words.len() < self.header() {
+            return Err(Refusal::WrongLength);
+        }
+        let presence = words[PRESENCE_WORD];
+        if presence & !self.known != 0 || presence & self.required != self.required {
+            return Err(Refusal::BadPresence);
+        }
+        let time = event_time(words);
+        let target = self.amends.then(|| (target_id(words).tag(), target_time(words)));
+        if !is_accepted(time) || target.is_some_and(|(_, time)| !is_accepted(time)) {
+            return Err(Refusal::BadTime);
+        }
+        for field in &self.fields {
+            field.check(presence, words, currencies)?;
+        }
+        if self.unused.iter().any(|&word| words[word] != 0) {
+            return Err(Refusal::BadValue);
+        }
+        Ok(Decoded { words, presence, id: event_id(words), time, target })
+    }
+}
+
+fn is_accepted(time: Time) -> bool {
+    (TIME_MIN..TIME_END).contains(&time)
+}
+
+impl FieldForm {
+    #[inline]
+    fn check(&self, presence: u64, words: &[u64], currencies: &Currencies) -> Result<(), Refusal> {
+        let first = words[self.word];
+        let second = if self.width() == 2 { words[self.word + 1] } else { 0 };
+        if presence >> self.bit & 1 == 0 {
+            return if first | second == 0 { Ok(()) } else { Err(Refusal::BadValue) };
+        }
+        let in_type = match self.kind {
+            ArchivedFieldKind::Bool => first < 2,
+            ArchivedFieldKind::Enum => first < self.below,
+            ArchivedFieldKind::Int | ArchivedFieldKind::Decimal => true,
+            ArchivedFieldKind::Money => currencies.knows(second),
+            ArchivedFieldKind::Entity if is_digits(first) && is_digits(second) => {
+                return Err(Refusal::RawCardNumber);
+            }
+            ArchivedFieldKind::Entity => true,
+        };
+        if in_type { Ok(()) } else { Err(Refusal::BadValue) }
+    }
+}
+
+/// Whether all eight bytes are ASCII digits: 0x30..=0x39 keeps its high half when 6 is added.
+#[inline]
+fn is_digits(word: u64) -> bool {
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    word & HIGH == ZEROS && word.wrapping_add(0x0606_0606_0606_0606) & HIGH == ZEROS
+}
+
+/// The known currencies, one bit per ISO numeric code.
+pub(super) struct Currencies([u64; 16]);
+
+impl Currencies {
+    pub(super) fn new() -> Self {
+        let mut bits = [0; 16];
+        for &(_, numeric, _) in CURRENCIES {
+            bits[usize::from(numeric / 64)] |= 1 << (numeric % 64);
+        }
+        Self(bits)
+    }
+
+    #[inline]
+    fn knows(&self, numeric: u64) -> bool {
+        numeric < 1024 && self.0[(numeric / 64) as usize] >> (numeric % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::units::Currency;
+
+    fn form(kind: ArchivedFieldKind, below: u64) -> EventForm {
+        let fields = vec![FieldForm { kind, below, word: 4, bit: 0 }];
+        let words = 4 + fields[0].width();
+        EventForm { words, known: 1, required: 0, amends: false, fields, unused: Vec::new() }
+    }
+
+    #[test]
+    fn each_type_takes_its_values_and_no_others() {
+        use ArchivedFieldKind::{Bool, Decimal, Entity, Enum, Int, Money};
+        let currencies = Currencies::new();
+        let digits = u64::from_le_bytes(*b"41111111");
+        for (kind, below, present, value, expect) in [
+            (Bool, 0, 1, [1, 0], Ok(())),
+            (Bool, 0, 1, [2, 0], Err(Refusal::BadValue)),
+            (Bool, 0, 0, [1, 0], Err(Refusal::BadValue)),
+            (Bool, 0, 2, [0, 0], Err(Refusal::BadPresence)),
+            (Enum, 3, 1, [2, 0], Ok(())),
+            (Enum, 3, 1, [3, 0], Err(Refusal::BadValue)),
+            (Int, 0, 1, [u64::MAX, 0], Ok(())),
+            (Decimal, 0, 1, [u64::MAX, 0], Ok(())),
+            (Money, 0, 1, [5, 840], Ok(())),
+            (Money, 0, 1, [5, 841], Err(Refusal::BadValue)),
+            (Money, 0, 1, [5, u64::MAX], Err(Refusal::BadValue)),
+            (Money, 0, 0, [0, 840], Err(Refusal::BadValue)),
+            (Entity, 0, 1, [digits, digits], Err(Refusal::RawCardNumber)),
+            (Entity, 0, 1, [digits, digits + 0x0a], Ok(())),
+            (Entity, 0, 1, [digits, 7], Ok(())),
+            (Entity, 0, 0, [0, 0], Ok(())),
+        ] {
+            let form = form(kind, below);
+            let words = [9, 9, 1_000, present, value[0], value[1]];
+            let got = form.decode(&words[..form.words], &currencies).map(|_| ());
+            assert_eq!(got, expect, "{kind:?} {present} {value:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_and_times_outside_are_refused() {
+        let (form, currencies) = (form(ArchivedFieldKind::Int, 0), Currencies::new());
+        for len in [0, 3, 4, 6, 60] {
+            assert_eq!(form.decode(&vec![0; len], &currencies).unwrap_err(), Refusal::WrongLength);
+        }
+        for (time, accepted) in [(-1, false), (0, true), (TIME_END.0 - 1, true), (TIME_END.0, false)] {
+            assert_eq!(form.decode(&[1, 1, time as u64, 0, 0], &currencies).is_ok(), accepted, "{time}");
+        }
+    }
+
+    #[test]
+    fn the_digit_test_and_the_currency_bits_agree_with_the_plain_ones() {
+        for byte in 0..=255_u8 {
+            for at in 0..8 {
+                let mut bytes = *b"01234567";
+                bytes[at] = byte;
+                assert_eq!(is_digits(u64::from_le_bytes(bytes)), bytes.iter().all(u8::is_ascii_digit));
+            }
+        }
+        let currencies = Currencies::new();
+        for code in 0..2_000 {
+            assert_eq!(currencies.knows(code), Currency::from_numeric(code).is_some());
+        }
+    }
+}

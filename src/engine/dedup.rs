@@ -1,0 +1,179 @@
+//! Remembers the last answers, so that an event that is sent twice gets the same answer twice.
+//!
+//! A ring of 64-byte entries in order of decision, found through a hash index over (principal, event id). The oldest
+//! entry makes room for the newest. Identity is compared in full; the content by a 128-bit digest of its words.
+
+use super::index::{ENTRIES_MAX, Index};
+use super::memory::{LINE_WORDS, Memory};
+use super::units::{EventId, mix};
+use super::wire::{Input, Outcome};
+use super::{Counters, LimitError};
+
+const ID: usize = 0;
+const DIGEST: usize = 2;
+const OUTCOME: usize = 4;
+const PRINCIPAL: usize = 7;
+
+/// A digest of kind and words.
+pub(super) type Digest = [u64; 2];
+
+/// What is remembered of an event.
+pub(super) enum Seen {
+    /// Nothing.
+    Never,
+    /// The same event, and this was the answer.
+    Same(Outcome),
+    /// Its id, with other content.
+    Reused,
+}
+
+/// See the module.
+pub(super) struct Dedup {
+    index: Index,
+    entries: Memory,
+    capacity: u32,
+    used: u32,
+    /// Where the next entry goes.
+    next: u32,
+    seed: u64,
+}
+
+impl Dedup {
+    pub(super) fn reserve(capacity: u32, seed: u64) -> Result<Self, LimitError> {
+        if !(1..=ENTRIES_MAX).contains(&capacity) {
+            let message = format!("dedup_entries_max is {capacity}; it must be between 1 and {ENTRIES_MAX}");
+            return Err(LimitError { message });
+        }
+        let entries = Memory::reserve(capacity as usize * LINE_WORDS, "dedup_entries_max")?;
+        let index = Index::reserve(capacity, "the index of dedup_entries_max")?;
+        Ok(Self { index, entries, capacity, used: 0, next: 0, seed: mix(seed, 0x6475_706c_6963_6174) })
+    }
+
+    #[inline]
+    fn hash(&self, principal: u32, id: EventId) -> u64 {
+        mix(mix(id.0[0] ^ self.seed, id.0[1]), self.seed ^ u64::from(principal))
+    }
+
+    #[inline]
+    fn entry(&self, number: u32) -> &[u64; LINE_WORDS] {
+        let start = number as usize * LINE_WORDS;
+        self.entries[start..start + LINE_WORDS].first_chunk().expect("an entry is a whole line")
+    }
+
+    /// The digest of an event's content.
+    #[inline]
+    pub(super) fn digest(&self, input: &Input<'_>) -> Digest {
+        let mut low = mix(self.seed, u64::from(input.kind));
+        let mut high = mix(!self.seed, u64::from(input.kind));
+        for &word in input.words {
+            low = mix(low ^ word, 0x9e6c_63d0_876a_68de);
+            high = mix(high.wrapping_add(word), 0xd2b7_4407_b1ce_6e93).rotate_left(17);
+        }
+        [low, high]
+    }
+
+    /// What is remembered of this principal's event.
+    #[inline]
+    pub(super) fn look_up(&self, principal: u32, id: EventId, digest: Digest) -> Seen {
+        let found = self.index.find(self.hash(principal, id), |number| {
+            let entry = self.entry(number);
+            entry[ID..ID + 2] == id.0 && entry[PRINCIPAL] == u64::from(principal)
+        });
+        let Some(number) = found else { return Seen::Never };
+        let entry = self.entry(number);
+        if entry[DIGEST..DIGEST + 2] != digest {
+            return Seen::Reused;
+        }
+        match Outcome::from_words([entry[OUTCOME], entry[OUTCOME + 1], entry[OUTCOME + 2], 0]) {
+            Some((outcome, _)) => Seen::Same(outcome),
+            None => Seen::Never,
+        }
+    }
+
+    /// Remembers an answer, forgetting the oldest when there is no room.
+    pub(super) fn remember(
+        &mut self,
+        principal: u32,
+        id: EventId,
+        digest: Digest,
+        outcome: Outcome,
+        counters: &mut Counters,
+    ) {
+        let number = self.next;
+        self.next = if number + 1 == self.capacity { 0 } else { number + 1 };
+        if self.used == self.capacity {
+            let oldest = self.entry(number);
+            let oldest_id = EventId([oldest[ID], oldest[ID + 1]]);
+            let hash = self.hash(oldest[PRINCIPAL] as u32, oldest_id);
+            self.index.remove(hash, number);
+            counters.dedup_evicted += 1;
+        } else {
+            self.used += 1;
+        }
+        let [seq, head, reasons, _] = outcome.to_words(0);
+        let start = number as usize * LINE_WORDS;
+        let entry = [id.0[0], id.0[1], digest[0], digest[1], seq, head, reasons, u64::from(principal)];
+        self.entries[start..start + LINE_WORDS].copy_from_slice(&entry);
+        self.index.insert(self.hash(principal, id), number);
+    }
+
+    /// Asks for the index bucket.
+    #[inline]
+    pub(super) fn prefetch_index(&self, principal: u32, id: EventId) {
+        self.index.prefetch(self.hash(principal, id));
+    }
+
+    /// Asks for the line that the next answers are written to.
+    #[inline]
+    pub(super) fn prefetch_entry(&self) {
+        self.entries.prefetch(self.next as usize * LINE_WORDS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::units::Time;
+    use crate::engine::wire::Admission;
+    use std::collections::VecDeque;
+
+    fn input(words: &[u64], principal: u32) -> Input<'_> {
+        Input { principal, kind: 1, admission: Admission::Normal, received: Time(0), words }
+    }
+
+    #[test]
+    fn remembers_the_newest_answers_and_tells_same_from_reused() {
+        const CAPACITY: u32 = 50;
+        let mut dedup = Dedup::reserve(CAPACITY, 5).unwrap();
+        let mut counters = Counters::default();
+        let mut model: VecDeque<(u32, [u64; 4], Outcome)> = VecDeque::new();
+        let mut random = 3;
+        for seq in 1..100_000 {
+            random = mix(random, seq);
+            let words = [random >> 7 & 63, 0, 5, random >> 20 & 1];
+            let principal = (random >> 33) as u32 & 1;
+            let id = EventId([words[0], 0]);
+            let digest = dedup.digest(&input(&words, principal));
+            let known = model.iter().find(|known| known.0 == principal && known.1[0] == words[0]);
+            match (dedup.look_up(principal, id, digest), known) {
+                (Seen::Never, None) => {
+                    let outcome = Outcome { seq, score: -1, ..Outcome::default() };
+                    dedup.remember(principal, id, digest, outcome, &mut counters);
+                    if model.len() == CAPACITY as usize {
+                        model.pop_front();
+                    }
+                    model.push_back((principal, words, outcome));
+                }
+                (Seen::Same(outcome), Some(known)) => assert_eq!((words, outcome), (known.1, known.2)),
+                (Seen::Reused, Some(known)) => assert_ne!(words, known.1),
+                _ => panic!("engine and model disagree at {seq}"),
+            }
+        }
+        assert!(counters.dedup_evicted > 0);
+    }
+
+    #[test]
+    fn no_room_at_all_is_refused_by_name() {
+        assert!(Dedup::reserve(0, 5).is_err_and(|error| error.message.contains("dedup_entries_max")));
+    }
+}

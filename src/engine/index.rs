@@ -1,0 +1,154 @@
+//! A hash index: from a 64-bit hash to the numbers of the entries that may have it.
+//!
+//! Buckets are one cache line: seven slots of (32-bit tag, 32-bit number + 1; 0 is empty), and a word that counts the
+//! entries that started here or before and were **passed on** to a later bucket. A search stops at the first bucket
+//! that passed nothing on, so deleting an entry leaves no tombstone: it only lowers the counts on its way. The index
+//! never holds a key; whoever searches compares the full key of each candidate.
+
+use super::LimitError;
+use super::memory::{LINE_WORDS, Memory};
+
+const SLOTS: usize = LINE_WORDS - 1;
+const PASSED: usize = SLOTS;
+
+/// Entries per bucket that the index is sized for: a load of 5/7.
+const MEAN_LOAD: usize = 5;
+
+/// The most buckets a search looks at. At the load above no run of full buckets comes near it by chance.
+const PROBES_MAX: usize = 256;
+
+/// The most entries an index may be sized for.
+pub(super) const ENTRIES_MAX: u32 = 1 << 30;
+
+/// See the module.
+pub(super) struct Index {
+    lines: Memory,
+    buckets: usize,
+}
+
+impl Index {
+    /// For up to `entries` entries.
+    pub(super) fn reserve(entries: u32, what: &str) -> Result<Self, LimitError> {
+        let buckets = entries as usize / MEAN_LOAD + 2;
+        Ok(Self { lines: Memory::reserve(buckets * LINE_WORDS, what)?, buckets })
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.buckets as u128) >> 64) as usize
+    }
+
+    #[inline]
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets { 0 } else { bucket + 1 }
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> &[u64; LINE_WORDS] {
+        let start = bucket * LINE_WORDS;
+        self.lines[start..start + LINE_WORDS].first_chunk().expect("a bucket is a whole line")
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, bucket: usize) -> &mut [u64; LINE_WORDS] {
+        let start = bucket * LINE_WORDS;
+        self.lines[start..start + LINE_WORDS].first_chunk_mut().expect("a bucket is a whole line")
+    }
+
+    /// Asks for the bucket where a search for `hash` starts.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.lines.prefetch(self.home(hash) * LINE_WORDS);
+    }
+
+    /// The first entry of this hash that `is_it`.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let tag = hash as u32;
+        let mut bucket = self.home(hash);
+        for _ in 0..PROBES_MAX.min(self.buckets) {
+            let line = self.bucket(bucket);
+            for &slot in &line[..SLOTS] {
+                if (slot >> 32) as u32 == tag && slot as u32 != 0 && is_it(slot as u32 - 1) {
+                    return Some(slot as u32 - 1);
+                }
+            }
+            if line[PASSED] == 0 {
+                return None;
+            }
+            bucket = self.next(bucket);
+        }
+        None
+    }
+
+    /// Adds an entry; false when no free slot is near enough.
+    pub(super) fn insert(&mut self, hash: u64, entry: u32) -> bool {
+        let home = self.home(hash);
+        let mut bucket = home;
+        for probe in 0..PROBES_MAX.min(self.buckets) {
+            if let Some(slot) = self.bucket(bucket)[..SLOTS].iter().position(|&slot| slot == 0) {
+                self.bucket_mut(bucket)[slot] = hash << 32 | u64::from(entry + 1);
+                self.count_passed(home, probe, |passed| passed + 1);
+                return true;
+            }
+            bucket = self.next(bucket);
+        }
+        false
+    }
+
+    /// Removes an entry that was inserted with this hash.
+    pub(super) fn remove(&mut self, hash: u64, entry: u32) {
+        let wanted = hash << 32 | u64::from(entry + 1);
+        let home = self.home(hash);
+        let mut bucket = home;
+        for probe in 0..PROBES_MAX.min(self.buckets) {
+            if let Some(slot) = self.bucket(bucket)[..SLOTS].iter().position(|&slot| slot == wanted) {
+                self.bucket_mut(bucket)[slot] = 0;
+                self.count_passed(home, probe, |passed| passed - 1);
+                return;
+            }
+            bucket = self.next(bucket);
+        }
+    }
+
+    fn count_passed(&mut self, home: usize, buckets: usize, change: impl Fn(u64) -> u64) {
+        let mut bucket = home;
+        for _ in 0..buckets {
+            let line = self.bucket_mut(bucket);
+            line[PASSED] = change(line[PASSED]);
+            bucket = self.next(bucket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::units::mix;
+    use std::collections::BTreeMap;
+
+    /// Hashes are squeezed into few values, so that buckets overflow and tags collide.
+    #[test]
+    fn finds_exactly_what_was_inserted_and_not_removed() {
+        for (entries, spread) in [(40_u32, 1_u64), (200, 3), (1_000, u64::MAX)] {
+            let mut index = Index::reserve(entries, "a test").unwrap();
+            let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+            let mut random = 7_u64;
+            for round in 0..200_000_u64 {
+                random = mix(random, round);
+                let entry = (random >> 40) as u32 % entries;
+                match model.remove(&entry) {
+                    Some(hash) => index.remove(hash, entry),
+                    None => {
+                        let hash = mix(random % spread, 99);
+                        assert!(index.insert(hash, entry));
+                        model.insert(entry, hash);
+                    }
+                }
+                let probe = (random >> 13) as u32 % entries;
+                let hash = model.get(&probe).copied().unwrap_or(mix(random % spread, 99));
+                assert_eq!(index.find(hash, |found| found == probe).is_some(), model.contains_key(&probe));
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The program's tables as native structs, so that the hot path follows no archived offsets.
+//!
+//! Made once by [`Plan::new`] from a validated program. Runs of instructions stay in the archive; the engine reads
+//! them there.
+
+use super::decode::EventForm;
+use super::program::{
+    ArchivedAgg, ArchivedEventPlan, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
+};
+use super::rows::{Shape, Spill};
+use super::units::Action;
+use super::windows::{Cell, CellKind, Output, Scan};
+use super::{LimitError, Limits};
+
+/// Where a bit of a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bit {
+    pub(super) column: usize,
+    pub(super) bit: u32,
+}
+
+/// A stored number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub(super) register: usize,
+    pub(super) column: usize,
+    pub(super) den: i64,
+    pub(super) present: Bit,
+    pub(super) origin: ColumnOrigin,
+}
+
+/// See [`super::program::Origin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ColumnOrigin {
+    Own,
+    Amend(usize),
+    Derived,
+}
+
+/// A stored key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyColumn {
+    pub(super) word: usize,
+    pub(super) event_bit: u32,
+    pub(super) column: usize,
+    pub(super) present: Bit,
+}
+
+/// A stored predicate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Predicate {
+    pub(super) register: usize,
+    pub(super) at: Bit,
+    pub(super) derived: bool,
+}
+
+/// How one kind of amendment changes a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Amend {
+    pub(super) version_column: usize,
+    pub(super) applied: Bit,
+    pub(super) applied_register: usize,
+}
+
+/// What is kept of one event kind under one of its key fields.
+pub(super) struct Group {
+    pub(super) entity: usize,
+    pub(super) shape: Shape,
+    /// A row at or before `watermark − dead_after` is in no window any more.
+    pub(super) dead_after: i64,
+    pub(super) id_column: Option<usize>,
+    pub(super) columns: Vec<Column>,
+    pub(super) keys: Vec<KeyColumn>,
+    pub(super) predicates: Vec<Predicate>,
+    pub(super) amends: Vec<Amend>,
+}
+
+/// A key to look up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeySpec {
+    pub(super) entity: usize,
+    pub(super) word: usize,
+    pub(super) bit: u32,
+}
+
+/// A row to add.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Insert {
+    pub(super) group: usize,
+    pub(super) key: usize,
+    /// Where the row is staged.
+    pub(super) staged: usize,
+}
+
+/// A row to change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) group: usize,
+    pub(super) key: usize,
+    pub(super) amend: usize,
+}
+
+/// One rule.
+pub(super) struct Rule {
+    pub(super) index: u16,
+    pub(super) condition: usize,
+    pub(super) action: Action,
+    pub(super) score: i64,
+    pub(super) reason: u16,
+    pub(super) mandatory: bool,
+    pub(super) monitor: bool,
+    pub(super) allow_over: Vec<u16>,
+}
+
+/// How a judged event is decided.
+pub(super) struct Decide {
+    pub(super) rule_scores_max: usize,
+    pub(super) rule_scores_sum: usize,
+    pub(super) score: usize,
+    pub(super) final_score: usize,
+    pub(super) thresholds: Vec<(usize, Action)>,
+    pub(super) unassessed: Action,
+    pub(super) has_late: bool,
+    pub(super) late: Vec<(usize, Action)>,
+    pub(super) late_otherwise: Action,
+}
+
+/// One event kind.
+pub(super) struct Event {
+    pub(super) form: EventForm,
+    pub(super) keys: Vec<KeySpec>,
+    pub(super) inserts: Vec<Insert>,
+    pub(super) targets: Vec<Target>,
+    pub(super) scans: Vec<Scan>,
+    pub(super) outputs: Vec<Output>,
+    /// In the order in which their reasons are told: greater salience first, then policy order.
+    pub(super) rules: Vec<Rule>,
+    pub(super) decide: Option<Decide>,
+}
+
+/// The record of one entity kind.
+pub(super) struct Entity {
+    pub(super) name: String,
+    pub(super) record_words: usize,
+    pub(super) groups: Vec<usize>,
+    /// A record whose newest row is at or before `watermark − dead_after` has no live row.
+    pub(super) dead_after: i64,
+}
+
+/// See the module.
+pub(super) struct Plan {
+    pub(super) entities: Vec<Entity>,
+    pub(super) events: Vec<Event>,
+    pub(super) groups: Vec<Group>,
+    pub(super) features: usize,
+    pub(super) rules: usize,
+    pub(super) registers: usize,
+    pub(super) revision: u32,
+    pub(super) bounds: Bounds,
+}
+
+/// The largest of each thing that an event of the program can need, so that it can be reserved.
+#[derive(Default)]
+pub(super) struct Bounds {
+    pub(super) staged_words: usize,
+    pub(super) cells: usize,
+    pub(super) windows: usize,
+    pub(super) bits: usize,
+    pub(super) distinct: bool,
+}
+
+impl Plan {
+    /// Copies the tables; `spill` learns the slab sizes they need.
+    pub(super) fn new(
+        program: &ArchivedProgram,
+        limits: &Limits,
+        spill: &mut Spill,
+    ) -> Result<Self, LimitError> {
+        let groups: Vec<Group> =
+            program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
+        let entities = program.entities.iter().enumerate().map(|(number, entity)| {
+            let of_entity = |&group: &usize| groups[group].entity == number;
+            let kept: Vec<usize> = (0..groups.len()).filter(of_entity).collect();
+            Entity {
+                name: entity.name.as_str().to_owned(),
+                record_words: usize::from(entity.record_words.to_native()),
+                dead_after: kept.iter().map(|&group| groups[group].dead_after).max().unwrap_or(0),
+                groups: kept,
+            }
+        });
+        let entities = entities.collect();
+        let mut bounds = Bounds::default();
+        let events =
+            program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
+        Ok(Self {
+            entities,
+            events,
+            groups,
+            features: program.features.len(),
+            rules: program.rules.len(),
+            registers: usize::from(program.registers.to_native()).max(program.features.len()),
+            revision: program.revision.to_native(),
+            bounds,
+        })
+    }
+}
+
+fn index(number: rkyv::rend::u16_le) -> usize {
+    usize::from(number.to_native())
+}
+
+fn bit(at: &super::program::ArchivedBitRef) -> Bit {
+    Bit { column: index(at.column), bit: u32::from(at.bit) }
+}
+
+fn action(code: u8) -> Action {
+    Action::from_code(code).unwrap_or_default()
+}
+
+fn group(group: &ArchivedGroupPlan, limits: &Limits, spill: &mut Spill) -> Group {
+    let column = |column: &super::program::ArchivedColumnPlan| Column {
+        register: index(column.register),
+        column: index(column.column),
+        den: column.den.to_native(),
+        present: bit(&column.present),
+        origin: match column.origin {
+            ArchivedOrigin::Own => ColumnOrigin::Own,
+            ArchivedOrigin::Amend(amend) => ColumnOrigin::Amend(index(amend)),
+            ArchivedOrigin::Derived => ColumnOrigin::Derived,
+        },
+    };
+    let key = |key: &super::program::ArchivedKeyColumn| KeyColumn {
+        word: index(key.word),
+        event_bit: u32::from(key.bit),
+        column: index(key.column),
+        present: bit(&key.present),
+    };
+    let predicate = |plan: &super::program::ArchivedBitPlan| Predicate {
+        register: index(plan.register),
+        at: bit(&plan.at),
+        derived: plan.derived,
+    };
+    let amend = |amend: &super::program::ArchivedAmendPlan| Amend {
+        version_column: index(amend.version_column),
+        applied: bit(&amend.applied),
+        applied_register: index(amend.applied_register),
+    };
+    let row_words = index(group.row_words);
+    Group {
+        entity: index(group.entity),
+        shape: Shape::new(
+            row_words,
+            index(group.record_word),
+            index(group.inline_rows),
+            limits.rows_per_key_max as usize,
+            spill,
+        ),
+        dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
+        id_column: (group.id_column.to_native() != NONE).then(|| index(group.id_column)),
+        columns: group.columns.iter().map(column).collect(),
+        keys: group.keys.iter().map(key).collect(),
+        predicates: group.bits.iter().map(predicate).collect(),
+        amends: group.amends.iter().map(amend).collect(),
+    }
+}
+
+fn event(
+    program: &ArchivedProgram,
+    event: &ArchivedEventPlan,
+    groups: &[Group],
+    bounds: &mut Bounds,
+) -> Event {
+    let mut staged_words = 0;
+    let mut inserts = Vec::new();
+    for insert in event.inserts.iter() {
+        let group = index(insert.group);
+        inserts.push(Insert { group, key: index(insert.key), staged: staged_words });
+        staged_words += groups[group].shape.row_words;
+    }
+    bounds.staged_words = bounds.staged_words.max(staged_words);
+    let (scans, outputs) = scans(program, event, groups, bounds);
+    let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
+        entity: index(key.entity),
+        word: index(key.word),
+        bit: u32::from(key.bit),
+    };
+    let target = |target: &super::program::ArchivedTargetPlan| Target {
+        group: index(target.group),
+        key: index(target.key),
+        amend: index(target.amend),
+    };
+    Event {
+        form: EventForm::new(event),
+        keys: event.keys.iter().map(key).collect(),
+        inserts,
+        targets: event.targets.iter().map(target).collect(),
+        scans,
+        outputs,
+        rules: rules(program, event),
+        decide: event.decide.as_ref().map(decide),
+    }
+}
+
+fn rules(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Vec<Rule> {
+    let mut order: Vec<usize> = event.rules.iter().map(|&rule| index(rule)).collect();
+    order.sort_by_key(|&rule| (std::cmp::Reverse(program.rules[rule].salience.to_native()), rule));
+    let rule = |number: usize| {
+        let rule = &program.rules[number];
+        Rule {
+            index: number as u16,
+            condition: index(rule.condition),
+            action: action(rule.action),
+            score: i64::from(rule.score.to_native()),
+            reason: rule.reason.to_native(),
+            mandatory: rule.mandatory,
+            monitor: rule.monitor,
+            allow_over: rule.allow_over.iter().map(|over| over.to_native()).collect(),
+        }
+    };
+    order.into_iter().map(rule).collect()
+}
+
+fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
+    let branch =
+        |branch: &rkyv::tuple::ArchivedTuple2<rkyv::rend::u16_le, u8>| (index(branch.0), action(branch.1));
+    Decide {
+        rule_scores_max: index(decide.rule_scores_max),
+        rule_scores_sum: index(decide.rule_scores_sum),
+        score: index(decide.score),
+        final_score: index(decide.final_score),
+        thresholds: decide.thresholds.iter().map(branch).collect(),
+        unassessed: action(decide.unassessed),
+        has_late: decide.late_after_ns.to_native() != 0,
+        late: decide.late.iter().map(branch).collect(),
+        late_otherwise: action(decide.late_otherwise),
+    }
+}
+
+/// Shares what the features of one event have in common: one scan per (key, group), one mask per window and bit of
+/// a scan, one cell per different thing that is accumulated.
+fn scans(
+    program: &ArchivedProgram,
+    event: &ArchivedEventPlan,
+    groups: &[Group],
+    bounds: &mut Bounds,
+) -> (Vec<Scan>, Vec<Output>) {
+    let mut scans: Vec<Scan> = Vec::new();
+    let mut outputs = Vec::new();
+    let mut cells = 0;
+    for using in event.windows.iter() {
+        let feature = &program.features[index(using.feature)];
+        let (after, until) = {
+            let delay = feature.delay_us.to_native();
+            (delay.saturating_add(feature.span_us.to_native()), delay)
+        };
+        let mut slots = [0; 2];
+        let mut den = 1;
+        for (slot, term) in slots.iter_mut().zip(feature.terms.iter()) {
+            let group = index(term.group);
+            let scan = match scans.iter().position(|s| s.key == index(using.key) && s.group == group) {
+                Some(scan) => &mut scans[scan],
+                None => {
+                    let own = event.inserts.iter().position(|insert| index(insert.group) == group);
+                    scans.push(Scan::new(index(using.key), group, own));
+                    let last = scans.len() - 1;
+                    &mut scans[last]
+                }
+            };
+            let window = scan.window(after, until);
+            let cell = cell(feature.agg, term, &groups[group], window, scan, &mut den);
+            *slot = scan.cell(cell, &mut cells);
+        }
+        outputs.push(Output {
+            feature: index(using.feature),
+            key: index(using.key),
+            agg: feature.agg,
+            cell: slots[0],
+            under: slots[1],
+            den,
+        });
+    }
+    bounds.cells = bounds.cells.max(cells);
+    for scan in &scans {
+        bounds.windows = bounds.windows.max(scan.windows.len());
+        bounds.bits = bounds.bits.max(scan.bits.len());
+        bounds.distinct |= !scan.distinct.is_empty();
+    }
+    (scans, outputs)
+}
+
+fn cell(
+    agg: ArchivedAgg,
+    term: &ArchivedTerm,
+    group: &Group,
+    window: usize,
+    scan: &mut Scan,
+    den: &mut i64,
+) -> Cell {
+    let filter = match term.filter.to_native() {
+        NONE => 0,
+        filter => scan.bit(group.predicates[usize::from(filter)].at),
+    };
+    let value = index(term.value);
+    let kind = match agg {
+        ArchivedAgg::Scalar | ArchivedAgg::Count | ArchivedAgg::Ratio => CellKind::Count,
+        ArchivedAgg::Sum | ArchivedAgg::Avg => CellKind::Sum,
+        ArchivedAgg::Min => CellKind::Min,
+        ArchivedAgg::Max => CellKind::Max,
+        ArchivedAgg::DistinctValues => CellKind::DistinctValues,
+        ArchivedAgg::DistinctKeys => CellKind::DistinctKeys,
+    };
+    let (column, present) = match kind {
+        CellKind::Count => (0, 0),
+        CellKind::DistinctKeys => {
+            let key = &group.keys[value];
+            (key.column, scan.bit(key.present))
+        }
+        _ => {
+            let column = &group.columns[value];
+            *den = column.den;
+            (column.column, scan.bit(column.present))
+        }
+    };
+    Cell { kind, window, filter, present, column, slot: 0 }
+}

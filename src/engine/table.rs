@@ -1,0 +1,224 @@
+//! The records of one entity kind: a hash index, and an arena of fixed-size records.
+//!
+//! Word 0 and 1 of a record are the key, word 2 the greatest event time seen; then each group's block. Keys whose
+//! rows are all dead are dropped by a sweep that looks at a bounded number of records for every key that is
+//! added once the table is half full: between half full and full it passes every record twice, so a table can only
+//! fill with keys that are alive. Dropping never shows in an answer: a window, an amendment and the
+//! question whether a key has history all look at live rows only.
+
+use super::LimitError;
+use super::index::{ENTRIES_MAX, Index};
+use super::memory::{LINE_WORDS, Memory};
+use super::units::{Key, mix};
+
+/// Word of the greatest event time seen. In a free record, [`FREE`].
+const NEWEST: usize = 2;
+const FREE: u64 = u64::MAX;
+
+/// Number of a record in its table.
+pub(super) type RecordNumber = u32;
+
+/// See the module.
+pub(super) struct Table {
+    index: Index,
+    records: Memory,
+    record_words: usize,
+    capacity: u32,
+    /// Records never used begin here.
+    fresh: u32,
+    /// First of the free records, + 1; the next is in word 0.
+    free: u32,
+    used: u32,
+    swept: u32,
+    seed: u64,
+    lost_until: Option<i64>,
+}
+
+impl Table {
+    /// For up to `keys_max` keys of the entity kind `name`; for none when records have no words.
+    pub(super) fn reserve(
+        name: &str,
+        record_words: usize,
+        keys_max: u32,
+        seed: u64,
+    ) -> Result<Self, LimitError> {
+        if !(1..=ENTRIES_MAX).contains(&keys_max) {
+            let message = format!("keys_max is {keys_max}; it must be between 1 and {ENTRIES_MAX}");
+            return Err(LimitError { message });
+        }
+        let capacity = if record_words == 0 { 0 } else { keys_max };
+        let too_large = || LimitError { message: format!("keys_max is {keys_max}; lower it") };
+        let words = record_words.checked_mul(capacity as usize).ok_or_else(too_large)?;
+        Ok(Self {
+            index: Index::reserve(capacity, &format!("the index of keys_max {name} keys"))?,
+            records: Memory::reserve(words, &format!("keys_max {name} records"))?,
+            record_words,
+            capacity,
+            fresh: 0,
+            free: 0,
+            used: 0,
+            swept: 0,
+            seed: mix(seed, 0x7461_626c_6520_6f66),
+            lost_until: None,
+        })
+    }
+
+    #[inline]
+    fn hash(&self, key: Key) -> u64 {
+        mix(mix(key.0[0] ^ self.seed, key.0[1]), self.seed)
+    }
+
+    #[inline]
+    fn start(&self, number: RecordNumber) -> usize {
+        number as usize * self.record_words
+    }
+
+    /// A record.
+    #[inline]
+    pub(super) fn record(&self, number: RecordNumber) -> &[u64] {
+        let start = self.start(number);
+        &self.records[start..start + self.record_words]
+    }
+
+    /// A record, to be changed.
+    #[inline]
+    pub(super) fn record_mut(&mut self, number: RecordNumber) -> &mut [u64] {
+        let start = self.start(number);
+        &mut self.records[start..start + self.record_words]
+    }
+
+    /// The record of this key.
+    #[inline]
+    pub(super) fn find(&self, key: Key) -> Option<RecordNumber> {
+        self.index.find(self.hash(key), |number| self.record(number)[..2] == key.0)
+    }
+
+    /// Adds a record for a key that has none; `None` when the table is full.
+    pub(super) fn add(&mut self, key: Key) -> Option<RecordNumber> {
+        let number = match self.free {
+            0 if self.fresh < self.capacity => self.fresh,
+            0 => return None,
+            free => free - 1,
+        };
+        if !self.index.insert(self.hash(key), number) {
+            return None;
+        }
+        if self.free == 0 {
+            self.fresh += 1;
+        } else {
+            self.free = self.record(number)[0] as u32;
+        }
+        self.used += 1;
+        let record = self.record_mut(number);
+        record.fill(0);
+        record[..2].copy_from_slice(&key.0);
+        Some(number)
+    }
+
+    /// Notes the time of a row that was added to a record.
+    #[inline]
+    pub(super) fn touch(&mut self, number: RecordNumber, time: i64) {
+        let newest = &mut self.record_mut(number)[NEWEST];
+        *newest = (*newest).max(time as u64);
+    }
+
+    /// Whether the sweep should look at records.
+    pub(super) fn is_past_half(&self) -> bool {
+        u64::from(self.used) * 2 > u64::from(self.capacity)
+    }
+
+    /// The next record to consider dropping, if its newest row is at or before `dead`.
+    pub(super) fn sweep(&mut self, dead: i64) -> Option<RecordNumber> {
+        if self.fresh == 0 {
+            return None;
+        }
+        let number = if self.swept < self.fresh { self.swept } else { 0 };
+        self.swept = number + 1;
+        let newest = self.record(number)[NEWEST];
+        (newest != FREE && newest as i64 <= dead).then_some(number)
+    }
+
+    /// Drops a record.
+    pub(super) fn drop_record(&mut self, number: RecordNumber) {
+        let record = self.record(number);
+        let hash = self.hash(Key([record[0], record[1]]));
+        self.index.remove(hash, number);
+        let next_free = u64::from(self.free);
+        let record = self.record_mut(number);
+        record[0] = next_free;
+        record[NEWEST] = FREE;
+        self.free = number + 1;
+        self.used -= 1;
+    }
+
+    /// Greatest time of a row that was not kept because there was no room for its key.
+    pub(super) fn lost_until(&self) -> Option<i64> {
+        self.lost_until
+    }
+
+    /// Remembers that a row of this time was not kept.
+    pub(super) fn lose(&mut self, time: i64) {
+        self.lost_until = self.lost_until.max(Some(time));
+    }
+
+    /// Asks for the index bucket of a key.
+    #[inline]
+    pub(super) fn prefetch_index(&self, key: Key) {
+        self.index.prefetch(self.hash(key));
+    }
+
+    /// Asks for the record that the index names for a key, without looking at it.
+    #[inline]
+    pub(super) fn prefetch_record(&self, key: Key) {
+        if let Some(number) = self.index.find(self.hash(key), |_| true) {
+            let start = self.start(number);
+            (start..start + self.record_words)
+                .step_by(LINE_WORDS)
+                .for_each(|word| self.records.prefetch(word));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn holds_the_keys_of_a_model_through_drops_and_a_full_table() {
+        const KEYS: u32 = 300;
+        let mut table = Table::reserve("card", 8, KEYS, 1).unwrap();
+        let mut model: BTreeMap<Key, i64> = BTreeMap::new();
+        let (mut random, mut refused) = (1_u64, 0);
+        for now in 1..100_000_i64 {
+            random = mix(random, now as u64);
+            let key = Key([random >> 11 & 511, 7]);
+            match (table.find(key), model.contains_key(&key)) {
+                (Some(number), true) => assert_eq!(table.record(number)[..2], key.0),
+                (None, false) => match table.add(key) {
+                    Some(number) => {
+                        assert!(table.record(number)[2..].iter().all(|&word| word == 0));
+                        table.record_mut(number)[7] = 5;
+                        model.insert(key, now);
+                        table.touch(number, now);
+                    }
+                    None => {
+                        refused += 1;
+                        assert_eq!(model.len(), KEYS as usize);
+                    }
+                },
+                other => panic!("table and model disagree: {other:?}"),
+            }
+            if now / 1_000 % 2 == 1 {
+                if let Some(number) = table.sweep(now - 400) {
+                    let record = table.record(number);
+                    let key = Key([record[0], record[1]]);
+                    assert!(model.remove(&key).unwrap() <= now - 400);
+                    table.drop_record(number);
+                }
+            }
+            assert_eq!(table.used as usize, model.len());
+        }
+        assert!(refused > 0);
+    }
+}

