@@ -43,11 +43,12 @@ pub struct Shape {
 }
 
 /// Limits under which nothing is ever lost in these tests.
-pub fn limits(rng: &mut Rng) -> Limits {
+fn limits(rng: &mut Rng, frames: usize) -> Limits {
     let lateness_us = *rng.pick(&[0, 1, SECOND, MINUTE, HOUR, DAY]);
     Limits {
-        keys_max: 4_096,
-        spill_bytes_max: 32 << 20,
+        keys_max: 512,
+        // Reserved, and touched, at start: no more than the stream can need.
+        spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
         rows_per_key_max: 8_192,
         dedup_entries_max: *rng.pick(&[1, 3, 16, 100, 1_000, 4_096]),
         lateness_us,
@@ -61,7 +62,7 @@ impl Shape {
     pub fn random(rng: &mut Rng, frames: usize) -> Self {
         let hot = rng.percent(10);
         Self {
-            limits: limits(rng),
+            limits: limits(rng, frames),
             frames,
             keys: if hot { 1 + rng.below(3) } else { *rng.pick(&[3, 12, 40, 200]) },
             hot: if hot { 90 } else { *rng.pick(&[0, 10, 30]) },
@@ -364,7 +365,7 @@ impl Maker<'_> {
             5 if self.rng.once_in(4) => self.rng.between(-DAY, DAY),
             _ => self.rng.between(0, skew / 4),
         };
-        Time((time + apart).max(0))
+        Time((time + apart).clamp(0, TIME_END.0 - 1))
     }
 
     /// An earlier frame once more: as it was, from somebody else, or with other content.
