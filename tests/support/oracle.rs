@@ -419,13 +419,16 @@ impl<'p> Oracle<'p> {
         };
         match &window.aggregate {
             Aggregate::Count(source) => Answer::int(scan(source, What::Nothing, 0).len() as i64),
+            // A sum is missing when it leaves 64 bits in its unit; an average only when the quotient does.
             Aggregate::Sum(source, expr) => {
-                Answer::number(sum(&numbers(scan(source, What::Value(expr), 0)), decimal(source, expr)))
+                let (units, den) = sum(&numbers(scan(source, What::Value(expr), 0)), decimal(source, expr));
+                let fits = i64::try_from(units).is_ok();
+                Answer::number(Fraction::new(units, den).filter(|_| fits))
             }
             Aggregate::Avg(source, expr) => {
                 let values = numbers(scan(source, What::Value(expr), 0));
-                let count = Fraction::int(values.len() as i64);
-                Answer::number(sum(&values, decimal(source, expr)).and_then(|sum| sum.div(count)))
+                let (units, den) = sum(&values, decimal(source, expr));
+                Answer::number(Fraction::new(units, den * values.len() as i128))
             }
             Aggregate::Min(source, expr) => Answer::number(
                 numbers(scan(source, What::Value(expr), 0)).into_iter().min_by(|a, b| a.compare(*b)),
@@ -642,11 +645,10 @@ fn numbers(answers: Vec<Answer>) -> Vec<Fraction> {
     answers.into_iter().filter_map(Answer::told).collect()
 }
 
-/// The sum, `None` when it leaves 64 bits in the unit that rows hold.
-fn sum(values: &[Fraction], decimal: bool) -> Option<Fraction> {
+/// The exact sum, in the unit that rows hold, and that unit's denominator.
+fn sum(values: &[Fraction], decimal: bool) -> (i128, i128) {
     let den = if decimal { 1_000_000 } else { 1 };
-    let units = i64::try_from(values.iter().map(|value| value.round_half_even(den)).sum::<i128>()).ok()?;
-    Fraction::new(i128::from(units), i128::from(den))
+    (values.iter().map(|value| value.round_half_even(den)).sum(), i128::from(den))
 }
 
 /// A value as a row holds it: six digits after the point for decimals, whole units for all else.
