@@ -155,7 +155,7 @@ impl Maker<'_> {
     }
 
     fn reasons(&mut self) {
-        for i in 0..1 + self.rng.below(7) {
+        for i in 0..1 + self.rng.below(9) {
             let id = if i == 0 { u16::MAX } else { 10 * i as u16 };
             let customer = self.rng.percent(50).then(|| "too many attempts".to_owned());
             self.policy.reasons.push(Reason {
@@ -235,17 +235,20 @@ impl Maker<'_> {
     }
 
     fn window(&mut self, judged: &[EventIx]) -> Option<(Window, Type)> {
-        let entity = EntityIx(self.rng.below(self.policy.entities.len()) as u16);
-        let mut judged_by = Vec::new();
-        for &event in judged {
+        let first = *self.rng.pick(judged);
+        let roles = self.fields_where(first, |ty| matches!(ty, FieldType::Entity(_)));
+        let role = *self.rng.pick(&roles);
+        let FieldType::Entity(entity) = self.policy.events[first.index()].fields[role.index()].ty else {
+            unreachable!("a key field")
+        };
+        let mut judged_by = vec![(first, role)];
+        for &event in judged.iter().filter(|event| **event != first) {
             let fields = self.keys(event, entity);
             if !fields.is_empty() && self.rng.percent(85) {
                 judged_by.push((event, *self.rng.pick(&fields)));
             }
         }
-        if judged_by.is_empty() {
-            return None;
-        }
+        judged_by.sort_unstable();
         let (aggregate, ty) = self.aggregate(entity)?;
         let (span_us, delay_us) = self.reach();
         Some((Window { entity, span_us, delay_us, aggregate, judged_by }, ty))
@@ -360,8 +363,9 @@ impl Maker<'_> {
     fn rules(&mut self, event: EventIx) {
         let scope = self.deciding_scope(event);
         let first = self.policy.rules.len();
-        for _ in 0..self.rng.below(7) {
-            let when = self.truth(&scope, 3);
+        for _ in 0..self.rng.below(10) {
+            let depth = self.rng.below(4) as u32;
+            let when = self.truth(&scope, depth);
             let salience = match self.rng.below(12) {
                 0 => i32::MIN,
                 1 => i32::MAX,
@@ -370,7 +374,7 @@ impl Maker<'_> {
             let action = self.rng.percent(60).then(|| self.action());
             let score = self.rng.percent(60).then(|| self.rng.between(0, 100) as i16);
             let reasons = self.policy.reasons.len();
-            let reason = self.rng.percent(70).then(|| self.rng.below(reasons) as u16);
+            let reason = self.rng.percent(85).then(|| self.rng.below(reasons) as u16);
             let monitor = self.rng.percent(12);
             self.policy.rules.push(Rule {
                 name: format!("rule{}", self.policy.rules.len()),

@@ -34,6 +34,10 @@ pub struct Shape {
     pub hot: u64,
     /// Typical time between two events, µs.
     pub step: i64,
+    /// Time leaps far ahead about once in so many events.
+    pub leaps: u64,
+    /// Percentage of events that are of the first judged kind.
+    pub favourite: u64,
     /// Percentage of values at the edges of 64 bits.
     pub extreme: u64,
     /// Percentage of admissions that are not normal.
@@ -46,7 +50,8 @@ pub struct Shape {
 fn limits(rng: &mut Rng, frames: usize) -> Limits {
     let lateness_us = *rng.pick(&[0, 1, SECOND, MINUTE, HOUR, DAY]);
     Limits {
-        keys_max: 512,
+        // Room for every key of a pool, few enough that the table is more than half full.
+        keys_max: 256,
         // Reserved, and touched, at start: no more than the stream can need.
         spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
         rows_per_key_max: 8_192,
@@ -60,13 +65,19 @@ fn limits(rng: &mut Rng, frames: usize) -> Limits {
 
 impl Shape {
     pub fn random(rng: &mut Rng, frames: usize) -> Self {
-        let hot = rng.percent(10);
+        let hot = rng.percent(15);
         Self {
             limits: limits(rng, frames),
             frames,
             keys: if hot { 1 + rng.below(3) } else { *rng.pick(&[3, 12, 40, 200]) },
             hot: if hot { 90 } else { *rng.pick(&[0, 10, 30]) },
-            step: *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR]),
+            step: if hot {
+                *rng.pick(&[1, 1_000, SECOND, MINUTE])
+            } else {
+                *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR])
+            },
+            leaps: if hot { 2_000 } else { *rng.pick(&[100, 400]) },
+            favourite: if hot { 85 } else { 20 },
             extreme: *rng.pick(&[0, 0, 0, 2, 20]),
             fallback: *rng.pick(&[0, 3, 10]),
             broken: *rng.pick(&[0, 2, 5]),
@@ -196,7 +207,7 @@ impl Maker<'_> {
             11 => self.watermark - lateness - self.rng.between(1, 10 * DAY),
             12..22 => self.watermark,
             22..36 => self.edge(),
-            36 if self.rng.once_in(4) => {
+            36 if self.rng.once_in(self.shape.leaps / 100) => {
                 self.now += self.rng.between(1, 1000) * DAY;
                 self.now
             }
@@ -221,7 +232,7 @@ impl Maker<'_> {
         let reach = *self.rng.pick(&self.edges);
         let time = from + reach + self.rng.between(-1, 1);
         let soon = time <= self.now + 20 * self.shape.step;
-        if soon || self.rng.once_in(20) {
+        if soon || self.rng.once_in(self.shape.leaps / 10) {
             time.max(self.watermark - self.shape.limits.lateness_us)
         } else {
             self.now
@@ -258,14 +269,12 @@ impl Maker<'_> {
     /// An event to amend, and how far the amendment is wrong about its time.
     fn target(&mut self, kind: EventIx, time: i64) -> (Sent, i64) {
         let wrong = if self.rng.percent(4) { self.rng.between(-1, 1) } else { 0 };
-        for _ in 0..6 {
-            if self.sent.is_empty() || self.rng.percent(6) {
-                break;
-            }
-            let target = self.recent();
-            if target.kind == kind && !self.doubled.contains(&target.id) {
-                return (target, wrong);
-            }
+        let few = if self.rng.percent(70) { 3 } else { 100 };
+        let recent =
+            self.sent.iter().rev().filter(|sent| sent.kind == kind && !self.doubled.contains(&sent.id));
+        let recent: Vec<&Sent> = recent.take(few).collect();
+        if !recent.is_empty() && self.rng.percent(88) {
+            return ((*self.rng.pick(&recent)).clone(), wrong);
         }
         let target = Sent {
             kind,
