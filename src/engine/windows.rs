@@ -381,7 +381,7 @@ mod tests {
                 mask | u64::from(after < time && time <= until) << row
             };
             assert_eq!(mask_of_times(&times, after, until), (0..len).fold(0, plain));
-            let bit = |mask, row| mask | (times[row] >> 3 & 1) << row;
+            let bit = |mask: u64, row: usize| mask | (times[row] >> 3 & 1) << row;
             assert_eq!(mask_of_bit(&times, 3), (0..len).fold(0, bit));
         }
     }
