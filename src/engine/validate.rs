@@ -1,6 +1,30 @@
-//! The semantic pass over an archived program: after it, the engine trusts every index.
+//! The semantic pass over an archived program: after it, the engine trusts every index in it.
+//!
+//! Bytecheck has proved the archive's structure (pointers, lengths, enum codes, UTF-8). What is left is meaning:
+//! that numbers which point into tables stay inside them, that the words of an event, the columns of a row and
+//! the blocks of a record do not overlap, that code only reads what is there, and that a plan is what its user
+//! takes it for. Runs once per load; it is written to be read, not to be fast, and its work is linear in the
+//! size of the archive.
 
-use super::program::{ArchivedProgram, SEMANTICS_VERSION};
+/// Refuses with a message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+mod runs;
+
+use super::program::{
+    ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
+    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram,
+    GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION,
+};
+use super::units::{Action, DAY, DECIMAL_DEN};
+use super::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
+use runs::{Checker, Features, Reads};
 
 /// The most of anything that is numbered with 16 bits.
 pub const COUNT_MAX: usize = 16_384;
@@ -20,12 +44,519 @@ pub const RECORD_HEADER_WORDS: usize = 3;
 pub const RECORD_WORDS_MAX: usize = 1_024;
 /// The most rows of a group kept in the record.
 pub const INLINE_ROWS_MAX: usize = 64;
+/// The longest window, delay included.
+const RETENTION_MAX_US: i64 = 400 * DAY;
+/// No clock is further from UTC than this, in seconds.
+const OFFSET_MAX_S: u32 = 26 * 3_600;
+
+/// What is wrong, as far as it is known yet.
+type Checked = Result<(), String>;
 
 /// Checks everything on which the engine relies. The error says what is wrong and where.
 pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
     let semantics = program.semantics.to_native();
-    if semantics != SEMANTICS_VERSION {
-        return Err(format!("the program has semantics version {semantics}, this build {SEMANTICS_VERSION}"));
+    ensure!(
+        semantics == SEMANTICS_VERSION,
+        "it has semantics version {semantics}, this build {SEMANTICS_VERSION}; compile the policy again"
+    );
+    tables(program)?;
+    let mut checker = Checker::new(program);
+    for (index, event) in program.events.iter().enumerate() {
+        layout(program, event).map_err(|error| format!("event {index}: {error}"))?;
+    }
+    // Groups before what uses them, and events' layouts before groups.
+    for (index, group) in program.groups.iter().enumerate() {
+        checker.group(group).map_err(|error| format!("group {index}: {error}"))?;
+    }
+    records(program)?;
+    for (index, feature) in program.features.iter().enumerate() {
+        self::feature(program, feature).map_err(|error| format!("feature {index}: {error}"))?;
+    }
+    checker.rules()?;
+    for (index, event) in program.events.iter().enumerate() {
+        checker.event(index, event).map_err(|error| format!("event {index}: {error}"))?;
     }
     Ok(())
+}
+
+fn text(what: &str, text: &str, bytes_max: usize) -> Checked {
+    ensure!(text.len() <= bytes_max, "{what} has {} bytes, more than {bytes_max}", text.len());
+    Ok(())
+}
+
+/// Sizes, names, and the tables that stand alone: literals, lists, zones, reasons.
+fn tables(program: &ArchivedProgram) -> Checked {
+    let counts = [
+        ("entities", program.entities.len()),
+        ("events", program.events.len()),
+        ("groups", program.groups.len()),
+        ("features", program.features.len()),
+        ("rules", program.rules.len()),
+        ("reasons", program.reasons.len()),
+        ("lists", program.lists.len()),
+        ("zones", program.zones.len()),
+        ("literals", program.consts.len()),
+    ];
+    for (what, count) in counts {
+        ensure!(count <= COUNT_MAX, "{count} {what} are more than {COUNT_MAX}");
+    }
+    ensure!(program.code.len() <= CODE_MAX, "{} instructions are more than {CODE_MAX}", program.code.len());
+    let registers = usize::from(program.registers.to_native());
+    ensure!(registers <= REGISTERS_MAX, "{registers} registers are more than {REGISTERS_MAX}");
+    ensure!(registers >= program.features.len(), "there are fewer registers than features");
+
+    text("the policy's name", &program.name, NAME_BYTES_MAX)?;
+    text("the time zone database's name", &program.zone_database, NAME_BYTES_MAX)?;
+    for (index, constant) in program.consts.iter().enumerate() {
+        ensure!(constant.den.to_native() > 0, "literal {index} has no positive denominator");
+    }
+    for (index, entity) in program.entities.iter().enumerate() {
+        text("the name of an entity", &entity.name, NAME_BYTES_MAX)?;
+        let words = usize::from(entity.record_words.to_native());
+        ensure!(
+            words.is_multiple_of(8) && words <= RECORD_WORDS_MAX,
+            "entity {index}: a record of {words} words is not a multiple of 8 up to {RECORD_WORDS_MAX}"
+        );
+    }
+    let mut ids = Vec::with_capacity(program.reasons.len());
+    for (index, reason) in program.reasons.iter().enumerate() {
+        text("the name of a reason", &reason.name, NAME_BYTES_MAX)?;
+        for part in [&reason.analyst, &reason.customer, &reason.iso] {
+            text("the text of a reason", part, TEXT_BYTES_MAX)?;
+        }
+        ensure!(reason.id.to_native() != 0, "reason {index} has id 0, which means none");
+        ids.push(reason.id.to_native());
+    }
+    ids.sort_unstable();
+    ensure!(ids.is_sorted_by(|a, b| a < b), "two reasons have the same id");
+    for (index, list) in program.lists.iter().enumerate() {
+        text("the name of a list", &list.name, NAME_BYTES_MAX)?;
+        let entity = usize::from(list.entity.to_native());
+        ensure!(entity < program.entities.len(), "list {index}: there is no entity {entity}");
+        let ascending =
+            list.keys.is_sorted_by(|a, b| a.map(|word| word.to_native()) < b.map(|word| word.to_native()));
+        ensure!(ascending, "list {index}: its keys do not ascend");
+    }
+    for (index, zone) in program.zones.iter().enumerate() {
+        text("the name of a time zone", &zone.name, NAME_BYTES_MAX)?;
+        ensure!(
+            zone.starts.len() == zone.offsets.len(),
+            "time zone {index}: starts and offsets differ in number"
+        );
+        ensure!(
+            zone.starts.len() <= ZONE_STARTS_MAX,
+            "time zone {index}: more than {ZONE_STARTS_MAX} starts"
+        );
+        ensure!(
+            zone.starts.first().is_some_and(|first| first.to_native() == i64::MIN),
+            "time zone {index}: it does not begin at the beginning of time"
+        );
+        let ascending = zone.starts.is_sorted_by(|a, b| a.to_native() < b.to_native());
+        ensure!(ascending, "time zone {index}: its starts do not ascend");
+        let possible = zone.offsets.iter().all(|offset| offset.to_native().unsigned_abs() <= OFFSET_MAX_S);
+        ensure!(possible, "time zone {index}: an offset is more than 26 hours");
+    }
+    Ok(())
+}
+
+/// The words and presence bits of one event, and what it amends.
+fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
+    text("its name", &event.name, NAME_BYTES_MAX)?;
+    let amends = event.amends.to_native();
+    if amends != NONE {
+        let amended = program.events.get(usize::from(amends));
+        let amended = amended.ok_or_else(|| format!("it amends event {amends}, which does not exist"))?;
+        ensure!(amended.amends.to_native() == NONE, "it amends another amendment");
+    }
+    let words = usize::from(event.words.to_native());
+    let header = if amends == NONE { HEADER_WORDS } else { AMEND_HEADER_WORDS };
+    ensure!(
+        words >= header && words <= EVENT_WORDS_MAX,
+        "{words} words are not {header} to {EVENT_WORDS_MAX}"
+    );
+    ensure!(event.fields.len() <= FIELDS_MAX, "{} fields are more than {FIELDS_MAX}", event.fields.len());
+    let mut taken = [false; EVENT_WORDS_MAX];
+    taken[..header].fill(true);
+    let mut known = 0_u64;
+    for (index, field) in event.fields.iter().enumerate() {
+        text("the name of a field", &field.name, NAME_BYTES_MAX)?;
+        ensure!(usize::from(field.bit) < FIELDS_MAX, "field {index} has presence bit {}", field.bit);
+        ensure!(known & 1 << field.bit == 0, "field {index} shares its presence bit");
+        known |= 1 << field.bit;
+        let (arg, first) = (usize::from(field.arg.to_native()), usize::from(field.word.to_native()));
+        let size = match field.kind {
+            ArchivedFieldKind::Money | ArchivedFieldKind::Entity => 2,
+            _ => 1,
+        };
+        ensure!(first + size <= words, "field {index} ends after word {words}");
+        for word in &mut taken[first..first + size] {
+            ensure!(!std::mem::replace(word, true), "field {index} overlaps another");
+        }
+        let labels = if field.kind == ArchivedFieldKind::Enum { arg } else { 0 };
+        ensure!(field.labels.len() == labels, "field {index} has {} labels for {labels}", field.labels.len());
+        for label in field.labels.iter() {
+            text("a label", label, NAME_BYTES_MAX)?;
+        }
+        match field.kind {
+            ArchivedFieldKind::Entity => {
+                ensure!(
+                    arg < program.entities.len(),
+                    "field {index} is a key of entity {arg}, which does not exist"
+                );
+            }
+            ArchivedFieldKind::Enum => ensure!(arg > 0, "field {index} is an enum without values"),
+            _ => ensure!(arg == 0, "field {index} has an argument its type does not take"),
+        }
+    }
+    ensure!(taken[..words].iter().all(|word| *word), "a word belongs to no field");
+    ensure!(event.known.to_native() == known, "its known presence bits are not those of its fields");
+    ensure!(event.required.to_native() & !known == 0, "it requires a field it does not have");
+    Ok(())
+}
+
+/// Blocks of groups lie inside their entity's record and do not overlap.
+fn records(program: &ArchivedProgram) -> Checked {
+    let mut blocks = Vec::with_capacity(program.groups.len());
+    for (index, group) in program.groups.iter().enumerate() {
+        let entity = usize::from(group.entity.to_native());
+        let rows = usize::from(group.inline_rows.to_native());
+        let first = usize::from(group.record_word.to_native());
+        let end = first + GROUP_HEADER_WORDS + rows * usize::from(group.row_words.to_native());
+        let record = usize::from(program.entities[entity].record_words.to_native());
+        ensure!(
+            first >= RECORD_HEADER_WORDS && end <= record,
+            "group {index}: its block {first}..{end} is outside its record of {record} words"
+        );
+        blocks.push((entity, first, end));
+    }
+    blocks.sort_unstable();
+    for pair in blocks.windows(2) {
+        let apart = pair[0].0 != pair[1].0 || pair[0].2 <= pair[1].1;
+        ensure!(apart, "two groups of entity {} overlap at word {} of the record", pair[0].0, pair[1].1);
+    }
+    Ok(())
+}
+
+fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked {
+    text("its name", &feature.name, NAME_BYTES_MAX)?;
+    let (span, delay) = (feature.span_us.to_native(), feature.delay_us.to_native());
+    let terms = match feature.agg {
+        ArchivedAgg::Scalar => 0,
+        ArchivedAgg::Ratio => 2,
+        _ => 1,
+    };
+    ensure!(feature.terms.len() == terms, "it has {} terms, not {terms}", feature.terms.len());
+    if terms == 0 {
+        return Ok(());
+    }
+    ensure!(
+        span > 0 && delay >= 0 && span <= RETENTION_MAX_US && delay <= RETENTION_MAX_US,
+        "a window of {span} µs delayed by {delay} µs is not possible"
+    );
+    let mut entity = None;
+    for term in feature.terms.iter() {
+        let group = program.groups.get(usize::from(term.group.to_native()));
+        let group = group.ok_or_else(|| format!("there is no group {}", term.group))?;
+        ensure!(
+            *entity.get_or_insert(group.entity) == group.entity,
+            "its terms are kept under different entities"
+        );
+        ensure!(
+            span + delay <= group.retention_us.to_native(),
+            "its window is longer than its rows are kept"
+        );
+        let filter = term.filter.to_native();
+        ensure!(filter == NONE || usize::from(filter) < group.bits.len(), "there is no bit {filter}");
+        let value = term.value.to_native();
+        let values = match feature.agg {
+            ArchivedAgg::Scalar | ArchivedAgg::Count | ArchivedAgg::Ratio => {
+                ensure!(value == NONE, "a count has no value");
+                continue;
+            }
+            ArchivedAgg::DistinctKeys => group.keys.len(),
+            _ => group.columns.len(),
+        };
+        ensure!(usize::from(value) < values, "there is no column {value}");
+    }
+    Ok(())
+}
+
+impl Checker<'_> {
+    fn group(&mut self, group: &ArchivedGroupPlan) -> Checked {
+        let program = self.program;
+        let entity = usize::from(group.entity.to_native());
+        ensure!(entity < program.entities.len(), "there is no entity {entity}");
+        let number = group.event.to_native();
+        let event =
+            program.events.get(usize::from(number)).ok_or_else(|| format!("there is no event {number}"))?;
+        let role = group.role.to_native();
+        let key = event.fields.get(usize::from(role)).ok_or_else(|| format!("there is no field {role}"))?;
+        ensure!(
+            key.kind == ArchivedFieldKind::Entity && usize::from(key.arg.to_native()) == entity,
+            "field {role} is not a key of entity {entity}"
+        );
+        let rows = usize::from(group.inline_rows.to_native());
+        ensure!(
+            (1..=INLINE_ROWS_MAX).contains(&rows),
+            "{rows} rows in the record are not 1 to {INLINE_ROWS_MAX}"
+        );
+        let retention = group.retention_us.to_native();
+        ensure!((1..=RETENTION_MAX_US).contains(&retention), "rows cannot be kept for {retention} µs");
+
+        let mut row = Row::new(group)?;
+        if group.id_column.to_native() != NONE {
+            row.column(group.id_column.to_native(), 1)?;
+        }
+        ensure!(
+            group.amends.is_empty() || group.id_column.to_native() != NONE,
+            "amendments cannot find its rows: there is no id column"
+        );
+        for bits in group.bits_columns.iter() {
+            row.column(bits.to_native(), 1)?;
+            row.bits.push((bits.to_native(), 0));
+        }
+        for bit in group.bits.iter() {
+            self.register("a bit", bit.register.to_native())?;
+            row.bit(&bit.at)?;
+        }
+        for column in group.columns.iter() {
+            self.register("a column", column.register.to_native())?;
+            row.column(column.column.to_native(), 1)?;
+            row.bit(&column.present)?;
+            let den = column.den.to_native();
+            ensure!(den == 1 || den == DECIMAL_DEN, "a column has denominator {den}");
+            if let ArchivedOrigin::Amend(amend) = column.origin {
+                ensure!(usize::from(amend.to_native()) < group.amends.len(), "there is no amendment {amend}");
+            }
+        }
+        for key in group.keys.iter() {
+            ensure!(is_key(event, key.word.to_native(), key.bit, None), "a key column reads no key field");
+            row.column(key.column.to_native(), 2)?;
+            row.bit(&key.present)?;
+        }
+        let number_of = |column: &ArchivedColumnPlan| column.register.to_native();
+        self.run("ingest", &group.ingest, Reads::Event(event), Features::Unused, &[])?;
+        for column in group.columns.iter().filter(|column| column.origin == ArchivedOrigin::Own) {
+            self.computed("a column", number_of(column))?;
+        }
+        for bit in group.bits.iter().filter(|bit| !bit.derived) {
+            self.computed("a bit", bit.register.to_native())?;
+        }
+
+        let stored = group.columns.iter().filter(|column| column.origin != ArchivedOrigin::Derived);
+        let applied = group.amends.iter().map(|amend| amend.applied_register.to_native());
+        let given: Vec<u16> = stored.map(number_of).chain(applied).collect();
+        self.run("derive", &group.derive, Reads::Nothing, Features::Unused, &given)?;
+        for column in group.columns.iter() {
+            self.computed("a column", number_of(column))?;
+        }
+        for bit in group.bits.iter().filter(|bit| bit.derived) {
+            self.computed("a bit", bit.register.to_native())?;
+        }
+
+        let mut kinds = Vec::with_capacity(group.amends.len());
+        for (index, amend) in group.amends.iter().enumerate() {
+            let kind = amend.event.to_native();
+            let by =
+                program.events.get(usize::from(kind)).ok_or_else(|| format!("there is no event {kind}"))?;
+            ensure!(by.amends.to_native() == number, "event {kind} does not amend its event");
+            ensure!(!kinds.contains(&kind), "event {kind} amends it twice");
+            kinds.push(kind);
+            row.column(amend.version_column.to_native(), 2)?;
+            row.bit(&amend.applied)?;
+            self.run("amendment code", &amend.code, Reads::Event(by), Features::Unused, &[])?;
+            let set = ArchivedOrigin::Amend((index as u16).into());
+            for column in group.columns.iter().filter(|column| column.origin == set) {
+                self.computed("a column of an amendment", number_of(column))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> Checked {
+        let rules = &self.program.rules;
+        for (index, rule) in rules.iter().enumerate() {
+            let check = || -> Checked {
+                text("its name", &rule.name, NAME_BYTES_MAX)?;
+                let event = rule.event.to_native();
+                ensure!(usize::from(event) < self.program.events.len(), "there is no event {event}");
+                self.register("its condition", rule.condition.to_native())?;
+                action(rule.action)?;
+                let score = rule.score.to_native();
+                ensure!((-1..=100).contains(&score), "score {score} is not -1 to 100");
+                let reason = rule.reason.to_native();
+                let known = self.program.reasons.iter().any(|declared| declared.id.to_native() == reason);
+                ensure!(reason == 0 || known, "there is no reason {reason}");
+                for over in rule.allow_over.iter() {
+                    let other = rules.get(usize::from(over.to_native()));
+                    let other =
+                        other.ok_or_else(|| format!("it allows over rule {over}, which does not exist"))?;
+                    ensure!(!other.mandatory, "it allows over rule {over}, which is mandatory");
+                    ensure!(other.event == rule.event, "it allows over rule {over} of another event");
+                }
+                Ok(())
+            };
+            check().map_err(|error| format!("rule {index}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, index: usize, event: &ArchivedEventPlan) -> Checked {
+        let program = self.program;
+        ensure!(event.keys.len() <= KEYS_MAX, "{} keys are more than {KEYS_MAX}", event.keys.len());
+        for (at, key) in event.keys.iter().enumerate() {
+            let entity = key.entity.to_native();
+            let held = is_key(event, key.word.to_native(), key.bit, Some(entity));
+            ensure!(held, "key {at} is no key field of entity {entity}");
+            let kept = program.entities[usize::from(entity)].record_words.to_native() != 0;
+            ensure!(kept, "key {at} looks up entity {entity}, of which nothing is kept");
+            let twice = event.keys[..at].iter().any(|other| other.word == key.word);
+            ensure!(!twice, "key {at} is there twice");
+        }
+        let key_entity = |key: u16| {
+            let plan = event.keys.get(usize::from(key)).ok_or_else(|| format!("there is no key {key}"))?;
+            Ok::<u16, String>(plan.entity.to_native())
+        };
+        let group = |group: u16| {
+            program.groups.get(usize::from(group)).ok_or_else(|| format!("there is no group {group}"))
+        };
+
+        let mut inserted = vec![false; program.groups.len()];
+        for insert in event.inserts.iter() {
+            let number = insert.group.to_native();
+            let group = group(number)?;
+            ensure!(usize::from(group.event.to_native()) == index, "group {number} does not keep this event");
+            let key = event.keys.get(usize::from(insert.key.to_native()));
+            let role = &event.fields[usize::from(group.role.to_native())];
+            let key = key.ok_or_else(|| format!("there is no key {}", insert.key))?;
+            ensure!(key.word == role.word, "a row of group {number} is put under another key than its role");
+            let twice = std::mem::replace(&mut inserted[usize::from(number)], true);
+            ensure!(!twice, "a row is put into group {number} twice");
+        }
+        let mut changed = vec![false; program.groups.len()];
+        for target in event.targets.iter() {
+            let number = target.group.to_native();
+            let group = group(number)?;
+            let amend = group.amends.get(usize::from(target.amend.to_native()));
+            let amend = amend.ok_or_else(|| format!("group {number} has no amendment {}", target.amend))?;
+            ensure!(
+                usize::from(amend.event.to_native()) == index,
+                "group {number} is not changed by this event"
+            );
+            let entity = key_entity(target.key.to_native())?;
+            ensure!(
+                entity == group.entity.to_native(),
+                "group {number} is looked up by a key of another entity"
+            );
+            let twice = std::mem::replace(&mut changed[usize::from(number)], true);
+            ensure!(!twice, "group {number} is changed twice");
+        }
+        let mut computed = vec![false; program.features.len()];
+        let mut before = None;
+        for used in event.windows.iter() {
+            let number = used.feature.to_native();
+            let feature = program.features.get(usize::from(number));
+            let feature = feature.ok_or_else(|| format!("there is no feature {number}"))?;
+            let term = feature.terms.first().ok_or_else(|| format!("feature {number} has no window"))?;
+            let entity = key_entity(used.key.to_native())?;
+            let kept = group(term.group.to_native())?.entity.to_native();
+            ensure!(entity == kept, "feature {number} is looked up by a key of another entity");
+            let twice = std::mem::replace(&mut computed[usize::from(number)], true);
+            ensure!(!twice, "feature {number} is computed twice");
+            let place = (
+                used.key.to_native(),
+                term.group.to_native(),
+                feature.span_us.to_native(),
+                feature.delay_us.to_native(),
+            );
+            ensure!(before <= Some(place), "its windows are not in order of key, group and window");
+            before = Some(place);
+        }
+
+        self.run("its scalar features", &event.scalars, Reads::Event(event), Features::Set, &[])?;
+        self.run("its conditions", &event.conditions, Reads::Event(event), Features::Read, &[])?;
+        let ascending = event.rules.is_sorted_by(|a, b| a.to_native() < b.to_native());
+        ensure!(ascending, "its rules are not in order");
+        for rule in event.rules.iter() {
+            let plan = program.rules.get(usize::from(rule.to_native()));
+            let plan = plan.ok_or_else(|| format!("there is no rule {rule}"))?;
+            ensure!(usize::from(plan.event.to_native()) == index, "rule {rule} is of another event");
+            self.computed("a rule's condition", plan.condition.to_native())?;
+        }
+        match event.decide.as_ref() {
+            Some(decide) => self.decide(event, decide).map_err(|error| format!("its decision: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    fn decide(&mut self, event: &ArchivedEventPlan, decide: &ArchivedDecidePlan) -> Checked {
+        let (max, sum) = (decide.rule_scores_max.to_native(), decide.rule_scores_sum.to_native());
+        let given = [max, sum, decide.final_score.to_native()];
+        let own = given.iter().all(|register| usize::from(*register) >= self.program.features.len());
+        ensure!(own, "a score has the register of a feature");
+        let reads = Reads::Event(event);
+        self.run("the score", &decide.score_code, reads, Features::Read, &given[..2])?;
+        self.computed("the score", decide.score.to_native())?;
+        self.run("the thresholds", &decide.threshold_code, reads, Features::Read, &given)?;
+        for threshold in decide.thresholds.iter().chain(decide.late.iter()) {
+            self.computed("a threshold", threshold.0.to_native())?;
+            action(threshold.1)?;
+        }
+        ensure!(
+            decide.thresholds.len() <= COUNT_MAX && decide.late.len() <= COUNT_MAX,
+            "it has too many thresholds"
+        );
+        action(decide.unassessed)?;
+        action(decide.late_otherwise)
+    }
+}
+
+/// Whether the event has a key field (of this entity) at this word and bit.
+fn is_key(event: &ArchivedEventPlan, word: u16, bit: u8, entity: Option<u16>) -> bool {
+    event.fields.iter().any(|field| {
+        field.kind == ArchivedFieldKind::Entity
+            && (field.word.to_native(), field.bit) == (word, bit)
+            && entity.is_none_or(|entity| field.arg.to_native() == entity)
+    })
+}
+
+fn action(code: u8) -> Checked {
+    ensure!(Action::from_code(code).is_some(), "there is no action {code}");
+    Ok(())
+}
+
+/// The columns and bits of a row, each given out at most once.
+struct Row {
+    columns: Vec<bool>,
+    /// (column, bits taken) of the columns that hold bits.
+    bits: Vec<(u16, u64)>,
+}
+
+impl Row {
+    fn new(group: &ArchivedGroupPlan) -> Result<Self, String> {
+        let words = usize::from(group.row_words.to_native());
+        ensure!((1..=RECORD_WORDS_MAX).contains(&words), "a row of {words} words is not possible");
+        let mut columns = vec![false; words];
+        columns[0] = true; // the time
+        Ok(Self { columns, bits: Vec::new() })
+    }
+
+    fn column(&mut self, column: u16, size: usize) -> Checked {
+        let first = usize::from(column);
+        let columns = self.columns.get_mut(first..first + size);
+        for taken in columns.ok_or_else(|| format!("column {column} is outside the row"))? {
+            ensure!(!std::mem::replace(taken, true), "column {column} is used twice");
+        }
+        Ok(())
+    }
+
+    fn bit(&mut self, at: &ArchivedBitRef) -> Checked {
+        let (column, bit) = (at.column.to_native(), at.bit);
+        let word = self.bits.iter_mut().find(|(holder, _)| *holder == column);
+        let (_, taken) = word.ok_or_else(|| format!("column {column} does not hold bits"))?;
+        ensure!(bit < 64, "there is no bit {bit} in a word");
+        ensure!(*taken & 1 << bit == 0, "bit {bit} of column {column} is used twice");
+        *taken |= 1 << bit;
+        Ok(())
+    }
 }

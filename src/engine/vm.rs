@@ -215,3 +215,50 @@ fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
     let offset = zone.offsets[after - 1].to_native();
     time.0.div_euclid(SECOND) + i64::from(offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logic_is_kleenes() {
+        let (t, f, u) = (Value::TRUE, Value::FALSE, Value::MISSING);
+        let or = |a, b| not(and(not(a), not(b)));
+        for (a, b, both, either) in
+            [(t, t, t, t), (t, f, f, t), (t, u, u, t), (f, f, f, f), (f, u, f, u), (u, u, u, u)]
+        {
+            assert_eq!((and(a, b), and(b, a)), (both, both));
+            assert_eq!((or(a, b), or(b, a)), (either, either));
+        }
+        assert_eq!([not(t), not(f), not(u)], [f, t, u]);
+    }
+
+    #[test]
+    fn arithmetic_that_leaves_64_bits_is_missing() {
+        let (most, least) = (Value::int(i64::MAX), Value::int(i64::MIN));
+        assert!(add(most, Value::int(1), 1).is_missing());
+        assert!(add(Value::int(0), least, -1).is_missing());
+        assert!(multiply(most, Value::int(2)).is_missing());
+        assert!(divide(least, Value::int(-1)).is_missing());
+        assert!(divide(most, Value::int(0)).is_missing());
+        assert!(rescale(most, DECIMAL_DEN).is_missing());
+        assert_eq!(add(Value::ratio(i64::MIN, i64::MAX), Value::int(1), 1), Value::ratio(-1, i64::MAX));
+        assert_eq!(divide(least, least), Value::int(1));
+    }
+
+    #[test]
+    fn the_greater_and_the_lesser_are_of_those_that_are_there() {
+        let (one, two, none) = (Value::int(1), Value::int(2), Value::MISSING);
+        for (a, b, greater, lesser) in [(one, two, two, one), (two, one, two, one), (one, none, one, one)] {
+            assert_eq!((extreme(a, b, Ordering::Less), extreme(a, b, Ordering::Greater)), (greater, lesser));
+            assert_eq!((extreme(b, a, Ordering::Less), extreme(b, a, Ordering::Greater)), (greater, lesser));
+        }
+    }
+
+    #[test]
+    fn rounding_is_half_to_even() {
+        for (num, rounded) in [(5, 2), (15, 8), (25, 12), (-5, -2), (-15, -8), (7, 4)] {
+            assert_eq!(rescale(Value::ratio(num, 10), 5), Value { num: rounded, den: 5 }, "{num}/10");
+        }
+    }
+}

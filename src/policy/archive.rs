@@ -50,7 +50,7 @@ pub fn seal(program: &Program) -> Vec<u8> {
     with_header(&body)
 }
 
-fn with_header(body: &[u8]) -> Vec<u8> {
+pub(super) fn with_header(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());

@@ -1,7 +1,8 @@
 //! Typed policy → flat program.
 //!
 //! * [`layout`] gives every field of an event its words and its presence bit.
-//! * [`expressions`] turns trees into graphs in which equal expressions are one node, and graphs into runs.
+//! * [`expressions`] turns trees into graphs in which equal expressions are one node.
+//! * [`code`] turns graphs into runs of instructions.
 //! * [`groups`] decides what is stored of an event under a key, and packs it into rows and records.
 //! * [`zones`] writes out the offsets of the time zones that are mentioned.
 //!
@@ -10,6 +11,7 @@
 //! The order of everything in a program follows the order of the policy, so that one policy always gives the
 //! same bytes.
 
+mod code;
 mod expressions;
 mod groups;
 mod layout;
@@ -29,7 +31,8 @@ use crate::engine::program::{
 use crate::engine::units::Action;
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
-use expressions::{Code, Graph, Inputs, Target};
+use code::{Code, Target};
+use expressions::{Graph, Inputs};
 use groups::Groups;
 use layout::EventLayout;
 use std::collections::{BTreeSet, HashMap};
@@ -233,7 +236,7 @@ fn aggregate(
     zones: &mut Zones,
 ) -> Result<(Agg, Vec<Term>), Diagnostic> {
     let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
-        let group = groups.of(source.event, source.role, window.span_us + window.delay_us)?;
+        let group = groups.of(source.event, source.role, window.span_us.saturating_add(window.delay_us))?;
         let filter = match &source.filter {
             Some(filter) => groups.bit(group, zones, filter)?,
             None => NONE,

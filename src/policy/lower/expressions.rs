@@ -1,19 +1,18 @@
-//! Trees → graphs → runs.
+//! Trees → graphs.
 //!
 //! A [`Graph`] holds the expressions over one event with every equal subexpression once (hash-consing), so that
 //! equality of expressions is equality of [`NodeId`]s and a `let` used twice is one node. A node's children
-//! always have smaller ids; [`Code::emit`] therefore writes the nodes it needs in ascending order, each once,
-//! without recursion. Both sides of a choice are evaluated: nothing has side effects and no operation is dear.
+//! always have smaller ids. [`super::code`] writes runs from such graphs.
 
+use super::bound;
 use super::layout::EventLayout;
 use super::zones::Zones;
-use super::{EMPTY, bound};
-use crate::engine::program::{Const, FieldKind, Instr, Op, Program, REGISTERS_MAX, Run};
+use crate::engine::program::{FieldKind, Op};
 use crate::engine::units::{Currency, DECIMAL_DEN, Value};
-use crate::engine::validate::{CODE_MAX, COUNT_MAX, DEPTH_MAX};
+use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
 use crate::policy::typed::{Arithmetic, Compare, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// A node of a [`Graph`].
 pub(super) type NodeId = u32;
@@ -21,10 +20,10 @@ pub(super) type NodeId = u32;
 /// An instruction that reads the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Load {
-    op: Op,
-    a: u16,
-    b: u16,
-    imm: u32,
+    pub(super) op: Op,
+    pub(super) a: u16,
+    pub(super) b: u16,
+    pub(super) imm: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,7 +239,7 @@ impl<'p> Graph<'p> {
     }
 
     fn load(&mut self, op: Op, a: u16, b: u16, imm: u32) -> NodeId {
-        self.add(Node::Load(Load { op: op, a, b, imm }))
+        self.add(Node::Load(Load { op, a, b, imm }))
     }
 
     /// Adds an expression; equal expressions get equal nodes.
@@ -435,7 +434,7 @@ impl<'p> Graph<'p> {
             return self.literal(Value::MISSING);
         }
         let slot = self.layouts[event.index()].slot(field);
-        self.add(Node::Amended(event.0, Load { op: op, a: slot.word, b: u16::from(slot.bit), imm }))
+        self.add(Node::Amended(event.0, Load { op, a: slot.word, b: u16::from(slot.bit), imm }))
     }
 
     fn money(&self, expr: &Expr) -> Money {
@@ -581,252 +580,5 @@ fn internal(what: &str) -> Diagnostic {
     bound(
         format!("this policy was not checked: {what}"),
         "report this policy: `check` should have refused it",
-    )
-}
-
-/// Where a root of a run goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
-    /// A register of its own, which nothing else writes.
-    Keep,
-    /// This register.
-    Register(u16),
-}
-
-/// Marks a register that is only used inside one run; all runs share these. Numbered for good at the end.
-const SCRATCH: u16 = 0x8000;
-const _: () = assert!(REGISTERS_MAX <= SCRATCH as usize);
-
-/// The instructions, literals and registers of a program in the making.
-pub(super) struct Code {
-    instrs: Vec<Instr>,
-    consts: Vec<Const>,
-    const_index: HashMap<(i64, i64), u32>,
-    registers: usize,
-    scratch_most: u16,
-}
-
-/// The scratch registers of one run.
-#[derive(Default)]
-struct Scratch {
-    free: Vec<u16>,
-    used: u16,
-}
-
-impl Code {
-    pub(super) fn new(features: usize) -> Result<Self, Diagnostic> {
-        if features >= REGISTERS_MAX {
-            return Err(too_many_registers());
-        }
-        Ok(Self {
-            instrs: Vec::new(),
-            consts: Vec::new(),
-            const_index: HashMap::new(),
-            registers: features,
-            scratch_most: 0,
-        })
-    }
-
-    /// A register of its own.
-    pub(super) fn register(&mut self) -> Result<u16, Diagnostic> {
-        if self.registers + usize::from(self.scratch_most) >= REGISTERS_MAX {
-            return Err(too_many_registers());
-        }
-        self.registers += 1;
-        Ok((self.registers - 1) as u16)
-    }
-
-    fn constant(&mut self, num: i64, den: i64) -> u32 {
-        let next = self.consts.len() as u32;
-        let index = *self.const_index.entry((num, den)).or_insert(next);
-        if index == next {
-            self.consts.push(Const { num, den });
-        }
-        index
-    }
-
-    fn push(&mut self, op: Op, dst: u16, a: u16, b: u16, imm: u32) {
-        self.instrs.push(Instr { op, dst, a, b, imm });
-    }
-
-    /// The code that reads these places of an amendment into these registers.
-    pub(super) fn loads(&mut self, loads: &[(Load, u16)]) -> Result<Run, Diagnostic> {
-        let start = self.instrs.len();
-        for (load, register) in loads {
-            self.push(load.op, *register, load.a, load.b, load.imm);
-        }
-        self.run_from(start)
-    }
-
-    fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {
-        if self.instrs.len() > CODE_MAX || self.consts.len() > COUNT_MAX {
-            return Err(bound(
-                format!("the policy takes more than {CODE_MAX} instructions or {COUNT_MAX} literals"),
-                "split the policy into several instances",
-            ));
-        }
-        if start == self.instrs.len() {
-            return Ok(EMPTY);
-        }
-        Ok(Run { start: start as u32, len: (self.instrs.len() - start) as u32 })
-    }
-
-    /// Writes the code that computes `roots`, taking the values of `given` nodes from their registers.
-    /// Returns the register of each root.
-    pub(super) fn emit(
-        &mut self,
-        graph: &Graph<'_>,
-        roots: &[(NodeId, Target)],
-        given: &HashMap<NodeId, u16>,
-    ) -> Result<(Run, Vec<u16>), Diagnostic> {
-        let start = self.instrs.len();
-        let mut registers = given.clone();
-        let needed = needed(graph, roots, given);
-        for id in &needed {
-            if let Node::Input(register) = graph.node(*id) {
-                registers.insert(*id, register);
-            }
-        }
-        let mut wanted: HashMap<NodeId, u16> = HashMap::new();
-        for (root, target) in roots {
-            if registers.contains_key(root) || wanted.contains_key(root) {
-                continue;
-            }
-            let register = match target {
-                Target::Keep => self.register()?,
-                Target::Register(register) => *register,
-            };
-            wanted.insert(*root, register);
-        }
-        // A scratch register is free again after the last node that reads it.
-        let mut last_use: HashMap<NodeId, NodeId> = HashMap::new();
-        for id in needed.iter().filter(|id| !registers.contains_key(id)) {
-            for child in graph.children(*id) {
-                last_use.insert(child, *id);
-            }
-        }
-
-        let mut scratch = Scratch::default();
-        for id in &needed {
-            if registers.contains_key(id) {
-                continue;
-            }
-            let dst = match wanted.get(id) {
-                Some(register) => *register,
-                None => self.scratch(&mut scratch)?,
-            };
-            self.emit_node(graph.node(*id), dst, &registers);
-            registers.insert(*id, dst);
-            let mut done = BTreeSet::new();
-            for child in graph.children(*id) {
-                if last_use.get(&child) == Some(id) && registers[&child] & SCRATCH != 0 && done.insert(child)
-                {
-                    scratch.free.push(registers[&child]);
-                }
-            }
-        }
-
-        let mut results = Vec::with_capacity(roots.len());
-        for (root, target) in roots {
-            let from = registers[root];
-            results.push(match target {
-                Target::Register(register) if *register != from => {
-                    self.push(Op::Move, *register, from, 0, 0);
-                    *register
-                }
-                _ => from,
-            });
-        }
-        Ok((self.run_from(start)?, results))
-    }
-
-    fn scratch(&mut self, scratch: &mut Scratch) -> Result<u16, Diagnostic> {
-        if let Some(register) = scratch.free.pop() {
-            return Ok(register);
-        }
-        scratch.used += 1;
-        self.scratch_most = self.scratch_most.max(scratch.used);
-        if self.registers + usize::from(self.scratch_most) > REGISTERS_MAX {
-            return Err(too_many_registers());
-        }
-        Ok(SCRATCH | (scratch.used - 1))
-    }
-
-    fn emit_node(&mut self, node: Node, dst: u16, registers: &HashMap<NodeId, u16>) {
-        let reg = |id: NodeId| registers[&id];
-        match node {
-            Node::Const { num, den } => {
-                let imm = self.constant(num, den);
-                self.push(Op::Const, dst, 0, 0, imm);
-            }
-            Node::Load(load) => self.push(load.op, dst, load.a, load.b, load.imm),
-            Node::Unary(op, a) => self.push(op, dst, reg(a), 0, 0),
-            Node::Binary(op, a, b) => self.push(op, dst, reg(a), reg(b), 0),
-            Node::Rescale(a, den) => {
-                let imm = self.constant(den, 1);
-                self.push(Op::Rescale, dst, reg(a), 0, imm);
-            }
-            Node::FirstPresent(a, b) => {
-                self.push(Op::Move, dst, reg(a), 0, 0);
-                self.push(Op::SkipIfPresent, 0, dst, 0, 1);
-                self.push(Op::Move, dst, reg(b), 0, 0);
-            }
-            Node::Choose(condition, then, otherwise) => {
-                self.push(Op::Move, dst, reg(otherwise), 0, 0);
-                self.push(Op::SkipUnlessTrue, 0, reg(condition), 0, 1);
-                self.push(Op::Move, dst, reg(then), 0, 0);
-            }
-            // These are never computed: whoever mentions them gives their registers.
-            Node::Amended(..) | Node::Applied(_) | Node::Input(_) => {}
-        }
-    }
-
-    /// Hands instructions and literals to the program and numbers the scratch registers after all others.
-    pub(super) fn finish(mut self, program: &mut Program) -> Result<(), Diagnostic> {
-        let first = self.registers as u16;
-        let number = |register: &mut u16| {
-            if *register & SCRATCH != 0 {
-                *register = first + (*register & !SCRATCH);
-            }
-        };
-        for instr in &mut self.instrs {
-            let uses = instr.op.uses();
-            if uses.dst {
-                number(&mut instr.dst);
-            }
-            if uses.a {
-                number(&mut instr.a);
-            }
-            if uses.b {
-                number(&mut instr.b);
-            }
-        }
-        let registers = self.registers + usize::from(self.scratch_most);
-        if registers > REGISTERS_MAX {
-            return Err(too_many_registers());
-        }
-        program.registers = registers as u16;
-        program.code = self.instrs;
-        program.consts = self.consts;
-        Ok(())
-    }
-}
-
-/// All nodes below the roots, in ascending order, not looking below `given` ones.
-fn needed(graph: &Graph<'_>, roots: &[(NodeId, Target)], given: &HashMap<NodeId, u16>) -> BTreeSet<NodeId> {
-    let mut needed = BTreeSet::new();
-    let mut open: Vec<NodeId> = roots.iter().map(|(root, _)| *root).collect();
-    while let Some(id) = open.pop() {
-        if needed.insert(id) && !given.contains_key(&id) {
-            open.extend(graph.children(id));
-        }
-    }
-    needed
-}
-
-fn too_many_registers() -> Diagnostic {
-    bound(
-        format!("the policy needs more than {REGISTERS_MAX} registers"),
-        "it has too many features, rules or stored values; split it into several instances",
     )
 }

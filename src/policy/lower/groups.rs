@@ -5,7 +5,8 @@
 //! greatest parts without amendments that can be stored exactly become columns of their own, the amendment's
 //! fields become columns that the amendment sets, and `derive` computes the rest whenever one of them changes.
 
-use super::expressions::{Code, Graph, Load, Node, NodeId, Target};
+use super::code::{Code, Target};
+use super::expressions::{Graph, Load, Node, NodeId};
 use super::layout::EventLayout;
 use super::zones::Zones;
 use super::{EMPTY, bound};
@@ -90,8 +91,8 @@ impl<'p> Groups<'p> {
     /// The group's column for this value.
     pub(super) fn value(&mut self, group: u16, zones: &mut Zones, value: &Expr) -> Result<u16, Diagnostic> {
         let (group, graph) = self.graph(group);
-        let scale = graph.field_scale(value);
         let node = graph.intern(zones, value)?;
+        let scale = graph.field_scale(value);
         let node = graph.storable(node, scale);
         Ok(place(&mut group.values, node))
     }
@@ -227,9 +228,13 @@ fn plan(
         registers.insert(*id, applied_registers[usize::from(amend_of(*event))]);
     }
 
-    // Code over registers alone.
+    // Code over registers alone. It may start from what is loaded from a row, and from nothing else: the register
+    // of an own bit, say, is only set while the event enters.
+    let loaded = |id: &NodeId| columns.contains(id) || parts.applied.contains_key(id);
+    let given =
+        registers.iter().filter(|(id, _)| loaded(id)).map(|(id, register)| (*id, *register)).collect();
     let derived_roots: Vec<NodeId> = wanted().filter(|id| graph.is_amended(*id)).collect();
-    let (derive, derived_registers) = code.emit(graph, &keep(&derived_roots), &registers)?;
+    let (derive, derived_registers) = code.emit(graph, &keep(&derived_roots), &given)?;
     registers.extend(derived_roots.into_iter().zip(derived_registers));
 
     // The row: time, id, bits, values, keys, versions.

@@ -1,5 +1,10 @@
 //! Lowering end to end: a policy written as a tree, compiled, sealed, opened and looked at.
 
+mod bounds;
+mod damage;
+mod evaluate;
+mod random;
+
 use super::*;
 use crate::engine::program::{Origin, Program};
 use crate::engine::units::{Currency, HOUR, Value};
@@ -127,7 +132,7 @@ pub(super) fn payments() -> Policy {
                 ty: Type::Bool,
                 kind: FeatureKind::Scalar {
                     event: EventIx(0),
-                    expr: compare(Compare::Gt, in_usd.clone(), usd(1000_00)),
+                    expr: compare(Compare::Gt, in_usd.clone(), usd(100_000)),
                 },
             },
         ],
@@ -149,7 +154,7 @@ pub(super) fn payments() -> Policy {
                 event: EventIx(0),
                 when: Expr::And(
                     Box::new(compare(Compare::Ge, Expr::Feature(FeatureIx(0)), int(5))),
-                    Box::new(compare(Compare::Gt, in_usd.clone(), usd(200_00))),
+                    Box::new(compare(Compare::Gt, in_usd.clone(), usd(20_000))),
                 ),
                 action: Some(Action::Block),
                 score: Some(90),
@@ -189,7 +194,7 @@ pub(super) fn payments() -> Policy {
             unassessed: Action::Review,
             late: Some(Late {
                 after_ns: 500_000,
-                branches: vec![(Action::Allow, compare(Compare::Lt, in_usd, usd(50_00)))],
+                branches: vec![(Action::Allow, compare(Compare::Lt, in_usd, usd(5_000)))],
                 otherwise: Action::Review,
             }),
         }],

@@ -75,3 +75,37 @@ fn zone(name: &str) -> Result<ZonePlan, Diagnostic> {
     }
     Ok(plan)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_change_exactly_when_they_do() {
+        let names = [
+            "UTC",
+            "Europe/Berlin",
+            "America/New_York",
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+            "Africa/Casablanca",
+        ];
+        for name in names {
+            let plan = zone(name).unwrap();
+            let truth = TimeZoneDatabase::bundled().get(name).unwrap();
+            let offset_at = |time: i64| plan.offsets[plan.starts.partition_point(|start| *start <= time) - 1];
+            let daily = (0..TIME_END.0).step_by(86_400_000_000);
+            let edges = plan.starts[1..].iter().flat_map(|start| [start - 1, *start, start + 1]);
+            for time in edges.chain(daily) {
+                let expected = truth.to_offset(Timestamp::from_microsecond(time).unwrap()).seconds();
+                assert_eq!(offset_at(time), expected, "{name} at {time}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_zone_is_refused_with_its_name() {
+        let error = zone("Mars/Olympus").unwrap_err();
+        assert_eq!(error.message, "there is no time zone `Mars/Olympus`");
+    }
+}

@@ -1,0 +1,166 @@
+//! Code: every operand inside its table, every skip inside its run, and no register read that nothing has set.
+
+use super::Checked;
+use crate::engine::program::{ArchivedEventPlan, ArchivedInstr, ArchivedProgram, ArchivedRun, Op};
+
+/// What code may read besides registers.
+#[derive(Clone, Copy)]
+pub(super) enum Reads<'p> {
+    /// The words of this event.
+    Event(&'p ArchivedEventPlan),
+    /// Nothing.
+    Nothing,
+}
+
+/// What code has to do with the registers of features.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Features {
+    /// Nothing: it runs apart from any decision.
+    Unused,
+    /// It sets some.
+    Set,
+    /// They are all set before.
+    Read,
+}
+
+/// Goes through the code of a program, run by run.
+pub(super) struct Checker<'p> {
+    pub(super) program: &'p ArchivedProgram,
+    registers: u16,
+    /// Instructions not yet in a run: runs do not overlap, so that checking and executing stay linear.
+    code_left: usize,
+    /// Which registers hold something, in the run checked last: those whose number is `round`.
+    known: Vec<u32>,
+    round: u32,
+}
+
+impl<'p> Checker<'p> {
+    pub(super) fn new(program: &'p ArchivedProgram) -> Self {
+        let registers = program.registers.to_native();
+        let known = vec![0; usize::from(registers)];
+        Self { program, registers, code_left: program.code.len(), known, round: 0 }
+    }
+
+    pub(super) fn register(&self, what: &str, register: u16) -> Checked {
+        ensure!(register < self.registers, "{what} is register {register} of {}", self.registers);
+        Ok(())
+    }
+
+    /// That a register was given to the run checked last, or computed by it whatever was skipped. A register that
+    /// nobody sets would hold what an earlier decision left there.
+    pub(super) fn computed(&self, what: &str, register: u16) -> Checked {
+        self.register(what, register)?;
+        let known = self.known[usize::from(register)] == self.round;
+        ensure!(known, "{what} is in register {register}, which nothing sets");
+        Ok(())
+    }
+
+    /// Checks a run that starts from what `given` registers hold.
+    pub(super) fn run(
+        &mut self,
+        what: &str,
+        run: &ArchivedRun,
+        reads: Reads<'_>,
+        features: Features,
+        given: &[u16],
+    ) -> Checked {
+        let (start, len) = (run.start.to_native() as usize, run.len.to_native() as usize);
+        let code = self.program.code.get(start..).and_then(|code| code.get(..len));
+        let code = code.ok_or_else(|| format!("{what} is outside the code"))?;
+        ensure!(len <= self.code_left, "{what} is shared with other code");
+        self.code_left -= len;
+
+        self.round += 1;
+        for register in given {
+            self.register("a register given to code", *register)?;
+            self.known[usize::from(*register)] = self.round;
+        }
+        if features == Features::Read {
+            self.known[..self.program.features.len()].fill(self.round);
+        }
+        // What is set between a skip and where it leads is only known in between.
+        let (mut skip_end, mut unsure) = (0, Vec::new());
+        for (index, instr) in code.iter().enumerate() {
+            if index >= skip_end {
+                self.forget(&mut unsure);
+            }
+            self.instr(instr, reads, features, len - index - 1)
+                .map_err(|error| format!("{what}, instruction {index} ({:?}): {error}", instr.op))?;
+            if instr.op.native().uses().dst {
+                let dst = instr.dst.to_native();
+                if self.known[usize::from(dst)] != self.round && index < skip_end {
+                    unsure.push(dst);
+                }
+                self.known[usize::from(dst)] = self.round;
+            } else {
+                skip_end = skip_end.max(index + 1 + instr.imm.to_native() as usize);
+            }
+        }
+        self.forget(&mut unsure);
+        Ok(())
+    }
+
+    fn forget(&mut self, unsure: &mut Vec<u16>) {
+        for register in unsure.drain(..) {
+            self.known[usize::from(register)] = 0;
+        }
+    }
+
+    /// One instruction with `after` others behind it in its run.
+    fn instr(&self, instr: &ArchivedInstr, reads: Reads<'_>, features: Features, after: usize) -> Checked {
+        let op = instr.op.native();
+        let (a, b, imm) = (instr.a.to_native(), instr.b.to_native(), instr.imm.to_native() as usize);
+        let uses = op.uses();
+        if uses.dst {
+            let dst = instr.dst.to_native();
+            self.register("its result", dst)?;
+            let own = usize::from(dst) >= self.program.features.len();
+            ensure!(own || features == Features::Set, "it sets register {dst}, which is a feature's");
+        }
+        if uses.a {
+            self.computed("its first operand", a)?;
+        }
+        if uses.b {
+            self.computed("its second operand", b)?;
+        }
+        match op {
+            Op::Const => ensure!(imm < self.program.consts.len(), "there is no literal {imm}"),
+            Op::Rescale => {
+                let constant =
+                    self.program.consts.get(imm).ok_or_else(|| format!("there is no literal {imm}"))?;
+                ensure!(constant.num.to_native() > 0, "it rounds to a denominator that is not positive");
+            }
+            Op::Skip | Op::SkipIfPresent | Op::SkipUnlessTrue => {
+                ensure!(imm <= after, "it skips {imm} instructions where {after} are left");
+            }
+            Op::Field | Op::FieldDecimal => place(reads, a, 1, b)?,
+            Op::FieldMoney => place(reads, a, 2, b)?,
+            Op::Present => place(reads, 0, 1, b)?,
+            Op::InList => {
+                place(reads, a, 2, b)?;
+                ensure!(imm < self.program.lists.len(), "there is no list {imm}");
+            }
+            Op::SameKey => {
+                place(reads, a, 2, b)?;
+                place(reads, (imm & 0xffff) as u16, 2, (imm >> 16) as u16)?;
+            }
+            Op::Hour | Op::Weekday => {
+                place(reads, 0, 1, 0)?;
+                ensure!(imm < self.program.zones.len(), "there is no time zone {imm}");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// That code may read `size` words from `word` on, if presence bit `bit` is set.
+fn place(reads: Reads<'_>, word: u16, size: usize, bit: u16) -> Checked {
+    let Reads::Event(event) = reads else {
+        return Err("there is no event to read here".to_owned());
+    };
+    let words = event.words.to_native();
+    ensure!(usize::from(word) + size <= usize::from(words), "it reads word {word} of {words}");
+    ensure!(bit < 64, "it reads presence bit {bit}");
+    Ok(())
+}

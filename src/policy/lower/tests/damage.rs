@@ -1,0 +1,180 @@
+//! Damaged archives: refused, or at least harmless.
+
+use super::random::{Random, policy};
+use super::*;
+use crate::engine::Loaded;
+use crate::engine::units::Time;
+use crate::engine::vm::execute;
+use crate::os::memfd::SealedMemfd;
+use crate::policy::archive::{open, seal, with_header};
+
+/// Executes everything there is to execute over random words.
+fn execute_all(loaded: &Loaded, random: &mut Random) {
+    let program = loaded.program();
+    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    for register in &mut registers {
+        *register =
+            [Value::MISSING, Value::TRUE, Value::int(i64::MIN), Value::ratio(i64::MAX, 7)][random.below(4)];
+    }
+    let mut frame = [0; crate::engine::wire::EVENT_WORDS_MAX];
+    frame.fill_with(|| random.next() >> random.below(64));
+    let (presence, time) = (random.next() | random.next(), Time((random.next() >> 2) as i64));
+    for event in program.events.iter() {
+        let words = &frame[..usize::from(event.words.to_native())];
+        let mut runs = vec![&event.scalars, &event.conditions];
+        if let Some(decide) = event.decide.as_ref() {
+            runs.extend([&decide.score_code, &decide.threshold_code]);
+        }
+        for run in runs {
+            execute(program, run, words, presence, time, &mut registers);
+        }
+    }
+    for group in program.groups.iter() {
+        let words = usize::from(program.events[usize::from(group.event.to_native())].words.to_native());
+        execute(program, &group.ingest, &frame[..words], presence, time, &mut registers);
+        for amend in group.amends.iter() {
+            let words = usize::from(program.events[usize::from(amend.event.to_native())].words.to_native());
+            execute(program, &amend.code, &frame[..words], presence, time, &mut registers);
+        }
+        execute(program, &group.derive, &[], 0, Time(0), &mut registers);
+    }
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    let sealed = seal(&program());
+    let mut bytes = sealed.clone();
+    for at in 0..bytes.len() {
+        for change in [1, 0x80, 0xff] {
+            bytes[at] ^= change;
+            assert!(open(bytes.clone()).is_err(), "byte {at}");
+            bytes[at] ^= change;
+        }
+    }
+    assert!(open(bytes).is_ok());
+}
+
+#[test]
+fn every_shorter_and_longer_archive_is_refused() {
+    let sealed = seal(&program());
+    for length in 0..sealed.len() {
+        assert!(open(sealed[..length].to_vec()).is_err(), "{length} bytes");
+    }
+    assert!(open([sealed.as_slice(), &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
+    let mut random = Random(7);
+    let (mut accepted, mut refused) = (0, 0);
+    for round in 0..20 {
+        let sealed = if round == 0 {
+            seal(&program())
+        } else {
+            seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap())
+        };
+        for _ in 0..3_000 {
+            let mut body = sealed[64..].to_vec();
+            for _ in 0..=random.below(3) {
+                let at = random.below(body.len() / 2 - 1) * 2;
+                match random.below(4) {
+                    0 => body[at] ^= 1 << random.below(8),
+                    1 => body[at..at + 2].copy_from_slice(&(random.below(80) as u16).to_le_bytes()),
+                    2 => body[at..at + 2].copy_from_slice(&(random.next() as u16).to_le_bytes()),
+                    _ => body[at..at + 2].fill([0, 0xff][random.below(2)]),
+                }
+            }
+            match open(with_header(&body)) {
+                Ok(loaded) => {
+                    execute_all(&loaded, &mut random);
+                    accepted += 1;
+                }
+                Err(error) => {
+                    assert!(error.0.starts_with("the program"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(accepted > 1_000 && refused > 1_000, "{accepted} accepted, {refused} refused");
+}
+
+/// Changes one thing of the program and says how the error begins.
+fn refused(change: impl FnOnce(&mut Program), expected: &str) {
+    let mut program = program();
+    change(&mut program);
+    let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
+    assert_eq!(error.0, format!("the program is not valid: {expected}"));
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    refused(|p| p.semantics = 9, "it has semantics version 9, this build 1; compile the policy again");
+    refused(|p| p.consts[0].den = 0, "literal 0 has no positive denominator");
+    refused(|p| p.entities[0].record_words = 31, {
+        "entity 0: a record of 31 words is not a multiple of 8 up to 1024"
+    });
+    refused(|p| p.lists[0].keys.reverse(), "list 0: its keys do not ascend");
+    refused(|p| p.zones[0].starts[0] = 0, "time zone 0: it does not begin at the beginning of time");
+    refused(|p| p.zones[0].starts.swap(1, 2), "time zone 0: its starts do not ascend");
+    refused(|p| p.events[0].words = 61, "event 0: 61 words are not 4 to 60");
+    refused(|p| p.events[0].fields[1].word = 5, "event 0: field 1 overlaps another");
+    refused(|p| p.events[0].fields[1].bit = 0, "event 0: field 1 shares its presence bit");
+    refused(|p| p.events[0].known = 1, "event 0: its known presence bits are not those of its fields");
+    refused(|p| p.events[1].amends = 1, "event 1: it amends another amendment");
+    refused(|p| p.groups[1].columns[0].column = 0, "group 1: column 0 is used twice");
+    refused(|p| p.groups[1].columns[0].den = 100, "group 1: a column has denominator 100");
+    refused(|p| p.groups[1].inline_rows = 65, "group 1: 65 rows in the record are not 1 to 64");
+    refused(|p| p.groups[1].id_column = NONE, {
+        "group 1: amendments cannot find its rows: there is no id column"
+    });
+    refused(|p| p.groups[1].bits[0].at.bit = 64, "group 1: there is no bit 64 in a word");
+    refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
+    refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
+    refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
+    refused(|p| p.features[1].span_us *= 2, "feature 1: its window is longer than its rows are kept");
+    refused(|p| p.features[1].terms[0].group = 2, "feature 1: there is no bit 0");
+    refused(|p| p.rules[2].allow_over[0] = 0, "rule 2: it allows over rule 0, which is mandatory");
+    refused(|p| p.rules[1].reason = 3, "rule 1: there is no reason 3");
+    refused(|p| p.rules[1].action = 5, "rule 1: there is no action 5");
+    refused(
+        |p| p.events[0].windows.reverse(),
+        "event 0: its windows are not in order of key, group and window",
+    );
+    refused(|p| p.events[0].windows[0].key = 1, {
+        "event 0: feature 0 is looked up by a key of another entity"
+    });
+    refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
+        "event 0: its decision: the score is register 65535 of 26"
+    });
+    refused(|p| p.groups[1].ingest.len = 0, "group 1: a column is in register 6, which nothing sets");
+    refused(|p| p.rules[1].condition = p.groups[0].bits[0].register, {
+        "event 0: a rule's condition is in register 5, which nothing sets"
+    });
+    refused(|p| p.groups[1].derive = p.groups[1].ingest, {
+        "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
+    });
+}
+
+#[test]
+fn an_archive_may_live_anywhere() {
+    let sealed = seal(&program());
+    let hash = open(sealed.clone()).unwrap().hash();
+    let in_memfd = open(SealedMemfd::copy_of("policy", &sealed).unwrap()).unwrap();
+    assert_eq!((in_memfd.hash(), in_memfd.bytes()), (hash, sealed.as_slice()));
+
+    // At an odd address it is copied to a better one.
+    struct Shifted(Vec<u8>);
+    impl AsRef<[u8]> for Shifted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[1..]
+        }
+    }
+    let shifted = open(Shifted([&[0], sealed.as_slice()].concat())).unwrap();
+    assert_eq!(shifted.hash(), hash);
+    assert_eq!(shifted.clone().program().name.as_str(), "card_payments");
+    // And it outlives every other handle, on any thread.
+    let moved = shifted.clone();
+    drop(shifted);
+    std::thread::spawn(move || assert_eq!(moved.program().name.as_str(), "card_payments")).join().unwrap();
+}
