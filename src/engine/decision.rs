@@ -16,7 +16,11 @@ use super::wire::{Admission, FLAG_FALLBACK, Outcome};
 
 /// Which rules fired, and which of them were removed. Reserved once.
 pub(super) struct Fired {
+    /// Indexes into the program's rules.
     rules: Vec<u16>,
+    /// The same rules as positions among the event's.
+    positions: Vec<u16>,
+    /// By index of the program; all false between decisions.
     removed: Vec<bool>,
 }
 
@@ -30,7 +34,11 @@ pub(super) struct Case<'a> {
 
 impl Fired {
     pub(super) fn reserve(rules: usize) -> Self {
-        Self { rules: Vec::with_capacity(rules), removed: vec![false; rules] }
+        Self {
+            rules: Vec::with_capacity(rules),
+            positions: Vec::with_capacity(rules),
+            removed: vec![false; rules],
+        }
     }
 
     /// The rules that fired, most salient first, monitor rules included.
@@ -41,15 +49,19 @@ impl Fired {
     /// Forgets the event before.
     pub(super) fn clear(&mut self) {
         self.rules.clear();
+        self.positions.clear();
     }
 
     /// Notes which rules of `event` fired; true if one did that is not only monitored.
     pub(super) fn note(&mut self, event: &Event, registers: &[Value]) -> bool {
         self.clear();
         let mut any = false;
-        for rule in event.rules.iter().filter(|rule| registers[rule.condition].is_true()) {
-            self.rules.push(rule.index);
-            any |= !rule.monitor;
+        for (position, rule) in event.rules.iter().enumerate() {
+            if registers[rule.condition].is_true() {
+                self.rules.push(rule.index);
+                self.positions.push(position as u16);
+                any |= !rule.monitor;
+            }
         }
         any
     }
@@ -64,12 +76,12 @@ impl Fired {
         registers: &mut [Value],
     ) -> Outcome {
         let (decide, archived) = plans;
-        self.mark_removed(event, registers);
+        self.mark_removed(event, true);
         let mut scores = (Value::MISSING, 0);
         let (mut action, mut mandatory) = (Action::Allow, Action::None);
         let mut outcome = Outcome::default();
         let mut reasons = 0;
-        for rule in self.survivors(event, registers) {
+        for rule in self.survivors(event) {
             if rule.score >= 0 {
                 scores = (Value::int(rule.score.max(scores.0.num)), scores.1 + rule.score);
             }
@@ -83,6 +95,8 @@ impl Fired {
                 reasons += 1;
             }
         }
+
+        self.mark_removed(event, false);
 
         let Case { program, event: Decoded { words, presence, .. }, time, admission } = *case;
         registers[decide.rule_scores_max] = scores.0;
@@ -110,19 +124,18 @@ impl Fired {
         outcome
     }
 
-    fn mark_removed(&mut self, event: &Event, registers: &[Value]) {
-        let fired = || event.rules.iter().filter(|rule| !rule.monitor && registers[rule.condition].is_true());
-        for rule in &event.rules {
-            self.removed[usize::from(rule.index)] = false;
-        }
-        for over in fired().flat_map(|rule| &rule.allow_over) {
-            self.removed[usize::from(*over)] = true;
+    /// Marks, or unmarks again, what the fired rules allow over.
+    fn mark_removed(&mut self, event: &Event, removed: bool) {
+        for &position in &self.positions {
+            let rule = &event.rules[usize::from(position)];
+            if !rule.monitor {
+                rule.allow_over.iter().for_each(|&over| self.removed[usize::from(over)] = removed);
+            }
         }
     }
 
-    fn survivors<'a>(&'a self, event: &'a Event, registers: &'a [Value]) -> impl Iterator<Item = &'a Rule> {
-        let survives = |rule: &Rule| rule.mandatory || !self.removed[usize::from(rule.index)];
-        let fired = |rule: &Rule| !rule.monitor && registers[rule.condition].is_true();
-        event.rules.iter().filter(move |rule| fired(rule) && survives(rule))
+    fn survivors<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Rule> {
+        let fired = self.positions.iter().map(|&position| &event.rules[usize::from(position)]);
+        fired.filter(|rule| !rule.monitor && (rule.mandatory || !self.removed[usize::from(rule.index)]))
     }
 }

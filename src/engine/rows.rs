@@ -6,8 +6,8 @@
 //! ```
 //!
 //! New rows go to the inline rows of the record, which every scan has at hand. When those are full, rows that no window
-//! can reach any more are squeezed out; if all are alive they move, as one batch, to a slab: first one of 64
-//! rows, then one of 256, then a chain of 256-slabs, newest first. So a slab holds rows of about one time, and
+//! can reach any more are squeezed out; if all are alive they move, as one batch, to a slab: first one of 16
+//! rows, then of 64, then of 256, then a chain of 256-slabs, newest first. So a slab holds rows of about one time, and
 //! its least and greatest time let scans pass it by. Inside a block rows are in no order: the past is entered
 //! like the present, and nothing but the time of a row decides which windows it is in.
 //!
@@ -19,10 +19,10 @@ use super::memory::{LINE_WORDS, Memory};
 use super::program::GROUP_HEADER_WORDS;
 use super::{Counters, LimitError};
 
-/// Rows of the first slab of a group.
-const SLAB_ROWS_FIRST: usize = 64;
-/// Rows of every later one.
-const SLAB_ROWS: usize = 256;
+/// Rows of the slabs: a group's only slab grows from tier to tier; only those of the last are chained.
+const TIERS: [usize; 3] = [16, 64, 256];
+/// Rows of a slab of the last tier.
+const SLAB_ROWS: usize = TIERS[TIERS.len() - 1];
 
 /// Where in the record's group header what is.
 const HEAD: usize = 0;
@@ -42,8 +42,8 @@ pub(super) struct Shape {
     /// `inline_rows`, or fewer where `rows_per_key_max` says so.
     inline_max: usize,
     slab_rows_max: usize,
-    class_first: usize,
-    class: usize,
+    /// By tier: the size class of its slabs.
+    classes: [usize; TIERS.len()],
 }
 
 impl Shape {
@@ -60,8 +60,7 @@ impl Shape {
             inline_rows,
             inline_max: inline_rows.min(rows_per_key_max),
             slab_rows_max: rows_per_key_max.saturating_sub(inline_rows),
-            class_first: spill.class(row_words, SLAB_ROWS_FIRST),
-            class: spill.class(row_words, SLAB_ROWS),
+            classes: TIERS.map(|rows| spill.class(row_words, rows)),
         }
     }
 
@@ -71,8 +70,12 @@ impl Shape {
     }
 
     fn class_of(&self, capacity: usize) -> usize {
-        if capacity == SLAB_ROWS_FIRST { self.class_first } else { self.class }
+        self.classes[tier_of(capacity)]
     }
+}
+
+fn tier_of(capacity: usize) -> usize {
+    TIERS.iter().position(|&rows| rows == capacity).unwrap_or(TIERS.len() - 1)
 }
 
 /// The memory of all slabs: a bump pointer, and a list of free slabs per size.
@@ -103,7 +106,7 @@ impl Spill {
     }
 
     fn class(&mut self, row_words: usize, rows: usize) -> usize {
-        let lines = 1 + row_words * rows / LINE_WORDS;
+        let lines = 1 + (row_words * rows).div_ceil(LINE_WORDS);
         self.classes.iter().position(|class| class.lines == lines).unwrap_or_else(|| {
             self.classes.push(Class { lines, free: 0 });
             self.classes.len() - 1
@@ -444,13 +447,12 @@ impl Group<'_> {
                 return true;
             }
         }
-        if head == 0 {
-            return self.add_slab(held, SLAB_ROWS_FIRST) || self.add_slab(held, SLAB_ROWS);
-        }
-        if held == SLAB_ROWS_FIRST {
-            return self.widen(head) || self.give_up_oldest_slab();
-        }
-        self.add_slab(held, SLAB_ROWS) || self.give_up_oldest_slab()
+        let room = match held {
+            0 => self.add_slab(held, TIERS[0]),
+            held if held < SLAB_ROWS => self.widen(head, held),
+            held => self.add_slab(held, SLAB_ROWS),
+        };
+        room || self.give_up_oldest_slab()
     }
 
     /// Frees the slabs that no window reaches any more; returns the rows that the others have room for.
@@ -508,22 +510,23 @@ impl Group<'_> {
         self.set_head_slab(slab);
     }
 
-    /// Replaces the only slab, of 64 rows, by one of 256.
-    fn widen(&mut self, first: u32) -> bool {
-        if SLAB_ROWS > self.shape.slab_rows_max {
+    /// Replaces the only slab by one of the next tier.
+    fn widen(&mut self, narrow: u32, from: usize) -> bool {
+        let to = TIERS[tier_of(from) + 1];
+        if to > self.shape.slab_rows_max {
             return false;
         }
-        let Some(slab) = self.spill.take(self.shape.class, SLAB_ROWS) else { return false };
-        let (from, to) = (Spill::word(first) + LINE_WORDS, Spill::word(slab) + LINE_WORDS);
+        let Some(wide) = self.spill.take(self.shape.class_of(to), to) else { return false };
+        let (source, target) = (Spill::word(narrow) + LINE_WORDS, Spill::word(wide) + LINE_WORDS);
         for column in 0..self.shape.row_words {
-            let start = from + column * SLAB_ROWS_FIRST;
-            self.spill.memory.copy_within(start..start + SLAB_ROWS_FIRST, to + column * SLAB_ROWS);
+            let start = source + column * from;
+            self.spill.memory.copy_within(start..start + from, target + column * to);
         }
-        let (count, (least, greatest)) = (self.spill.link(first).count, self.spill.times(first));
-        self.spill.set_times(slab, least, greatest);
-        self.spill.set_link(slab, Link { next: 0, capacity: SLAB_ROWS, count });
-        self.set_head_slab(slab);
-        self.spill.give_back(self.shape.class_first, first);
+        let (count, (least, greatest)) = (self.spill.link(narrow).count, self.spill.times(narrow));
+        self.spill.set_times(wide, least, greatest);
+        self.spill.set_link(wide, Link { next: 0, capacity: to, count });
+        self.set_head_slab(wide);
+        self.spill.give_back(self.shape.class_of(from), narrow);
         self.counters.promoted += count as u64;
         true
     }

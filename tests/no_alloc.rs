@@ -1,0 +1,254 @@
+//! After `Engine::new` nothing is ever allocated: ten million decisions, with new keys, dropped keys, late events,
+//! duplicates, refused frames, amendments and hot keys, under an allocator that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, TIME_MIN, Value, mix};
+use tollgate::engine::wire::{Admission, Input};
+use tollgate::engine::{Clock, Engine, Limits};
+use tollgate::policy::typed::{
+    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+};
+use tollgate::policy::{archive, lower::lower};
+use tollgate::token::Tokenizer;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const USD: Currency = Currency(840);
+const PAYMENT: EventIx = EventIx(0);
+const RESULT: EventIx = EventIx(1);
+
+fn policy() -> Policy {
+    let field = |name: &str, ty| Field { name: name.into(), ty, optional: false, inherited: None };
+    let (card, device) = (FieldType::Entity(EntityIx(0)), FieldType::Entity(EntityIx(1)));
+    let payment = vec![
+        field("card", card.clone()),
+        Field { optional: true, ..field("device", device.clone()) },
+        field("amount", FieldType::Money),
+    ];
+    let result = vec![
+        field("declined", FieldType::Bool),
+        Field { inherited: Some(FieldIx(0)), ..field("card", card) },
+        Field { optional: true, inherited: Some(FieldIx(1)), ..field("device", device) },
+    ];
+    Policy {
+        name: "no_alloc".into(),
+        revision: 1,
+        entities: vec!["card".into(), "device".into()],
+        events: vec![
+            Event { name: "payment".into(), amends: None, fields: payment },
+            Event { name: "result".into(), amends: Some(PAYMENT), fields: result },
+        ],
+        reasons: Vec::new(),
+        lists: Vec::new(),
+        lets: Vec::new(),
+        features: features(),
+        rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
+        decides: vec![Decide {
+            event: PAYMENT,
+            score: Expr::RuleScoresMax,
+            thresholds: vec![(Action::Review, at_least(Expr::Score, 60))],
+            unassessed: Action::Challenge,
+            late: None,
+        }],
+    }
+}
+
+/// Sixteen windows: seven by card, seven by device, and two that count different things.
+fn features() -> Vec<Feature> {
+    let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
+    let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
+    let payments = |role, filter| Source { event: PAYMENT, role: FieldIx(role), filter };
+    let results = |role| Source { event: RESULT, role: FieldIx(role), filter: Some(Expr::Field(FieldIx(0))) };
+    let mut features: Vec<Feature> = Vec::new();
+    let mut feature = |role: u16, span_us, delay_us, ty, aggregate| {
+        let judged_by = vec![(PAYMENT, FieldIx(role))];
+        let window = Window { entity: EntityIx(role), span_us, delay_us, aggregate, judged_by };
+        let name = format!("feature_{}", features.len());
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+    };
+    for role in [0, 1] {
+        let all = || payments(role, None);
+        feature(role, HOUR, 0, Type::Int, Aggregate::Count(all()));
+        feature(role, DAY, 0, Type::Int, Aggregate::Count(all()));
+        feature(role, DAY, 0, Type::Money(USD), Aggregate::Sum(all(), usd()));
+        feature(role, DAY, 0, Type::Money(USD), Aggregate::Max(all(), usd()));
+        feature(role, DAY, HOUR, Type::Decimal, Aggregate::Ratio(payments(role, declined()), all()));
+        feature(role, HOUR, 0, Type::Int, Aggregate::Count(results(role + 1)));
+        feature(role, DAY, 0, Type::Money(USD), Aggregate::Avg(payments(role, declined()), usd()));
+    }
+    feature(1, DAY, 0, Type::Int, Aggregate::DistinctKeys(payments(1, None), FieldIx(0)));
+    feature(0, DAY, 0, Type::Int, Aggregate::DistinctValues(payments(0, None), usd()));
+    features
+}
+
+fn at_least(what: Expr, count: i64) -> Expr {
+    Expr::Compare(Compare::Ge, Box::new(what), Box::new(Expr::Const(Value::int(count), Type::Int)))
+}
+
+fn rule(name: &str, feature: u16, count: i64, score: i16) -> Rule {
+    Rule {
+        name: name.into(),
+        event: PAYMENT,
+        when: at_least(Expr::Feature(FeatureIx(feature)), count),
+        action: (score > 80).then_some(Action::Block),
+        score: Some(score),
+        reason: None,
+        mandatory: false,
+        monitor: false,
+        salience: 0,
+        allow_over: Vec::new(),
+    }
+}
+
+/// A stream of frames that is a function of its number alone.
+struct Stream {
+    now: i64,
+    random: u64,
+    number: u64,
+    payment: [u64; 10],
+    result: [u64; 12],
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { now: 1_000 * DAY, random: 1, number: 0, payment: [0; 10], result: [0; 12] }
+    }
+
+    /// The next event's kind and words: a payment, a result of the payment before, or that payment once more.
+    fn next(&mut self) -> (u16, &[u64]) {
+        self.number += 1;
+        self.random = mix(self.random, self.number);
+        match self.random >> 56 {
+            0..3 => (0, &self.payment),
+            3..40 => self.next_result(),
+            what => self.next_payment(what),
+        }
+    }
+
+    fn next_result(&mut self) -> (u16, &[u64]) {
+        let payment = &self.payment;
+        let presence = if payment[3] == 7 { 7 } else { 3 };
+        let (now, declined) = ((self.now + 1) as u64, self.random & 1);
+        self.result[..8].copy_from_slice(&[
+            self.number,
+            0,
+            now,
+            presence,
+            payment[0],
+            payment[1],
+            payment[2],
+            declined,
+        ]);
+        self.result[8..].copy_from_slice(&payment[4..8]);
+        (1, &self.result)
+    }
+
+    fn next_payment(&mut self, what: u64) -> (u16, &[u64]) {
+        let random = self.random;
+        self.now += (random >> 20 & 0xf_ffff) as i64;
+        let late = match what {
+            255 => 3 * HOUR,
+            240..255 => (random >> 8 & 0xfff_ffff) as i64,
+            _ => 0,
+        };
+        let has_device = random >> 3 & 7 != 0;
+        // One in 512 payments is of one of four hot cards.
+        let card = if random >> 40 & 511 == 0 { random & 3 } else { random >> 8 & 0x1_ffff };
+        let device = if has_device { [random >> 30 & 0xffff, 2] } else { [0; 2] };
+        let currency = if what == 41 { 978 } else { 840 };
+        let presence = if has_device { 7 } else { 5 };
+        self.payment[..4].copy_from_slice(&[self.number, 0, (self.now - late) as u64, presence]);
+        self.payment[4..].copy_from_slice(&[card, 1, device[0], device[1], random >> 44 & 0xfff, currency]);
+        (0, &self.payment)
+    }
+}
+
+fn input(kind: u16, words: &[u64], number: u64) -> Input<'_> {
+    let admission = match number % 4_096 {
+        7 => Admission::Shed,
+        8 => Admission::Late,
+        _ => Admission::Normal,
+    };
+    Input { principal: 1, kind, admission, received: TIME_MIN, words }
+}
+
+fn engine() -> Engine {
+    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    let limits = Limits {
+        keys_max: 100_000,
+        spill_bytes_max: 48 << 20,
+        rows_per_key_max: 2_000,
+        dedup_entries_max: 200_000,
+        lateness_us: 10 * MINUTE,
+        clock: Clock::Event,
+        ..Limits::default()
+    };
+    Engine::new(loaded, &limits).expect("the limits are good")
+}
+
+#[test]
+fn ten_million_decisions_allocate_nothing() {
+    let mut engine = engine();
+    let mut stream = Stream::new();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let started = Instant::now();
+    while engine.counters().decided < 10_000_000 {
+        let number = stream.number;
+        let (kind, words) = stream.next();
+        let input = input(kind, words, number);
+        engine.prefetch_index(&input);
+        engine.prefetch_records(&input);
+        let _ = engine.step(&input);
+        if number.is_multiple_of(1_000) {
+            let _ = engine.step(&Input { kind: 9, ..input });
+            let _ = engine.step(&Input { words: &words[..7], ..input });
+        }
+    }
+    let took = started.elapsed();
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    let counters = engine.counters();
+    println!("{took:?} {counters:#?}");
+    for (name, count) in [
+        ("repeated", counters.repeated),
+        ("refused kind", counters.refused[1]),
+        ("refused length", counters.refused[2]),
+        ("late", counters.late),
+        ("too late", counters.too_late),
+        ("amended", counters.amended),
+        ("unknown target", counters.amend_unknown),
+        ("promoted", counters.promoted),
+        ("expired keys", counters.keys_expired),
+        ("evicted duplicates", counters.dedup_evicted),
+    ] {
+        assert!(count > 0, "the stream was to have some: {name}");
+    }
+}
