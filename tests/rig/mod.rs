@@ -269,7 +269,7 @@ impl Oracle {
         let slot = |name: &str| -> FieldSlot { encode::field(plan, name).unwrap() };
         let mut words = EventWords::new(plan, EventId([n, 1]), at(n));
         words.set_key(slot("card"), tokens.key("card", &card.to_string()).unwrap());
-        if n % 3 != 0 {
+        if !n.is_multiple_of(3) {
             words.set_key(slot("merchant"), tokens.key("merchant", &(card % 5).to_string()).unwrap());
         }
         words.set_money(slot("amount"), minor, Currency::from_alpha("USD").unwrap());
