@@ -145,7 +145,8 @@ fn a_stop_answers_what_is_in_the_rings() {
     let status = running.wait();
     assert!(status.success());
     let verdicts = rest_of(&mut client);
-    assert_eq!(verdicts.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (1..=900).collect::<Vec<_>>());
+    assert_eq!(verdicts.len(), 900);
+    assert!(verdicts.iter().zip(1..).all(|((id, _), n)| *id == n), "in the order of the requests");
     let decisions = journaled(&rig);
     assert!(verdicts.iter().all(|(_, outcome)| decisions[&outcome.seq].3 == *outcome));
     assert!(!rig.runtime().join("switch.sock").exists());
