@@ -710,11 +710,11 @@ pub fn simpler(policy: &Policy) -> Vec<Policy> {
             simpler.push(less.clone());
         }
         less.features[i] = policy.features[i].clone();
-        if let FeatureKind::Window(window) = &mut less.features[i].kind {
-            if sources(&window.aggregate).iter().any(|source| source.filter.is_some()) {
-                filters(&mut window.aggregate).into_iter().for_each(|filter| *filter = None);
-                simpler.push(less);
-            }
+        if let FeatureKind::Window(window) = &mut less.features[i].kind
+            && sources(&window.aggregate).iter().any(|source| source.filter.is_some())
+        {
+            filters(&mut window.aggregate).into_iter().for_each(|filter| *filter = None);
+            simpler.push(less);
         }
     }
     simpler.retain(|less| less != policy);

@@ -37,7 +37,7 @@ impl Rng {
 
     /// True once in `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
-        self.word() % times == 0
+        self.word().is_multiple_of(times)
     }
 
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {

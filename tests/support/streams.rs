@@ -230,7 +230,9 @@ impl Maker<'_> {
         }
         let from = self.recent().time;
         let reach = *self.rng.pick(&self.edges);
-        let time = from + reach + self.rng.between(-1, 1);
+        // Beyond the lateness too, where rows die and keys lose their history.
+        let lateness = if self.rng.percent(30) { self.shape.limits.lateness_us } else { 0 };
+        let time = from + reach + lateness + self.rng.between(-1, 1);
         let soon = time <= self.now + 20 * self.shape.step;
         if soon || self.rng.once_in(self.shape.leaps / 10) {
             time.max(self.watermark - self.shape.limits.lateness_us)
@@ -438,7 +440,7 @@ impl Maker<'_> {
                             words[word] = *self.rng.pick(&[labels.len() as u64, u64::MAX, 1 << 32]);
                         }
                         FieldType::Money => {
-                            words[word + 1] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)])
+                            words[word + 1] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)]);
                         }
                         FieldType::Entity(_) => {
                             words[word] = u64::from_le_bytes(*b"41111111");
