@@ -209,13 +209,13 @@ mod tests {
                 },
                 other => panic!("table and model disagree: {other:?}"),
             }
-            if now / 1_000 % 2 == 1 {
-                if let Some(number) = table.sweep(now - 400) {
-                    let record = table.record(number);
-                    let key = Key([record[0], record[1]]);
-                    assert!(model.remove(&key).unwrap() <= now - 400);
-                    table.drop_record(number);
-                }
+            if now / 1_000 % 2 == 1
+                && let Some(number) = table.sweep(now - 400)
+            {
+                let record = table.record(number);
+                let key = Key([record[0], record[1]]);
+                assert!(model.remove(&key).unwrap() <= now - 400);
+                table.drop_record(number);
             }
             assert_eq!(table.used as usize, model.len());
         }
