@@ -355,8 +355,8 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
                 admission(input.admission),
                 outcome.action.word(),
                 outcome.score,
-                flags(outcome.flags).join("+"),
-                reasons(&outcome.reasons).iter().map(u16::to_string).collect::<Vec<_>>().join(","),
+                or_dash(flags(outcome.flags).join("+")),
+                or_dash(reasons(&outcome.reasons).iter().map(u16::to_string).collect::<Vec<_>>().join(",")),
                 outcome.policy_revision
             )?;
             if input.words.len() >= wire::HEADER_WORDS {
@@ -433,7 +433,12 @@ fn admission(admission: Admission) -> &'static str {
     }
 }
 
-/// Names of the bits of a verdict's flags; `-` for none, so that a line always has the same words.
+/// `-` for nothing, so that a line always has the same words.
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// Names of the bits of a verdict's flags.
 fn flags(flags: u8) -> Vec<String> {
     let mut names = Vec::new();
     let mut rest = flags;

@@ -1,2 +1,51 @@
-//! `tollctl`.
-fn main() {}
+//! `tollctl`: the tools beside the appliance.
+
+mod cell;
+mod events;
+mod fault;
+mod map;
+mod output;
+mod policy;
+mod replay;
+mod sequence;
+mod switch;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tools for a payment risk appliance: check policies, replay files of events.
+#[derive(Debug, Parser)]
+#[command(name = "tollctl", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read policies: check them, print what they keep.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Step the engine over a file of events and write the verdicts.
+    Replay(replay::Options),
+    /// Send a file of events to a running appliance and write its verdicts.
+    Switch(switch::Options),
+}
+
+fn main() -> ExitCode {
+    let run = match Cli::parse().command {
+        Command::Policy(command) => policy::run(&command),
+        Command::Replay(options) => replay::run(&options),
+        Command::Switch(options) => switch::run(&options),
+    };
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,4 +1,7 @@
 //! Expressions: what each name stands for, and of what type each part is.
+//!
+//! One long file, because the parts call each other and most lines are messages: names and paths, literals,
+//! operators, `in` and functions, in the order of a reader's questions.
 
 use super::{Checker, literals, nearest, one_of};
 use crate::engine::units::{CURRENCIES, Currency, Value};

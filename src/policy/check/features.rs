@@ -1,4 +1,4 @@
-//! `let`s, in the order of their dependencies, and features.
+//! `let`s, in the order of their dependencies, and features. Most lines are messages.
 
 use super::expressions::{AGGREGATES, Operand, Place, Scope};
 use super::{Checker, DECLARATIONS_MAX, Namespace, literals, nearest};

@@ -1,0 +1,248 @@
+//! `tollctl switch`: the events of a file, sent to a running appliance over its ring.
+//!
+//! The same events in the same order as `replay`, and the same columns: with `clock = "event"` and no limits
+//! in the way, the two files are equal. Requests in flight are bounded by the ring; with a rate, each request
+//! carries the time at which it was due, so that what waits is counted as waiting.
+
+use crate::events::Reader;
+use crate::fault::{Fault, Problem};
+use crate::map::Map;
+use crate::output::Output;
+use crate::policy;
+use crate::replay::{Tally, progress_bar, refused};
+use crate::sequence::{Event, Sequence};
+use anyhow::Context as _;
+use clap::Args;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tollgate::engine::wire::{FLAG_REFUSED, Outcome, Refusal};
+use tollgate_ring::{Client, ClientOptions, SendError, Verdict};
+
+/// How long the appliance may take for one answer before the connection is given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long to sleep for a verdict before looking again.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Options of `switch`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The policy that the appliance runs: for the layout of events and the names of reasons.
+    #[arg(long)]
+    policy: PathBuf,
+    /// The events: .parquet, .csv or .ndjson.
+    #[arg(long)]
+    events: PathBuf,
+    /// Which columns are which fields.
+    #[arg(long)]
+    map: PathBuf,
+    /// Where the verdicts go: .parquet, .csv or .ndjson.
+    #[arg(long)]
+    out: PathBuf,
+    /// The appliance's socket.
+    #[arg(long)]
+    socket: PathBuf,
+    /// Events per second; 0 sends as fast as the appliance answers.
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// Bytes of a request slot, as the appliance is configured.
+    #[arg(long, default_value_t = 256)]
+    slot_bytes: u32,
+    /// Read at most so many rows.
+    #[arg(long)]
+    limit: Option<u64>,
+    /// The secret of the tokens; without it, the fixed one for replays.
+    #[arg(long)]
+    key_file: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let tokenizer = policy::tokenizer(options.key_file.as_deref())?;
+    let loaded = policy::load(&options.policy, &tokenizer)?;
+    let map = Map::load(&options.map, loaded.program())?;
+    let reader = Reader::open(&options.events)?;
+    let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
+    let output = Output::create(&options.out, loaded.program(), false)?;
+    let client = Client::connect(
+        &options.socket,
+        ClientOptions {
+            schema_hash: loaded.program().layout_hash,
+            slot_bytes: options.slot_bytes,
+            name: "tollctl switch".to_owned(),
+            timeout: Duration::from_secs(5),
+        },
+    )
+    .with_context(|| format!("{}", options.socket.display()))?;
+    let progress = progress_bar(sequence.total());
+    let mut switch = Switch {
+        client,
+        output,
+        file: sequence.file().to_owned(),
+        tally: Tally::default(),
+        flight: VecDeque::new(),
+        sent: 0,
+        pace: Pace::new(options.rate),
+        answered: Instant::now(),
+    };
+    sequence.each_batch(|batch| {
+        for index in 0..batch.len() {
+            switch.send(&batch.event(index))?;
+        }
+        progress.set_position(batch.read);
+        Ok(())
+    })?;
+    while !switch.flight.is_empty() {
+        switch.receive(true)?;
+    }
+    progress.finish_and_clear();
+    switch.output.finish()?;
+    println!("{}", switch.tally.summary(started.elapsed().as_secs_f64(), None));
+    Ok(())
+}
+
+/// When each request is due.
+struct Pace {
+    started: Instant,
+    started_ns: u64,
+    rate: u32,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self { started: Instant::now(), started_ns: monotonic_ns(), rate }
+    }
+
+    /// How long after the start the request with this number is due; none without a rate.
+    fn due(&self, number: u64) -> Option<Duration> {
+        let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.rate.max(1));
+        (self.rate > 0).then(|| Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The clock that the ring's times are read from.
+fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec for the call to fill, and the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// A request that has not been answered.
+struct InFlight {
+    kind: u16,
+    row: u64,
+    id: Box<str>,
+}
+
+struct Switch {
+    client: Client,
+    output: Output,
+    file: String,
+    tally: Tally,
+    flight: VecDeque<InFlight>,
+    sent: u64,
+    pace: Pace,
+    answered: Instant,
+}
+
+impl Switch {
+    fn send(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        let intended = match self.pace.due(self.sent) {
+            Some(due) => {
+                while let Some(left) = due.checked_sub(self.pace.started.elapsed()) {
+                    if !self.receive(false)? {
+                        std::thread::sleep(left.min(Duration::from_micros(50)));
+                    }
+                }
+                self.pace.started_ns + due.as_nanos() as u64
+            }
+            // Without a rate nothing is due: no deadline applies, and a policy's `late after` does not either.
+            None => 0,
+        };
+        loop {
+            match self.client.send(event.kind, self.sent, intended, event.words) {
+                Ok(()) => break,
+                Err(SendError::Busy) => drop(self.receive(true)?),
+                Err(SendError::TooLong { found, .. }) => {
+                    return Err(Problem::new(
+                        format!("an event of {found} words does not fit a request slot of this ring"),
+                        "set a larger slot_bytes in the appliance's configuration, and --slot-bytes here",
+                    )
+                    .at(format!("{}: row {}", self.file, event.row))
+                    .into());
+                }
+                Err(SendError::Closed(closed)) => return Err(self.closed(closed)),
+            }
+        }
+        if self.flight.is_empty() {
+            self.answered = Instant::now();
+        }
+        self.flight.push_back(InFlight { kind: event.kind, row: event.row, id: event.id.into() });
+        self.sent += 1;
+        while self.receive(false)? {}
+        Ok(())
+    }
+
+    /// Takes one verdict, if there is one; with `wait`, sleeps for it a while. Gives up on a silent appliance.
+    fn receive(&mut self, wait: bool) -> anyhow::Result<bool> {
+        if let Some(verdict) = self.client.recv().map_err(|closed| self.closed(closed))? {
+            self.verdict(&verdict)?;
+            return Ok(true);
+        }
+        if wait && !self.client.wait(WAIT).map_err(|closed| self.closed(closed))? {
+            let silent = self.answered.elapsed();
+            if silent > ANSWER_WITHIN {
+                anyhow::bail!(
+                    "{} events are unanswered and the appliance has been silent for {} s; see its log",
+                    self.flight.len(),
+                    silent.as_secs()
+                );
+            }
+        }
+        Ok(false)
+    }
+
+    fn closed(&self, closed: tollgate_ring::Closed) -> anyhow::Error {
+        anyhow::anyhow!("{closed}; {} events are unanswered and no file was written", self.flight.len())
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
+        self.answered = Instant::now();
+        let number = self.sent - self.flight.len() as u64;
+        let Some(asked) = self.flight.pop_front().filter(|_| verdict.req_id == number) else {
+            anyhow::bail!("the appliance answered request {}, where {number} was next", verdict.req_id);
+        };
+        let (outcome, _) = Outcome::from_words(verdict.payload)
+            .context("the appliance sent a verdict with an unknown action; is it of the same version?")?;
+        if outcome.flags & FLAG_REFUSED != 0 {
+            return Err(self.refusal(&asked, outcome.reasons[0]).into());
+        }
+        self.output.write(&asked.id, asked.kind, &outcome, &[])?;
+        self.tally.add(asked.row, &outcome);
+        Ok(())
+    }
+
+    fn refusal(&self, asked: &InFlight, code: u16) -> Fault {
+        match Refusal::from_code(code) {
+            Some(refusal) => refused(&self.file, asked.row, refusal),
+            None => Problem::new(format!("the appliance refused the event (code {code})"), "see its log")
+                .at(format!("{}: row {}", self.file, asked.row)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_due_at_even_intervals() {
+        let pace = |rate| Pace { started: Instant::now(), started_ns: 0, rate };
+        assert_eq!(pace(4).due(6), Some(Duration::from_millis(1500)));
+        assert_eq!(pace(3).due(0), Some(Duration::ZERO));
+        assert_eq!(pace(0).due(6), None);
+    }
+}
