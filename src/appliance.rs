@@ -18,6 +18,7 @@ use crate::clients::{Clients, Departure};
 use crate::config::{Backend, Config, JournalPlace};
 use crate::control::{Control, bury};
 use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
+use crate::engine::units::Time;
 use crate::engine::{Engine, LimitError, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
 use crate::journal::{self, Epoch, FlushError, Flusher, Journal, JournalOptions, RecoverError};
@@ -233,7 +234,7 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         policy_hash: ready.policy_hash,
         layout_hash: ready.layout_hash,
         limits: config.engine.limits,
-        started: clock::realtime(),
+        started: Time(clock::realtime_us()),
     };
     let (writer, flusher) = recovered.start(epoch)?;
     let written = flusher.status();

@@ -19,7 +19,6 @@ use toml::Spanned;
 use self::raw::{RawClock, RawConfig, SIZE_UNITS, SPAN_UNITS, Size, Span, line_and_column, tell};
 use crate::engine::units::DAY;
 use crate::engine::{Clock, Limits};
-use crate::log::Level;
 
 /// The shipped configuration: every key with its default.
 pub const DEFAULT_TEXT: &str = include_str!("../config/appliance.toml");
@@ -141,6 +140,33 @@ pub struct Logging {
     pub level: Level,
     /// How often the counters are written; `None` for never.
     pub metrics_interval: Option<Duration>,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something does not work.
+    Error,
+    /// Something works less well than it should.
+    Warn,
+    /// What happens in the life of the appliance.
+    Info,
+    /// What happens to each client.
+    Debug,
+}
+
+impl Level {
+    /// The word that stands for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
 }
 
 /// Why a configuration is refused.

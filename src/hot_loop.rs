@@ -18,10 +18,11 @@ use tollgate_ring::{Request, Verdict};
 use crate::clients::{Client, Clients};
 use crate::config::Idle;
 use crate::engine::program::ArchivedProgram;
+use crate::engine::units::{Action, Time};
 use crate::engine::wire::{Admission, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Input, Outcome, Refusal};
 use crate::engine::{Engine, Step};
 use crate::journal::{Decision, Writer};
-use crate::os::clock::{Now, monotonic_ns};
+use crate::os::clock::{monotonic_ns, realtime_us};
 use crate::stats::{Counts, Shared};
 
 /// The engine thread: all that is on the data path.
@@ -52,6 +53,13 @@ struct Frame {
     principal: u32,
     admission: Admission,
     outcome: Outcome,
+}
+
+/// Both clocks, read together at the start of a round.
+#[derive(Clone, Copy)]
+struct Now {
+    received: Time,
+    monotonic_ns: u64,
 }
 
 /// Why the engine thread cannot go on.
@@ -168,6 +176,13 @@ impl HotLoop {
     }
 }
 
+impl Now {
+    #[inline]
+    fn read() -> Self {
+        Self { received: Time(realtime_us()), monotonic_ns: monotonic_ns() }
+    }
+}
+
 impl Frame {
     const EMPTY: Self = Self {
         request: Request::new(),
@@ -177,7 +192,7 @@ impl Frame {
         outcome: Outcome {
             seq: 0,
             score: 0,
-            action: crate::engine::units::Action::None,
+            action: Action::None,
             flags: 0,
             policy_revision: 0,
             reasons: [0; 4],

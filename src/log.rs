@@ -2,32 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Something does not work.
-    Error,
-    /// Something works less well than it should.
-    Warn,
-    /// What happens in the life of the appliance.
-    Info,
-    /// What happens to each client.
-    Debug,
-}
-
-impl Level {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
+pub use crate::config::Level;
 
 /// Writes lines up to a level. For cold threads: it formats and makes system calls.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Backend, ConfigError, Idle};
-use crate::log::Level;
+use super::{Backend, ConfigError, Idle, Level};
 
 /// Declares a section of the file: every key optional, with its place in the text.
 macro_rules! raw_section {
