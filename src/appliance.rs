@@ -34,7 +34,7 @@ use crate::token::Tokenizer;
 /// Longest policy text read.
 pub const POLICY_BYTES_MAX: u64 = 1 << 20;
 /// The demonstration policy that is built in.
-pub const DEMO_POLICY: &str = include_str!("../config/demo.policy");
+pub const DEMO_POLICY: &str = include_str!("../config/policies/demo.policy");
 
 /// A policy's text and what to call it in errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl PolicyText {
     /// The demonstration policy.
     #[must_use]
     pub fn demo() -> Self {
-        Self { file: "config/demo.policy (built in)".into(), text: DEMO_POLICY.into() }
+        Self { file: "config/policies/demo.policy (built in)".into(), text: DEMO_POLICY.into() }
     }
 
     /// Reads a policy's text.

@@ -37,6 +37,8 @@ pub struct HotLoop {
     counts: Counts,
     shared: Arc<Shared>,
     told_ns: u64,
+    /// Whether this round took nothing because the journal ring had no room.
+    journal_full: bool,
     /// Set while stopping: when to give up waiting for room in the journal.
     drain_until_ns: Option<u64>,
 }
@@ -86,7 +88,8 @@ impl HotLoop {
     /// when the journal could not hold a whole burst: an event must never be decided and then not committed.
     fn take_burst(&mut self, now: Now) -> usize {
         self.clients.welcome(now.monotonic_ns);
-        if !self.journal.room(self.frames.len()) {
+        self.journal_full = !self.journal.room(self.frames.len());
+        if self.journal_full {
             self.counts.journal_full += 1;
             return 0;
         }
@@ -229,6 +232,7 @@ impl HotLoop {
             counts: Counts::default(),
             shared,
             told_ns: 0,
+            journal_full: false,
             drain_until_ns: None,
         }
     }
@@ -283,7 +287,7 @@ impl HotLoop {
     /// the journal.
     fn drained(&self, now: Now) -> bool {
         let Some(until_ns) = self.drain_until_ns else { return false };
-        now.monotonic_ns >= until_ns || self.journal.room(self.frames.len())
+        !self.journal_full || now.monotonic_ns >= until_ns
     }
 
     fn close(&mut self) {

@@ -4,6 +4,7 @@ pub mod appliance;
 pub mod clients;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod encode;
 pub mod engine;
 pub mod hot_loop;

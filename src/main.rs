@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tollgate::appliance::{self, PolicyText, StartError};
 use tollgate::config::{self, Config};
+use tollgate::demo;
 use tollgate::log::Log;
 use tollgate::os::signals::Signals;
 
@@ -34,6 +35,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// See it work: the appliance and a simulated payment switch, with nothing to prepare.
+    Demo(demo::Args),
+    /// The simulated switch of the demo.
+    #[command(hide = true)]
+    DemoSwitch(demo::SwitchArgs),
     /// Print the default configuration, with every key explained.
     Config,
 }
@@ -44,6 +50,8 @@ const REFUSED: u8 = 2;
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config, policy } => run(config, policy),
+        Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::DemoSwitch(arguments) => demo::run_switch(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Config => print(config::DEFAULT_TEXT),
     };
     result.unwrap_or_else(|error| {

@@ -1,11 +1,11 @@
 //! The engine thread does not allocate while it serves: counted by an allocator that knows the thread.
 
-mod support;
+mod rig;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use support::{Oracle, POLICY, Rig};
+use rig::{Oracle, POLICY, Rig};
 use tollgate::appliance::{self, PolicyText};
 use tollgate::config::Config;
 use tollgate_ring::{Client, ClientOptions};
@@ -80,7 +80,7 @@ fn the_engine_thread_serves_without_allocating() {
             schema_hash: oracle.layout_hash,
             slot_bytes: 256,
             name: "test".into(),
-            timeout: support::PATIENCE,
+            timeout: rig::PATIENCE,
         };
         let mut client = Client::connect(&appliance.ready().socket, options).unwrap();
         let (mut sent, mut received) = (0, 0);
@@ -88,7 +88,7 @@ fn the_engine_thread_serves_without_allocating() {
             while sent < events.len() && client.send(events[sent].kind, 0, 0, &events[sent].words).is_ok() {
                 sent += 1;
             }
-            assert!(client.wait(support::PATIENCE).unwrap());
+            assert!(client.wait(rig::PATIENCE).unwrap());
             while client.recv().unwrap().is_some() {
                 received += 1;
             }

@@ -62,3 +62,176 @@ fn every_construct_is_in_the_valid_policy() {
         panic!("{}", render("valid.policy", &text, &diagnostics));
     }
 }
+
+/// Policies that went wrong in random ways: no panic, nothing lost, spans inside the text.
+mod hostile {
+    use proptest::prelude::*;
+    use tollgate::policy::{check, diagnostics::render, parser::parse};
+
+    const VALID: &str = include_str!("golden/policy/valid.policy");
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "(",
+        ")",
+        ",",
+        ":",
+        ".",
+        "?",
+        "=",
+        "==",
+        "<",
+        "->",
+        "-",
+        "\"",
+        "\"x\"",
+        "#",
+        "//",
+        "\n",
+        " ",
+        "&&",
+        "風",
+        "42",
+        "0.05",
+        "5m",
+        "200 USD",
+        "99999999999999999999",
+        "and",
+        "or",
+        "not",
+        "in",
+        "is",
+        "missing",
+        "when",
+        "then",
+        "where",
+        "by",
+        "via",
+        "last",
+        "1h",
+        "delayed",
+        "assume",
+        "on",
+        "of",
+        "amends",
+        "score",
+        "rule_scores",
+        "payment",
+        "result",
+        "card",
+        "amount",
+        "policy",
+        "entity",
+        "reason",
+        "event",
+        "list",
+        "let",
+        "feature",
+        "rule",
+        "decide",
+        "model",
+        "penalty",
+        "test",
+        "count",
+        "sum",
+        "max",
+        "hour()",
+        "first_present(",
+        "enum",
+        "true",
+        "else",
+        "late",
+        "after",
+        "unassessed",
+        "block",
+        "allow over",
+        "spent",
+    ];
+
+    fn survives(text: &str) -> Result<(), TestCaseError> {
+        prop_assert_eq!(parse(text).root.text().to_string(), text);
+        if let Err(diagnostics) = check(text) {
+            prop_assert!(!diagnostics.is_empty());
+            for diagnostic in &diagnostics {
+                prop_assert!(diagnostic.span.start <= diagnostic.span.end);
+                prop_assert!(diagnostic.span.end as usize <= text.len());
+                prop_assert!(!diagnostic.message.is_empty() && !diagnostic.help.is_empty());
+            }
+            prop_assert!(render("hostile.policy", text, &diagnostics).contains("error: "));
+        }
+        Ok(())
+    }
+
+    /// The nearest place at or before `at` where the text can be cut.
+    fn boundary(text: &str, at: usize) -> usize {
+        (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_survive(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            survives(&String::from_utf8_lossy(&bytes))?;
+        }
+
+        #[test]
+        fn any_pieces_survive(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..120)) {
+            survives(&pieces.join(" "))?;
+            survives(&pieces.concat())?;
+        }
+
+        #[test]
+        fn mutations_of_a_valid_policy_survive(
+            edits in proptest::collection::vec((any::<u16>(), 0usize..40, proptest::sample::select(PIECES)), 1..6),
+        ) {
+            let mut text = VALID.to_owned();
+            for (at, removed, inserted) in edits {
+                let from = boundary(&text, usize::from(at) % (text.len() + 1));
+                let to = boundary(&text, from + removed).max(from);
+                text.replace_range(from..to, inserted);
+            }
+            survives(&text)?;
+        }
+
+        #[test]
+        fn any_prefix_of_a_valid_policy_survives(at in any::<u16>()) {
+            survives(&VALID[..boundary(VALID, usize::from(at) % (VALID.len() + 1))])?;
+        }
+    }
+
+    #[test]
+    fn deep_and_long_texts_survive_on_a_small_stack() {
+        let nested = |open: &str, close: &str, count: usize| {
+            format!(
+                "policy p revision 1\nentity c\nevent e {{ c: c, n: int }}\nlet x on e = {}n{}\n",
+                open.repeat(count),
+                close.repeat(count)
+            )
+        };
+        let texts = [
+            nested("(", ")", 100_000),
+            nested("not ", "", 100_000),
+            nested("- ", "", 100_000),
+            nested("max(1, ", ")", 50_000),
+            nested("", " + 1", 100_000),
+            nested("", " and n", 100_000),
+            nested("", " in USD", 100_000),
+            nested("", " is missing", 50_000),
+            nested("((n) + ", ")", 95),
+            nested("", " == 1 == 1", 50_000),
+            "{".repeat(1 << 20),
+            "rule r on e {".repeat(60_000),
+            "(".repeat(1 << 20),
+            "event e { x: enum { ".repeat(40_000),
+            "\n}".repeat(500_000),
+        ];
+        let worker = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+            for text in &texts {
+                assert!(parse(text).root.text() == text.as_str());
+                let _ = check(text);
+            }
+        });
+        worker.expect("a thread").join().expect("no overflow");
+    }
+}

@@ -276,7 +276,7 @@ impl Engine {
             });
         }
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
-        let plan = Plan::new(loaded.program(), limits, &mut spill)?;
+        let plan = Plan::new(loaded.program(), limits, &mut spill);
         let tables = plan.entities.iter().zip(1..).map(|(entity, number)| {
             let seed = limits.hash_seed.wrapping_add(number);
             Table::reserve(&entity.name, entity.record_words, limits.keys_max, seed)

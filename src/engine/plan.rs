@@ -3,6 +3,7 @@
 //! Made once by [`Plan::new`] from a validated program. Runs of instructions stay in the archive; the engine reads
 //! them there.
 
+use super::Limits;
 use super::decode::EventForm;
 use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
@@ -10,7 +11,6 @@ use super::program::{
 use super::rows::{Shape, Spill};
 use super::units::Action;
 use super::windows::{Cell, CellKind, Output, Scan};
-use super::{LimitError, Limits};
 
 /// Where a bit of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,11 +171,7 @@ pub(super) struct Bounds {
 
 impl Plan {
     /// Copies the tables; `spill` learns the slab sizes they need.
-    pub(super) fn new(
-        program: &ArchivedProgram,
-        limits: &Limits,
-        spill: &mut Spill,
-    ) -> Result<Self, LimitError> {
+    pub(super) fn new(program: &ArchivedProgram, limits: &Limits, spill: &mut Spill) -> Self {
         let groups: Vec<Group> =
             program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
         let entities = program.entities.iter().enumerate().map(|(number, entity)| {
@@ -192,7 +188,7 @@ impl Plan {
         let mut bounds = Bounds::default();
         let events =
             program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
-        Ok(Self {
+        Self {
             entities,
             events,
             groups,
@@ -201,7 +197,7 @@ impl Plan {
             registers: usize::from(program.registers.to_native()).max(program.features.len()),
             revision: program.revision.to_native(),
             bounds,
-        })
+        }
     }
 }
 

@@ -150,7 +150,7 @@ impl Scratch {
     ) -> i64 {
         let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
         for (bounds, window) in self.bounds.iter_mut().zip(&scan.windows) {
-            *bounds = (t.saturating_sub(window.after), t - window.until);
+            *bounds = (t.saturating_sub(window.after), t.saturating_sub(window.until));
             oldest = oldest.min(bounds.0);
             newest = newest.max(bounds.1);
         }

@@ -195,7 +195,7 @@ impl BatchHeader {
         };
         let whole = u64::from(header.body_bytes) + BATCH_HEADER_WORDS as u64 * 8;
         let padded = u64::from(header.padded_bytes);
-        if whole.next_multiple_of(BLOCK_BYTES as u64) != padded || header.body_bytes % 8 != 0 {
+        if whole.next_multiple_of(BLOCK_BYTES as u64) != padded || !header.body_bytes.is_multiple_of(8) {
             return Err("the batch's lengths do not agree");
         }
         if padded > BATCH_BYTES_MAX {
@@ -226,7 +226,7 @@ pub(super) fn seal_batch(
     words[4] = position.seq + 1;
     words[5] = after.seq;
     words[6] = position.seq;
-    words[7] = (end - BATCH_HEADER_WORDS) as u64 * 8 | (padded as u64) << 32;
+    words[7] = ((end - BATCH_HEADER_WORDS) * 8) as u64 | (padded as u64) << 32;
     let chain = batch_hash(&position.chain, words);
     words_from_hash(&mut words[8..12], &chain);
     words[12] = u64::from(crc32c::crc32c(bytes_of(&words[..12])));

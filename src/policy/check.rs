@@ -9,6 +9,8 @@ mod expressions;
 mod features;
 mod literals;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use super::ast::{self, Named};
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
@@ -49,6 +51,8 @@ struct Checker<'p> {
     lets: HashMap<(EventIx, String), LetIx>,
     /// Which event a `let` name was first declared on, to say so.
     let_events: HashMap<String, EventIx>,
+    /// All names that features are declared by, wherever they are.
+    feature_names: HashSet<String>,
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
@@ -98,6 +102,7 @@ impl<'p> Checker<'p> {
             lists: HashMap::new(),
             lets: HashMap::new(),
             let_events: HashMap::new(),
+            feature_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
             rules: HashMap::new(),
@@ -116,6 +121,10 @@ impl<'p> Checker<'p> {
         self.each(root, K::ReasonDecl, false, Self::reason);
         self.each(root, K::ListDecl, false, Self::list);
         self.find_decided(root);
+        self.feature_names = ast::children(root, K::FeatureDecl)
+            .filter_map(|node| ast::name(&node))
+            .map(|name| name.text)
+            .collect();
         self.each_let(root);
         self.each(root, K::FeatureDecl, false, Self::feature);
         self.each_rule(root);
@@ -126,7 +135,7 @@ impl<'p> Checker<'p> {
     fn each(&mut self, root: &SyntaxNode, kind: K, broken_too: bool, check: fn(&mut Self, &SyntaxNode)) {
         for (count, node) in ast::children(root, kind).enumerate() {
             if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+                self.too_many(&node, DECLARATIONS_MAX);
                 return;
             }
             if broken_too || !self.is_broken(&node) {
@@ -135,10 +144,10 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn too_many(&mut self, node: &SyntaxNode) {
+    fn too_many(&mut self, node: &SyntaxNode, most: usize) {
         self.push(
             ast::head_span(node),
-            format!("there are more than {DECLARATIONS_MAX} declarations of this kind"),
+            format!("there are more than {most} declarations of this kind"),
             "the first one too many",
             "divide the policy: one appliance runs one policy of bounded size",
         );
@@ -235,7 +244,7 @@ impl<'p> Checker<'p> {
 
     fn entity_named(&mut self, name: &Named) -> Option<EntityIx> {
         let found = self.entities.get(&name.text).copied();
-        if found.is_none() {
+        if found.is_none() && !self.is_full() {
             let names = self.policy.entities.clone();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             self.unknown(
@@ -250,7 +259,7 @@ impl<'p> Checker<'p> {
 
     fn event_named(&mut self, name: &Named) -> Option<EventIx> {
         let found = self.events.get(&name.text).copied();
-        if found.is_none() {
+        if found.is_none() && !self.is_full() {
             let names: Vec<String> = self.policy.events.iter().map(|event| event.name.clone()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             self.unknown(
@@ -303,10 +312,10 @@ impl<'p> Checker<'p> {
     }
 }
 
-/// "one of: a, b, c", shortened.
+/// "known: a, b, c", shortened.
 fn one_of(names: &[&str]) -> String {
     const SHOWN: usize = 12;
-    let mut text = format!("there is: {}", names[..names.len().min(SHOWN)].join(", "));
+    let mut text = format!("known: {}", names[..names.len().min(SHOWN)].join(", "));
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }

@@ -236,7 +236,7 @@ fn aggregate(
     zones: &mut Zones,
 ) -> Result<(Agg, Vec<Term>), Diagnostic> {
     let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
-        let group = groups.of(source.event, source.role, window.span_us + window.delay_us)?;
+        let group = groups.of(source.event, source.role, window.span_us.saturating_add(window.delay_us))?;
         let filter = match &source.filter {
             Some(filter) => groups.bit(group, zones, filter)?,
             None => NONE,

@@ -195,16 +195,25 @@ impl<'t> Parser<'t> {
     /// Reports that something else should be here. Returns false.
     fn expected(&mut self, what: &str, help: &str) -> bool {
         let found = self.found();
+        if self.at_open_text() {
+            return self.error(
+                "this text is not closed".to_owned(),
+                "no `\"` on this line closes it".to_owned(),
+                "close it with `\"`; a quote inside a text is written `\\\"`".to_owned(),
+            );
+        }
         self.error(format!("expected {what}, found {found}"), format!("expected {what}"), help.to_owned())
+    }
+
+    /// Whether the next token is a text without its closing quote.
+    fn at_open_text(&self) -> bool {
+        self.is(SyntaxKind::Unknown) && self.text_at(0).starts_with('"')
     }
 
     /// What the next token is, for a message.
     fn found(&self) -> String {
         match self.token(0) {
             None => "the end of the file".to_owned(),
-            Some(token) if token.kind == SyntaxKind::Unknown && self.text_at(0).starts_with('"') => {
-                "text without a closing quote".to_owned()
-            }
             Some(token) if token.end - token.start <= 40 => format!("`{}`", self.text_at(0)),
             Some(token) if token.kind == SyntaxKind::Text => "a text".to_owned(),
             Some(_) => "a very long word".to_owned(),

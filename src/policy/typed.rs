@@ -74,7 +74,7 @@ pub struct Policy {
     pub reasons: Vec<Reason>,
     /// Lists of keys.
     pub lists: Vec<List>,
-    /// `let` definitions.
+    /// `let` definitions, each after those it uses.
     pub lets: Vec<Let>,
     /// Features, in the order in which they are reported.
     pub features: Vec<Feature>,

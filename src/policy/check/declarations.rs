@@ -1,6 +1,6 @@
 //! The header, entity kinds, events, reasons and lists.
 
-use super::{Checker, DECLARATIONS_MAX, Namespace, literals};
+use super::{Checker, Namespace, literals};
 use crate::engine::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
 use crate::policy::ast::{self, Named};
 use crate::policy::suggest::nearest;
@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 /// The most words one enum may have.
 const ENUM_WORDS_MAX: usize = 256;
+/// The most event kinds, amendments included.
+const EVENTS_MAX: usize = 256;
 /// The most entity kinds.
 const ENTITIES_MAX: usize = 64;
 
@@ -96,8 +98,8 @@ impl Checker<'_> {
     pub(super) fn each_event(&mut self, root: &SyntaxNode) {
         let mut declared = Vec::new();
         for (count, node) in ast::children(root, K::EventDecl).enumerate() {
-            if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+            if count >= EVENTS_MAX {
+                self.too_many(&node, EVENTS_MAX);
                 break;
             }
             let Some(name) = ast::name(&node) else { continue };
@@ -167,7 +169,7 @@ impl Checker<'_> {
             }
             let ty = ast::child(&field, K::TypeRef);
             let optional = ty.as_ref().is_some_and(|ty| ast::token(ty, K::Question).is_some());
-            let ty = ty.and_then(|ty| self.declared_type(&ty));
+            let ty = ty.and_then(|ty| self.declared_type(&ty, event));
             self.add_field(event, name.text, ty, optional, None);
         }
     }
@@ -186,9 +188,9 @@ impl Checker<'_> {
         self.field_types[event.index()].push(ty);
     }
 
-    fn declared_type(&mut self, node: &SyntaxNode) -> Option<FieldType> {
+    fn declared_type(&mut self, node: &SyntaxNode, event: EventIx) -> Option<FieldType> {
         if ast::has_word(node, "enum") {
-            return self.declared_enum(node);
+            return self.declared_enum(node, event);
         }
         let name = ast::name_ref(node)?;
         match name.text.as_str() {
@@ -244,7 +246,7 @@ impl Checker<'_> {
         None
     }
 
-    fn declared_enum(&mut self, node: &SyntaxNode) -> Option<FieldType> {
+    fn declared_enum(&mut self, node: &SyntaxNode, event: EventIx) -> Option<FieldType> {
         let mut seen = HashSet::new();
         let mut words = Vec::new();
         for word in ast::children(node, K::Name).filter_map(|name| ast::word(&name)) {
@@ -260,6 +262,8 @@ impl Checker<'_> {
             words.push(word.text);
         }
         let wrong = match words.len() {
+            // What is wrong in the braces was reported.
+            0 if self.incomplete[event.index()] => return None,
             0 => "an enum needs at least one word".to_owned(),
             n if n > ENUM_WORDS_MAX => format!("an enum has at most {ENUM_WORDS_MAX} words"),
             _ => return Some(FieldType::Enum(words)),

@@ -1,4 +1,7 @@
 //! Expressions: what each name stands for, and of what type each part is.
+//!
+//! One long file, because the parts call each other and most lines are messages: names and paths, literals,
+//! operators, `in` and functions, in the order of a reader's questions.
 
 use super::{Checker, literals, nearest, one_of};
 use crate::engine::units::{CURRENCIES, Currency, Value};
@@ -553,7 +556,7 @@ impl Checker<'_> {
         }
         let help = match scope.place {
             Place::Score => "the score is being computed here; it can use `rule_scores`, features and fields",
-            Place::Late => "a late payment gets its action from its fields alone",
+            Place::Late => "a late payment falls back without a score; use its fields",
             _ => "use `score` in `decide`, as in `block when score >= 90`",
         };
         self.push(name.span, "the score is only known in the thresholds of `decide`", "not known here", help);
@@ -583,14 +586,7 @@ impl Checker<'_> {
 
     fn feature_use(&mut self, ix: FeatureIx, name: &Named, scope: Scope) -> Option<Operand> {
         if !scope.features() {
-            let place = match scope.place {
-                Place::Aggregate => "inside an aggregate",
-                Place::Let => "in a `let`",
-                _ => "in another feature",
-            };
-            let message = format!("the feature `{}` is used {place}, which would be cyclic", name.text);
-            let help = "features are computed from events alone; combine features in a rule's `when`, or in `decide`";
-            self.push(name.span, message, "a feature", help);
+            self.cyclic(name, scope);
             return None;
         }
         let feature = &self.policy.features[ix.index()];
@@ -636,7 +632,24 @@ impl Checker<'_> {
         Some(Operand::Value(Expr::Feature(ix), ty))
     }
 
+    /// Reports a feature where features cannot be used.
+    fn cyclic(&mut self, name: &Named, scope: Scope) {
+        let place = match scope.place {
+            Place::Aggregate => "inside an aggregate",
+            Place::Let => "in a `let`",
+            _ => "in another feature",
+        };
+        let message = format!("the feature `{}` is used {place}, which would be cyclic", name.text);
+        let help =
+            "features are computed from events alone; combine features in a rule's `when`, or in `decide`";
+        self.push(name.span, message, "a feature", help);
+    }
+
     fn unknown_value(&mut self, name: &Named, scope: Scope, hint: Option<Type>) {
+        if !scope.features() && hint.is_none() && self.feature_names.contains(&name.text) {
+            self.cyclic(name, scope);
+            return;
+        }
         if self.incomplete[scope.event.index()] || self.is_full() {
             return;
         }
@@ -674,8 +687,8 @@ impl Checker<'_> {
             );
             return;
         }
-        let own = self.event(scope.event).fields.iter().enumerate();
-        let word_of = own.clone().find_map(|(at, field)| {
+        let own = self.event(scope.event).fields.iter();
+        let word_of = own.clone().enumerate().find_map(|(at, field)| {
             let words = self.words(scope.event, FieldIx(at as u16));
             words.contains(&name.text).then(|| field.name.clone())
         });
@@ -689,7 +702,7 @@ impl Checker<'_> {
             );
             return;
         }
-        let mut candidates: Vec<String> = own.map(|(_, field)| field.name.clone()).collect();
+        let mut candidates: Vec<String> = own.map(|field| field.name.clone()).collect();
         candidates
             .extend(self.lets.keys().filter(|(on, _)| *on == scope.event).map(|(_, name)| name.clone()));
         if scope.features() {
@@ -700,7 +713,7 @@ impl Checker<'_> {
         let candidates: Vec<&str> = candidates.iter().map(String::as_str).collect();
         let what = if scope.features() { "field, `let` or feature" } else { "field or `let`" };
         let fields: Vec<&str> = candidates.clone();
-        let otherwise = format!("on `{event}` {}", one_of(&fields));
+        let otherwise = format!("on `{event}`, {}", one_of(&fields));
         self.unknown(name, what, &candidates, &otherwise);
     }
 
@@ -862,7 +875,13 @@ impl Checker<'_> {
             && let Some(function) =
                 ast::word(&left).filter(|name| matches!(name.text.as_str(), "hour" | "weekday"))
         {
-            self.zone_missing(&left, &function.text);
+            let message = format!("the time zone of `{}` is not in quotes", function.text);
+            let help = format!(
+                "write `{}() in \"{}\"`, an IANA name in quotes",
+                function.text,
+                if name.text == "UTC" { "UTC" } else { "Europe/Paris" }
+            );
+            self.push(name.span, message, "not a text", help);
             return None;
         }
         match self.operand(&left, scope, None)? {

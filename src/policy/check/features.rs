@@ -1,4 +1,4 @@
-//! `let`s, in the order of their dependencies, and features.
+//! `let`s, in the order of their dependencies, and features. Most lines are messages.
 
 use super::expressions::{AGGREGATES, Operand, Place, Scope};
 use super::{Checker, DECLARATIONS_MAX, Namespace, literals, nearest};
@@ -29,7 +29,7 @@ impl Checker<'_> {
         let mut by_name: HashMap<(EventIx, String), usize> = HashMap::new();
         for (count, node) in ast::children(root, K::LetDecl).enumerate() {
             if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+                self.too_many(&node, DECLARATIONS_MAX);
                 break;
             }
             if self.is_broken(&node) {
@@ -541,12 +541,13 @@ impl Checker<'_> {
                 } else {
                     let message =
                         format!("`{event_name}` has {count} keys of kind `{kind}`: {}", roles.join(", "));
-                    self.push(
-                        at,
-                        message,
-                        "by which one?",
-                        format!("say which one: `by {kind} via {event_name}.{}`", roles[0]),
-                    );
+                    // Named on the amended event, it serves both that event and the amendment.
+                    let inherits =
+                        self.event(event).fields.iter().any(|f| f.inherited.is_some() && f.name == roles[0]);
+                    let owner = self.event(event).amends.filter(|_| inherits).unwrap_or(event);
+                    let owner = self.event_name(owner);
+                    let help = format!("say which one: `by {kind} via {owner}.{}`", roles[0]);
+                    self.push(at, message, "by which one?", help);
                 }
                 return None;
             }

@@ -26,7 +26,7 @@ impl Checker<'_> {
         let mut declared = Vec::new();
         for (count, node) in ast::children(root, K::RuleDecl).enumerate() {
             if count >= DECLARATIONS_MAX {
-                self.too_many(&node);
+                self.too_many(&node, DECLARATIONS_MAX);
                 break;
             }
             if self.is_broken(&node) {

@@ -370,8 +370,12 @@ impl Parser<'_> {
                     HELP.to_owned(),
                 );
             }
-            _ => {
-                self.expected("an effect", HELP);
+            word => {
+                const WORDS: &[&str] = &["block", "review", "challenge", "allow", "score", "reason"];
+                match super::super::suggest::nearest(word, WORDS.iter().copied()) {
+                    Some(near) => self.expected("an effect", &format!("did you mean `{near}`?")),
+                    None => self.expected("an effect", HELP),
+                };
             }
         }
         self.finish();
@@ -486,6 +490,7 @@ impl Parser<'_> {
         if !self.open_brace(help) {
             return;
         }
+        let first = self.at;
         let open = self.at.checked_sub(1).map(|last| self.tokens[self.significant[last]]);
         while !self.at_end() && !self.is(K::RBrace) && !self.at_declaration() {
             let at = self.at;
@@ -513,7 +518,12 @@ impl Parser<'_> {
                 self.finish();
             }
         }
-        if !self.eat(K::RBrace) {
+        // An open text has swallowed the closing brace of its line, and was reported.
+        let swallowed = self.significant[first.min(self.at)..self.at].iter().any(|&token| {
+            let token = self.tokens[token];
+            token.kind == K::Unknown && self.text[token.start..].starts_with('"')
+        });
+        if !self.eat(K::RBrace) && !swallowed {
             let at = open.map_or_else(Default::default, |open| span(open.start, open.end));
             let found = self.found();
             self.error_at(

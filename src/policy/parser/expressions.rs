@@ -93,7 +93,7 @@ impl Parser<'_> {
         self.error(
             "this expression is too deep".to_owned(),
             format!("more than {DEPTH_MAX} operators or parentheses inside each other"),
-            "give parts of it names with `let`".to_owned(),
+            "write two rules, or give parts of it names with `let`".to_owned(),
         );
     }
 
@@ -104,7 +104,13 @@ impl Parser<'_> {
             "||" => "write `or`",
             "!" => "write `not`",
             "%" => "write 5 % as `0.05`",
-            _ if text.starts_with('"') => "close the text with `\"` on the same line",
+            _ if text.starts_with('"') => {
+                self.expected("an expression", "");
+                return;
+            }
+            _ if text.chars().any(char::is_alphabetic) => {
+                "a name is made of letters a–z, digits and `_`, and starts with a letter"
+            }
             _ => "the operators are and, or, not, == != < <= > >=, + - * /, in, is missing",
         };
         let found = self.found();

@@ -58,7 +58,7 @@ fn a_record_holds_so_many_columns() {
                 policy.features.push(windowed(&format!("s{index}"), Type::Money(USD), 1, 1, HOUR, sum));
             }
         },
-        "a record of device would take 1248 words of 8 bytes, more than 1024",
+        "a record of device would take 1240 words of 8 bytes, more than 1024",
     );
 }
 

@@ -1,0 +1,200 @@
+//! What the engine does at its limits: they are refused by name when they make no sense, and what does not fit is counted
+//! and flagged for exactly as long as it matters. And how recovery adopts what another policy decided.
+
+use tollgate::engine::units::{Action, DAY, HOUR, Time, Value};
+use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, Input, Outcome};
+use tollgate::engine::{Engine, Limits, Step};
+use tollgate::policy::typed::{
+    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+};
+use tollgate::policy::{archive, lower::lower};
+use tollgate::token::Tokenizer;
+
+const PAYMENT: EventIx = EventIx(0);
+
+/// `payment { card, amount: int }`, how many in a day, and a rule on three of them; `sign_up { card }` is only taken in.
+fn policy() -> Policy {
+    let field = |name: &str, ty| Field { name: name.into(), ty, optional: false, inherited: None };
+    let card = || field("card", FieldType::Entity(EntityIx(0)));
+    let source = Source { event: PAYMENT, role: FieldIx(0), filter: None };
+    let window = Window {
+        entity: EntityIx(0),
+        span_us: DAY,
+        delay_us: 0,
+        aggregate: Aggregate::Count(source),
+        judged_by: vec![(PAYMENT, FieldIx(0))],
+    };
+    let three = Box::new(Expr::Const(Value::int(3), Type::Int));
+    let rule = |name: &str, monitor, salience| Rule {
+        name: name.into(),
+        event: PAYMENT,
+        when: Expr::Compare(Compare::Ge, Box::new(Expr::Feature(FeatureIx(0))), three.clone()),
+        action: Some(Action::Block),
+        score: Some(70),
+        reason: None,
+        mandatory: false,
+        monitor,
+        salience,
+        allow_over: Vec::new(),
+    };
+    Policy {
+        name: "bounds".into(),
+        revision: 4,
+        entities: vec!["card".into()],
+        events: vec![
+            Event {
+                name: "payment".into(),
+                amends: None,
+                fields: vec![card(), field("amount", FieldType::Int)],
+            },
+            Event { name: "sign_up".into(), amends: None, fields: vec![card()] },
+        ],
+        reasons: Vec::new(),
+        lists: Vec::new(),
+        lets: Vec::new(),
+        features: vec![Feature { name: "day".into(), ty: Type::Int, kind: FeatureKind::Window(window) }],
+        rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
+        decides: vec![Decide {
+            event: PAYMENT,
+            score: Expr::RuleScoresMax,
+            thresholds: Vec::new(),
+            unassessed: Action::Review,
+            late: None,
+        }],
+    }
+}
+
+fn engine(limits: Limits) -> Engine {
+    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    let made = Engine::new(loaded, &limits);
+    made.unwrap_or_else(|error| panic!("{}", error.message))
+}
+
+fn small() -> Limits {
+    Limits { keys_max: 100, spill_bytes_max: 1 << 20, dedup_entries_max: 1_000, ..Limits::default() }
+}
+
+fn payment(id: u64, time: i64, card: u64) -> [u64; 7] {
+    [id, 0, time as u64, 3, card, 0, 5]
+}
+
+fn input(kind: u16, words: &[u64]) -> Input<'_> {
+    Input { principal: 1, kind, admission: Admission::Normal, received: Time(0), words }
+}
+
+fn decide(engine: &mut Engine, words: &[u64]) -> Outcome {
+    match engine.step(&input(0, words)) {
+        Step::Decided(outcome) => outcome,
+        other => panic!("not decided: {other:?}"),
+    }
+}
+
+fn is_inexact(outcome: Outcome) -> bool {
+    outcome.flags & FLAG_INEXACT != 0
+}
+
+#[test]
+fn senseless_limits_are_refused_by_name() {
+    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    for (name, limits) in [
+        ("keys_max", Limits { keys_max: 0, ..small() }),
+        ("keys_max", Limits { keys_max: u32::MAX, ..small() }),
+        ("dedup_entries_max", Limits { dedup_entries_max: 0, ..small() }),
+        ("rows_per_key_max", Limits { rows_per_key_max: 0, ..small() }),
+        ("rows_per_key_max", Limits { rows_per_key_max: u32::MAX, ..small() }),
+        ("spill_bytes_max", Limits { spill_bytes_max: u64::MAX, ..small() }),
+        ("lateness_us", Limits { lateness_us: -1, ..small() }),
+        ("skew_us", Limits { skew_us: i64::MAX, ..small() }),
+    ] {
+        let refused = Engine::new(loaded.clone(), &limits).err().unwrap_or_else(|| panic!("{name} passed"));
+        assert!(refused.message.contains(name), "{name}: {}", refused.message);
+    }
+}
+
+#[test]
+fn rows_beyond_the_bound_flag_the_windows_that_would_have_held_them() {
+    let mut engine = engine(Limits { rows_per_key_max: 3, ..small() });
+    let mut inexact = Vec::new();
+    for number in 0..6 {
+        let outcome = decide(&mut engine, &payment(number, 10 * DAY + number as i64 * HOUR, 1));
+        inexact.push(is_inexact(outcome));
+        assert!(engine.features()[0].num <= 4);
+    }
+    // The fourth row pushes out the first: known to matter from the fifth event on.
+    assert_eq!(inexact, [false, false, false, false, true, true]);
+    assert_eq!(engine.counters().rows_lost, 3);
+    // The newest row lost is of hour 2: a day later no window reaches it.
+    let hour_26 = payment(90, 10 * DAY + 26 * HOUR, 1);
+    assert!(!is_inexact(decide(&mut engine, &hour_26)));
+    assert_eq!(engine.features(), [Value::int(4)]);
+}
+
+#[test]
+fn a_full_table_flags_what_it_cannot_keep_until_idle_keys_make_room() {
+    let mut engine = engine(Limits { keys_max: 2, ..small() });
+    for card in [1, 2] {
+        assert!(!is_inexact(decide(&mut engine, &payment(card, 10 * DAY, card))));
+    }
+    assert!(is_inexact(decide(&mut engine, &payment(3, 10 * DAY, 3))));
+    assert!(is_inexact(decide(&mut engine, &payment(4, 10 * DAY + 1, 3))), "its first payment is not known");
+    assert_eq!(engine.counters().keys_lost, 2);
+    // Two days later the first two cards are idle; the next refused key sweeps them out.
+    let later = 12 * DAY;
+    assert!(is_inexact(decide(&mut engine, &payment(5, later, 4))));
+    assert_eq!(engine.counters().keys_expired, 2);
+    assert!(is_inexact(decide(&mut engine, &payment(6, later + 1, 4))));
+    let outcome = decide(&mut engine, &payment(7, later + 2, 4));
+    assert!(is_inexact(outcome), "the payment that was not kept is still in reach");
+    assert_eq!(engine.features(), [Value::int(2)]);
+    let outcome = decide(&mut engine, &payment(8, later + DAY, 4));
+    assert!(!is_inexact(outcome), "and now it is not");
+    assert_eq!(engine.features(), [Value::int(3)]);
+}
+
+#[test]
+fn what_fired_can_be_told() {
+    let mut engine = engine(small());
+    for number in 0..3 {
+        let outcome = decide(&mut engine, &payment(number, 10 * DAY, 1));
+        let fired: &[u16] = if number < 2 { &[] } else { &[1, 0] };
+        assert_eq!(engine.fired(), fired);
+        let expect = [(-1, Action::Review), (0, Action::Allow), (70, Action::Block)][number as usize];
+        assert_eq!((outcome.score, outcome.action), expect);
+    }
+    let sign_up = [9, 0, 10 * DAY as u64, 1, 1, 0];
+    assert!(matches!(engine.step(&input(1, &sign_up)), Step::Decided(taken) if taken.flags == FLAG_ACK));
+    assert!(engine.fired().is_empty() && engine.features()[0].is_missing());
+}
+
+#[test]
+fn adopted_decisions_leave_the_state_and_the_recorded_verdicts() {
+    let (mut live, mut recovered) = (engine(small()), engine(small()));
+    let recorded = |seq| Outcome { seq, score: 33, action: Action::Challenge, ..Outcome::default() };
+    for number in 0..2 {
+        let words = payment(number, 10 * DAY, 1);
+        let _ = live.step(&input(0, &words));
+        recovered.adopt(&input(0, &words), recorded(number + 41), number);
+    }
+    assert_eq!((recovered.next_seq(), recovered.digest()), (43, 1));
+    let again = recovered.step(&input(0, &payment(1, 10 * DAY, 1)));
+    assert_eq!(again, Step::Repeated(Outcome { flags: FLAG_DUPLICATE, ..recorded(42) }));
+    let next = payment(2, 10 * DAY, 1);
+    let (ours, theirs) = (decide(&mut live, &next), decide(&mut recovered, &next));
+    assert_eq!(Outcome { seq: 43, ..ours }, theirs);
+    assert_eq!(live.features(), recovered.features());
+}
+
+#[test]
+fn prefetching_takes_any_frame() {
+    let engine = engine(small());
+    let words = payment(1, 10 * DAY, 1);
+    for kind in [0, 1, 2, u16::MAX] {
+        for len in 0..=words.len() {
+            engine.prefetch_index(&input(kind, &words[..len]));
+            engine.prefetch_records(&input(kind, &words[..len]));
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Random policies and random streams: the compiled engine against the oracle, decision by decision.
+//!
+//! For every seed a policy is made, compiled, archived and opened, and a stream is fed to
+//!
+//! - an engine that takes frame after frame,
+//! - an engine with other hash seeds that takes bursts of up to 64 in the three phases of the hot loop,
+//! - an engine that is given only what was decided, as recovery replays a journal, part of it adopted,
+//! - the oracle.
+//!
+//! All must agree on every outcome; features and counters are held against the oracle; the engines' rolling digests
+//! must be equal. On a disagreement the stream and then the policy are made smaller for as long as they still disagree.
+//!
+//! `SIMULATE_SEED=n` runs one seed, `SIMULATE_ROUNDS=n` that many times the usual number of seeds.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use support::fraction::Fraction;
+use support::frames::{Frame, Layout};
+use support::generate;
+use support::oracle::{Answer, Oracle};
+use support::rng::Rng;
+use support::streams::{self, Shape};
+use tollgate::engine::units::Value;
+use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
+use tollgate::engine::{Clock, Counters, Engine, Limits, Loaded, Step};
+use tollgate::policy::archive;
+use tollgate::policy::lower::lower;
+use tollgate::policy::typed::{Aggregate, FeatureKind, Policy};
+use tollgate::token::Tokenizer;
+
+/// Frames of one stream, and streams of one policy.
+const FRAMES: usize = 1_000;
+const STREAMS: usize = 3;
+
+/// A policy made executable.
+struct Compiled {
+    loaded: Loaded,
+    layouts: Vec<Layout>,
+}
+
+fn compile(policy: &Policy, tokenizer: &Tokenizer) -> Compiled {
+    let program = lower(policy, tokenizer).unwrap_or_else(|error| panic!("not lowered: {error:?}"));
+    let layouts = Layout::compiled(policy, &program);
+    let loaded = archive::open(archive::seal(&program)).unwrap_or_else(|error| panic!("not opened: {error}"));
+    Compiled { loaded, layouts }
+}
+
+fn engine(compiled: &Compiled, limits: &Limits) -> Engine {
+    Engine::new(compiled.loaded.clone(), limits)
+        .unwrap_or_else(|error| panic!("no engine: {}", error.message))
+}
+
+fn told(values: &[Value]) -> Vec<Option<Fraction>> {
+    values.iter().map(|value| Fraction::of(*value)).collect()
+}
+
+/// How often each thing worth testing has come up; a simulation that misses one of them has gone blind.
+#[derive(Debug, Default)]
+struct Reach {
+    seen: BTreeMap<String, u64>,
+}
+
+impl Reach {
+    fn note(&mut self, what: impl Into<String>, times: u64) {
+        *self.seen.entry(what.into()).or_default() += times;
+    }
+
+    /// A step that both agree on.
+    fn step(&mut self, policy: &Policy, step: &Step, features: &[Option<Fraction>]) {
+        let outcome = match step {
+            Step::Refused(refusal) => return self.note(format!("{refusal:?}"), 1),
+            Step::Repeated(_) => return self.note("repeated", 1),
+            Step::Decided(outcome) => outcome,
+        };
+        self.note(format!("{:?}", outcome.action), 1);
+        self.note(if outcome.score < 0 { "unassessed" } else { "assessed" }, 1);
+        self.note(format!("flags {}", outcome.flags), 1);
+        self.note(format!("{} reasons", outcome.reasons.iter().filter(|id| **id != 0).count()), 1);
+        for (feature, value) in policy.features.iter().zip(features) {
+            let name = match &feature.kind {
+                FeatureKind::Scalar { .. } => "Scalar",
+                FeatureKind::Window(window) => match &window.aggregate {
+                    Aggregate::Count(_) => "Count",
+                    Aggregate::Sum(..) => "Sum",
+                    Aggregate::Avg(..) => "Avg",
+                    Aggregate::Min(..) => "Min",
+                    Aggregate::Max(..) => "Max",
+                    Aggregate::DistinctKeys(..) => "DistinctKeys",
+                    Aggregate::DistinctValues(..) => "DistinctValues",
+                    Aggregate::Ratio(..) => "Ratio",
+                },
+            };
+            let said = match value {
+                None => "missing",
+                Some(value) if *value == Fraction::int(0) => "0",
+                Some(_) => "something",
+            };
+            self.note(format!("{name}: {said}"), 1);
+            if name == "Count" {
+                let above = [64, 256, 1024]
+                    .into_iter()
+                    .rev()
+                    .find(|n| value.is_some_and(|v| v.compare(Fraction::int(*n)).is_gt()));
+                above.into_iter().for_each(|n| self.note(format!("Count above {n}"), 1));
+            }
+        }
+    }
+
+    fn counters(&mut self, counters: &Counters) {
+        self.note("late", counters.late);
+        self.note("too late", counters.too_late);
+        self.note("skewed", counters.skewed);
+        self.note("amended", counters.amended);
+        self.note("amendment unknown", counters.amend_unknown);
+        self.note("amendment stale", counters.amend_stale);
+        self.note("promoted", counters.promoted);
+        self.note("keys expired", counters.keys_expired);
+        self.note("duplicates forgotten", counters.dedup_evicted);
+    }
+
+    /// Fails when something never came up.
+    fn complete(&self, also: &[&str]) {
+        let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
+        let other = "None Allow Challenge Review Block late skewed amended promoted";
+        let mut wanted: Vec<String> =
+            refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
+        for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
+            wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
+        }
+        for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
+            wanted.push(what.to_owned());
+        }
+        wanted.extend(also.iter().map(|&what| what.to_owned()));
+        wanted.extend((0..=4).map(|n| format!("{n} reasons")));
+        let flags =
+            [0, FLAG_INEXACT, FLAG_FALLBACK, FLAG_FALLBACK | FLAG_INEXACT, FLAG_ACK, FLAG_ACK | FLAG_INEXACT];
+        wanted.extend(flags.map(|flags| format!("flags {flags}")));
+        wanted.retain(|what| self.seen.get(what).is_none_or(|times| *times < 5));
+        assert!(wanted.is_empty(), "hardly or never seen: {wanted:?}, of {:#?}", self.seen);
+    }
+}
+
+/// Runs a stream; the first disagreement, if any, as a text.
+fn run(
+    policy: &Policy,
+    compiled: &Compiled,
+    frames: &[Frame],
+    limits: &Limits,
+    reach: &mut Reach,
+) -> Result<(), String> {
+    let tokenizer = Tokenizer::default();
+    let mut oracle = Oracle::new(policy, &compiled.layouts, *limits, &tokenizer);
+    let mut single = engine(compiled, limits);
+    let mut steps = Vec::with_capacity(frames.len());
+    let mut digests = Vec::with_capacity(frames.len());
+    for (number, frame) in frames.iter().enumerate() {
+        let expected = oracle.step(&frame.input());
+        let step = single.step(&frame.input());
+        if step != expected {
+            return Err(format!(
+                "step {number}: {frame:?}\n  engine {step:?}\n  oracle {expected:?}{}",
+                differ(&oracle, &single)
+            ));
+        }
+        if matches!(step, Step::Decided(_)) {
+            let features = told(single.features());
+            let expected: Vec<_> = oracle.features().iter().map(|answer: &Answer| answer.told()).collect();
+            if features != expected {
+                return Err(format!("step {number}: {frame:?}{}", differ(&oracle, &single)));
+            }
+        }
+        reach.step(policy, &step, &told(single.features()));
+        steps.push(step);
+        digests.push(single.digest());
+    }
+    reach.counters(single.counters());
+    counters(&oracle, &single, frames, limits)?;
+    bursts(compiled, frames, limits, &steps, single.digest())?;
+    replay(compiled, frames, limits, &steps, &digests)
+}
+
+fn differ(oracle: &Oracle<'_>, engine: &Engine) -> String {
+    let mut text = String::new();
+    for (i, (value, answer)) in engine.features().iter().zip(oracle.features()).enumerate() {
+        if Fraction::of(*value) != answer.told() {
+            let _ = write!(text, "\n  feature {i}: engine {value:?}, oracle {answer:?}");
+        }
+    }
+    text
+}
+
+fn counters(oracle: &Oracle<'_>, engine: &Engine, frames: &[Frame], limits: &Limits) -> Result<(), String> {
+    let (counters, tally) = (engine.counters(), oracle.tally());
+    let shed = frames.iter().any(|frame| frame.admission == Admission::Shed);
+    let skewed = limits.clock == Clock::Event || shed || counters.skewed == tally.skewed;
+    let same = counters.decided == tally.decided
+        && counters.repeated == tally.repeated
+        && counters.refused == tally.refused
+        && counters.late == tally.late
+        && counters.too_late == tally.too_late
+        && counters.inexact == tally.too_late
+        && skewed;
+    if !same || counters.rows_lost + counters.keys_lost != 0 {
+        return Err(format!("counters\n  engine {counters:?}\n  oracle {tally:?}"));
+    }
+    Ok(())
+}
+
+/// The three phases of a burst change nothing, nor does another hash seed.
+fn bursts(
+    compiled: &Compiled,
+    frames: &[Frame],
+    limits: &Limits,
+    steps: &[Step],
+    digest: u64,
+) -> Result<(), String> {
+    let limits = Limits { hash_seed: !limits.hash_seed, ..*limits };
+    let mut engine = engine(compiled, &limits);
+    let mut rest = frames;
+    let mut sizes = [64, 1, 7, 16, 63].into_iter().cycle();
+    let mut number = 0;
+    while !rest.is_empty() {
+        let (burst, after) = rest.split_at(rest.len().min(sizes.next().unwrap_or(1)));
+        burst.iter().for_each(|frame| engine.prefetch_index(&frame.input()));
+        burst.iter().for_each(|frame| engine.prefetch_records(&frame.input()));
+        for frame in burst {
+            let step = engine.step(&frame.input());
+            if step != steps[number] {
+                return Err(format!("step {number} in bursts: {step:?}, one by one: {:?}", steps[number]));
+            }
+            number += 1;
+        }
+        rest = after;
+    }
+    if engine.digest() != digest {
+        return Err("the digest after bursts is not that of single steps".to_owned());
+    }
+    Ok(())
+}
+
+/// Replaying what was decided gives the same decisions, also when the first part of it is adopted.
+fn replay(
+    compiled: &Compiled,
+    frames: &[Frame],
+    limits: &Limits,
+    steps: &[Step],
+    digests: &[u64],
+) -> Result<(), String> {
+    let mut engine = engine(compiled, limits);
+    for (number, (frame, step)) in frames.iter().zip(steps).enumerate() {
+        let Step::Decided(outcome) = *step else { continue };
+        if number < frames.len() / 3 {
+            engine.adopt(&frame.input(), outcome, digests[number]);
+        } else {
+            let again = engine.step(&frame.input());
+            if again != *step {
+                return Err(format!("step {number} replayed: {again:?}, first: {step:?}"));
+            }
+        }
+        if engine.digest() != digests[number] || engine.next_seq() != outcome.seq + 1 {
+            return Err(format!("digest or sequence number after step {number} differ in the replay"));
+        }
+    }
+    Ok(())
+}
+
+/// As [`run`], with panics as disagreements.
+fn attempt(policy: &Policy, frames: &[Frame], limits: &Limits) -> Result<(), String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let compiled = compile(policy, &Tokenizer::default());
+        run(policy, &compiled, frames, limits, &mut Reach::default())
+    }));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Err(format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+    })
+}
+
+/// Takes away frames, then parts of the policy, for as long as something still disagrees.
+fn shrink(policy: &Policy, frames: &[Frame], limits: &Limits) -> (Policy, Vec<Frame>) {
+    let mut policy = policy.clone();
+    let mut frames = frames.to_vec();
+    let fails = |policy: &Policy, frames: &[Frame]| attempt(policy, frames, limits).is_err();
+    let mut prefix = (0, frames.len());
+    while prefix.0 + 1 < prefix.1 {
+        let middle = usize::midpoint(prefix.0, prefix.1);
+        if fails(&policy, &frames[..middle]) { prefix.1 = middle } else { prefix.0 = middle }
+    }
+    frames.truncate(prefix.1);
+    for _ in 0..2 {
+        let mut size = frames.len() / 2;
+        while size > 0 {
+            let mut start = 0;
+            while start < frames.len() {
+                let mut fewer = frames.clone();
+                fewer.drain(start..(start + size).min(frames.len()));
+                if fails(&policy, &fewer) { frames = fewer } else { start += size }
+            }
+            size /= 2;
+        }
+        while let Some(less) = generate::simpler(&policy).into_iter().find(|less| fails(less, &frames)) {
+            policy = less;
+        }
+    }
+    (policy, frames)
+}
+
+/// One policy and its streams. Returns how many frames were compared.
+fn simulate(seed: u64, frames: usize, reach: &mut Reach) -> usize {
+    let mut rng = Rng::new(seed);
+    let policy = generate::policy(&mut rng);
+    let tokenizer = Tokenizer::default();
+    let compiled = match catch_unwind(AssertUnwindSafe(|| compile(&policy, &tokenizer))) {
+        Ok(compiled) => compiled,
+        Err(_) => panic!("seed {seed}: this policy does not compile\n{policy:#?}"),
+    };
+    for _ in 0..STREAMS {
+        let shape = Shape::random(&mut rng, frames);
+        let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
+        let result =
+            catch_unwind(AssertUnwindSafe(|| run(&policy, &compiled, &stream, &shape.limits, reach)));
+        if matches!(result, Ok(Ok(()))) {
+            continue;
+        }
+        let (small, fewer) = shrink(&policy, &stream, &shape.limits);
+        let text = attempt(&small, &fewer, &shape.limits)
+            .err()
+            .unwrap_or_else(|| format!("only in full: {result:?}"));
+        panic!("seed {seed}, {shape:?}\n{small:#?}\n{fewer:#?}\n{text}");
+    }
+    STREAMS * frames
+}
+
+/// Runs a share of the seeds; the shares run in parallel.
+fn share(first: u64, policies: u64, frames: usize, also: &[&str]) {
+    let mut reach = Reach::default();
+    if let Ok(seed) = std::env::var("SIMULATE_SEED") {
+        let seed: u64 = seed.parse().expect("SIMULATE_SEED is a number");
+        if (first..first + SHARE).contains(&seed) {
+            simulate(seed, frames, &mut reach);
+        }
+        return;
+    }
+    let rounds: u64 = std::env::var("SIMULATE_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
+    let seeds = first..first + policies * rounds;
+    let compared: usize = seeds.map(|seed| simulate(seed, frames, &mut reach)).sum();
+    assert_eq!(compared, (policies * rounds) as usize * STREAMS * frames);
+    reach.complete(also);
+    if std::env::var("SIMULATE_REACH").is_ok() {
+        println!("{:#?}", reach.seen);
+    }
+}
+
+/// Seeds set apart for one share.
+const SHARE: u64 = 1_000_000;
+
+#[test]
+fn short_streams_agree_with_the_oracle() {
+    share(0, 2_000, 60, &[]);
+}
+
+#[test]
+fn streams_agree_with_the_oracle() {
+    share(SHARE, 320, FRAMES, &["Count above 64", "keys expired"]);
+}
+
+#[test]
+fn other_streams_agree_with_the_oracle() {
+    share(2 * SHARE, 320, FRAMES, &["Count above 64", "keys expired"]);
+}
+
+#[test]
+fn long_streams_agree_with_the_oracle() {
+    share(3 * SHARE, 30, 3 * FRAMES, &["Count above 1024", "keys expired"]);
+}

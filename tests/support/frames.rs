@@ -1,0 +1,128 @@
+//! Frames, owned: where each field lives, and how an event is laid out in words.
+
+use tollgate::engine::program::Program;
+use tollgate::engine::units::{Currency, EventId, Key, Time};
+use tollgate::engine::wire::{AMEND_HEADER_WORDS, Admission, HEADER_WORDS, Input, PRESENCE_WORD};
+use tollgate::policy::typed::{Event, FieldType, Policy};
+
+/// Where the compiler put the fields of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Words in all.
+    pub words: usize,
+    /// (first word, presence bit) by field.
+    pub fields: Vec<(usize, u32)>,
+}
+
+/// Words that a field of this type takes.
+pub fn width(ty: &FieldType) -> usize {
+    match ty {
+        FieldType::Money | FieldType::Entity(_) => 2,
+        FieldType::Bool | FieldType::Int | FieldType::Decimal | FieldType::Enum(_) => 1,
+    }
+}
+
+pub fn header_words(event: &Event) -> usize {
+    if event.amends.is_some() { AMEND_HEADER_WORDS } else { HEADER_WORDS }
+}
+
+impl Layout {
+    /// Fields one after the other: for tests that have no compiled program.
+    pub fn sequential(event: &Event) -> Self {
+        let mut words = header_words(event);
+        let mut fields = Vec::new();
+        for (bit, field) in event.fields.iter().enumerate() {
+            fields.push((words, bit as u32));
+            words += width(&field.ty);
+        }
+        Self { words, fields }
+    }
+
+    pub fn all_sequential(policy: &Policy) -> Vec<Self> {
+        policy.events.iter().map(Self::sequential).collect()
+    }
+
+    /// As compiled; panics when fields overlap, leave gaps, or share a presence bit.
+    pub fn compiled(policy: &Policy, program: &Program) -> Vec<Self> {
+        assert_eq!(policy.events.len(), program.events.len());
+        let layout = |(event, plan): (&Event, &tollgate::engine::program::EventPlan)| {
+            assert_eq!(event.fields.len(), plan.fields.len(), "fields of {}", event.name);
+            let words = usize::from(plan.words);
+            let fields: Vec<_> =
+                plan.fields.iter().map(|f| (usize::from(f.word), u32::from(f.bit))).collect();
+            let mut uses = vec![0; words];
+            uses[..header_words(event)].fill(1);
+            let mut bits = 0_u64;
+            for ((word, bit), field) in fields.iter().zip(&event.fields) {
+                (0..width(&field.ty)).for_each(|i| uses[word + i] += 1);
+                assert_eq!(bits & 1 << bit, 0, "two fields of {} share a presence bit", event.name);
+                bits |= 1 << bit;
+            }
+            assert!(uses.iter().all(|&n| n == 1), "words of {} overlap or are unused: {uses:?}", event.name);
+            Self { words, fields }
+        };
+        policy.events.iter().zip(&program.events).map(layout).collect()
+    }
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    Number(i64),
+    Cash(i64, Currency),
+    Key(Key),
+}
+
+/// An input that owns its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub principal: u32,
+    pub kind: u16,
+    pub admission: Admission,
+    pub received: Time,
+    pub words: Vec<u64>,
+}
+
+impl Frame {
+    pub fn input(&self) -> Input<'_> {
+        Input {
+            principal: self.principal,
+            kind: self.kind,
+            admission: self.admission,
+            received: self.received,
+            words: &self.words,
+        }
+    }
+}
+
+/// The words of one event.
+pub fn encode(
+    layout: &Layout,
+    id: EventId,
+    time: i64,
+    target: Option<(EventId, i64)>,
+    cells: &[Option<Cell>],
+) -> Vec<u64> {
+    let mut words = vec![0; layout.words];
+    words[0] = id.0[0];
+    words[1] = id.0[1];
+    words[2] = time as u64;
+    if let Some((id, time)) = target {
+        words[4] = id.0[0];
+        words[5] = id.0[1];
+        words[6] = time as u64;
+    }
+    for (cell, &(word, bit)) in cells.iter().zip(&layout.fields) {
+        let Some(cell) = cell else { continue };
+        words[PRESENCE_WORD] |= 1 << bit;
+        match cell {
+            Cell::Number(number) => words[word] = *number as u64,
+            Cell::Cash(minor, currency) => {
+                words[word] = *minor as u64;
+                words[word + 1] = u64::from(currency.0);
+            }
+            Cell::Key(key) => words[word..word + 2].copy_from_slice(&key.0),
+        }
+    }
+    words
+}

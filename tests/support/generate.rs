@@ -1,0 +1,735 @@
+//! Random policies, built directly as typed trees. Everything follows from the seed.
+//!
+//! Two kinds of expressions are told apart. *Free* ones may divide and use decimals at will: they are evaluated in
+//! full precision on the event at hand. *Plain* ones stay in whole numbers: they go where the engine keeps a value in a
+//! row (aggregated values, and filters that amendments can change), so that no rounding of stored decimals can blur
+//! the comparison. Plain decimals appear there as fields only, which have six digits after the point already.
+
+use super::oracle::sources;
+use super::rng::Rng;
+use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
+use tollgate::policy::typed::{
+    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
+    Field, FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type,
+    WINDOW_MAX_DAYS, Window,
+};
+
+/// With two, zero and three digits after the point.
+pub const CURRENCIES: [&str; 4] = ["USD", "EUR", "JPY", "KWD"];
+
+const ZONES: [&str; 9] = [
+    "UTC",
+    "Europe/London",
+    "America/New_York",
+    "Asia/Shanghai",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "America/Sao_Paulo",
+    "Africa/Casablanca",
+    "Pacific/Apia",
+];
+
+const SPANS: [i64; 8] = [1, 1_000, SECOND, MINUTE, HOUR, DAY, 30 * DAY, WINDOW_MAX_DAYS * DAY];
+const DELAYS: [i64; 6] = [1, SECOND, MINUTE, HOUR, DAY, 7 * DAY];
+
+/// How an expression may be built.
+#[derive(Clone)]
+struct Scope {
+    event: EventIx,
+    /// Whole numbers only.
+    plain: bool,
+    /// Amendments whose fields may be named.
+    amendments: Vec<EventIx>,
+    /// Features that may be named.
+    features: Vec<FeatureIx>,
+    /// Lets that may be named.
+    lets: Vec<LetIx>,
+}
+
+struct Maker<'r> {
+    rng: &'r mut Rng,
+    policy: Policy,
+    /// Whether each let is plain, and whether it names amendments.
+    lets: Vec<(bool, bool)>,
+    zones: Vec<&'static str>,
+}
+
+/// A random policy.
+pub fn policy(rng: &mut Rng) -> Policy {
+    let entities = (0..2 + rng.below(3)).map(|i| format!("entity{i}")).collect();
+    let zones = (0..1 + rng.below(2)).map(|_| *rng.pick(&ZONES)).collect();
+    let policy = Policy {
+        name: "random".to_owned(),
+        revision: rng.word() as u32,
+        entities,
+        events: Vec::new(),
+        reasons: Vec::new(),
+        lists: Vec::new(),
+        lets: Vec::new(),
+        features: Vec::new(),
+        rules: Vec::new(),
+        decides: Vec::new(),
+    };
+    let mut maker = Maker { rng, policy, lets: Vec::new(), zones };
+    let judged = maker.events();
+    maker.lists();
+    maker.lets();
+    maker.features(&judged);
+    maker.reasons();
+    for event in judged {
+        maker.rules(event);
+        maker.decide(event);
+    }
+    maker.policy
+}
+
+impl Maker<'_> {
+    // ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Returns the events that are judged.
+    fn events(&mut self) -> Vec<EventIx> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Part {
+            Judged,
+            Account,
+            Amendment,
+        }
+        let mut parts = vec![Part::Judged; 1 + self.rng.below(3)];
+        parts.extend(vec![Part::Account; self.rng.below(3)]);
+        parts.extend(vec![Part::Amendment; self.rng.below(3)]);
+        self.rng.shuffle(&mut parts);
+        let amendable: Vec<usize> = (0..parts.len()).filter(|&i| parts[i] != Part::Amendment).collect();
+        for (i, part) in parts.iter().enumerate() {
+            let amends = (*part == Part::Amendment).then(|| EventIx(*self.rng.pick(&amendable) as u16));
+            let fields = match part {
+                Part::Judged => self.fields(1, 4, 6),
+                Part::Account => self.fields(1, 2, 3),
+                Part::Amendment => self.fields(0, 1, 4),
+            };
+            self.policy.events.push(Event { name: format!("event{i}"), amends, fields });
+        }
+        for i in 0..parts.len() {
+            let Some(target) = self.policy.events[i].amends else { continue };
+            let keys = self.policy.events[target.index()].fields.clone();
+            let keys =
+                keys.into_iter().enumerate().filter(|(_, field)| matches!(field.ty, FieldType::Entity(_)));
+            let copies = keys.map(|(j, field)| Field { inherited: Some(FieldIx(j as u16)), ..field });
+            self.policy.events[i].fields.extend(copies);
+        }
+        (0..parts.len()).filter(|&i| parts[i] == Part::Judged).map(|i| EventIx(i as u16)).collect()
+    }
+
+    fn fields(&mut self, keys_min: usize, keys_max: usize, others_max: usize) -> Vec<Field> {
+        let mut types = Vec::new();
+        for _ in 0..keys_min + self.rng.below(keys_max - keys_min + 1) {
+            types.push(FieldType::Entity(EntityIx(self.rng.below(self.policy.entities.len()) as u16)));
+        }
+        for _ in 0..1 + self.rng.below(others_max) {
+            types.push(match self.rng.below(8) {
+                0..3 => FieldType::Money,
+                3..5 => FieldType::Int,
+                5 => FieldType::Decimal,
+                6 => FieldType::Bool,
+                _ => FieldType::Enum((0..2 + self.rng.below(4)).map(|i| format!("word{i}")).collect()),
+            });
+        }
+        self.rng.shuffle(&mut types);
+        let field = |(i, ty)| Field {
+            name: format!("field{i}"),
+            ty,
+            optional: self.rng.percent(35),
+            inherited: None,
+        };
+        types.into_iter().enumerate().map(field).collect()
+    }
+
+    fn lists(&mut self) {
+        for i in 0..self.rng.below(3) {
+            let entity = EntityIx(self.rng.below(self.policy.entities.len()) as u16);
+            let mut numbers: Vec<usize> = (0..self.rng.below(6)).map(|_| self.rng.below(12)).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let entries = numbers.into_iter().map(super::streams::key_text).collect();
+            self.policy.lists.push(List { name: format!("list{i}"), entity, entries });
+        }
+    }
+
+    fn reasons(&mut self) {
+        for i in 0..1 + self.rng.below(9) {
+            let id = if i == 0 { u16::MAX } else { 10 * i as u16 };
+            let customer = self.rng.percent(50).then(|| "too many attempts".to_owned());
+            self.policy.reasons.push(Reason {
+                name: format!("REASON{i}"),
+                id,
+                analyst: format!("reason {i}"),
+                customer,
+                iso: None,
+            });
+        }
+    }
+
+    fn amendments_of(&self, event: EventIx) -> Vec<EventIx> {
+        let events = self.policy.events.iter().enumerate();
+        events.filter(|(_, e)| e.amends == Some(event)).map(|(i, _)| EventIx(i as u16)).collect()
+    }
+
+    /// The scope of a stored value or an amendable filter (`plain`), or of one over the event alone.
+    fn scope(&self, event: EventIx, plain: bool, amended: bool) -> Scope {
+        let amendments = if amended { self.amendments_of(event) } else { Vec::new() };
+        let usable = |i: &usize| {
+            let (is_plain, is_amended) = self.lets[*i];
+            self.policy.lets[*i].event == event && (is_plain || !plain) && (amended || !is_amended)
+        };
+        let lets = (0..self.policy.lets.len()).filter(usable).map(|i| LetIx(i as u16)).collect();
+        Scope { event, plain, amendments, features: Vec::new(), lets }
+    }
+
+    /// The scope of rules, decisions and scalars: amendments may be named (and are missing there).
+    fn judging_scope(&self, event: EventIx) -> Scope {
+        self.scope(event, false, true)
+    }
+
+    fn lets(&mut self) {
+        for i in 0..self.rng.below(5) {
+            let event = EventIx(self.rng.below(self.policy.events.len()) as u16);
+            let amended = self.rng.percent(50) && !self.amendments_of(event).is_empty();
+            let plain = amended || self.rng.percent(50);
+            let scope = self.scope(event, plain, amended);
+            let (expr, ty) = match self.rng.below(4) {
+                0 => (self.truth(&scope, 3), Type::Bool),
+                1 => (self.int(&scope, 2), Type::Int),
+                _ => {
+                    let currency = self.currency();
+                    (self.money(&scope, currency, 2), Type::Money(currency))
+                }
+            };
+            self.policy.lets.push(Let { name: format!("let{i}"), event, expr, ty });
+            self.lets.push((plain, amended));
+        }
+    }
+
+    // ── features ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn features(&mut self, judged: &[EventIx]) {
+        for i in 0..3 + self.rng.below(18) {
+            let window = if self.rng.percent(88) { self.window(judged) } else { None };
+            let (kind, ty) =
+                window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
+            self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind });
+        }
+    }
+
+    fn scalar(&mut self, judged: &[EventIx]) -> (FeatureKind, Type) {
+        let event = *self.rng.pick(judged);
+        let scope = self.judging_scope(event);
+        let (expr, ty) = match self.rng.below(4) {
+            0 => (self.truth(&scope, 2), Type::Bool),
+            1 => (self.int(&scope, 2), Type::Int),
+            2 => (self.decimal(&scope, 2), Type::Decimal),
+            _ => {
+                let currency = self.currency();
+                (self.money(&scope, currency, 2), Type::Money(currency))
+            }
+        };
+        (FeatureKind::Scalar { event, expr }, ty)
+    }
+
+    fn window(&mut self, judged: &[EventIx]) -> Option<(Window, Type)> {
+        let first = *self.rng.pick(judged);
+        let roles = self.fields_where(first, |ty| matches!(ty, FieldType::Entity(_)));
+        let role = *self.rng.pick(&roles);
+        let FieldType::Entity(entity) = self.policy.events[first.index()].fields[role.index()].ty else {
+            unreachable!("a key field")
+        };
+        let mut judged_by = vec![(first, role)];
+        for &event in judged.iter().filter(|event| **event != first) {
+            let fields = self.keys(event, entity);
+            if !fields.is_empty() && self.rng.percent(85) {
+                judged_by.push((event, *self.rng.pick(&fields)));
+            }
+        }
+        judged_by.sort_unstable();
+        let (aggregate, ty) = self.aggregate(entity)?;
+        let (span_us, delay_us) = self.reach();
+        Some((Window { entity, span_us, delay_us, aggregate, judged_by }, ty))
+    }
+
+    fn reach(&mut self) -> (i64, i64) {
+        let mut span = *self.rng.pick(&SPANS);
+        if self.rng.percent(30) {
+            span = self.rng.between(1, 2 * span);
+        }
+        let delay = if self.rng.percent(25) { *self.rng.pick(&DELAYS) } else { 0 };
+        (span.min(WINDOW_MAX_DAYS * DAY - delay), delay)
+    }
+
+    fn keys(&self, event: EventIx, entity: EntityIx) -> Vec<FieldIx> {
+        self.fields_where(event, |ty| *ty == FieldType::Entity(entity))
+    }
+
+    fn fields_where(&self, event: EventIx, wanted: impl Fn(&FieldType) -> bool) -> Vec<FieldIx> {
+        let fields = self.policy.events[event.index()].fields.iter().enumerate();
+        fields.filter(|(_, field)| wanted(&field.ty)).map(|(i, _)| FieldIx(i as u16)).collect()
+    }
+
+    fn source(&mut self, entity: EntityIx) -> Option<Source> {
+        let mut roles = Vec::new();
+        for event in (0..self.policy.events.len()).map(|i| EventIx(i as u16)) {
+            roles.extend(self.keys(event, entity).into_iter().map(|role| (event, role)));
+        }
+        if roles.is_empty() {
+            return None;
+        }
+        let (event, role) = *self.rng.pick(&roles);
+        let amended = self.rng.percent(60) && !self.amendments_of(event).is_empty();
+        let filter = self.rng.percent(65).then(|| {
+            let scope = self.scope(event, amended, amended);
+            self.truth(&scope, 3)
+        });
+        Some(Source { event, role, filter })
+    }
+
+    fn aggregate(&mut self, entity: EntityIx) -> Option<(Aggregate, Type)> {
+        let source = self.source(entity)?;
+        let event = source.event;
+        let amended = self.rng.percent(50);
+        let scope = self.scope(event, true, amended);
+        Some(match self.rng.below(10) {
+            0 | 1 => (Aggregate::Count(source), Type::Int),
+            2 => {
+                let fields = self.fields_where(event, |ty| matches!(ty, FieldType::Entity(_)));
+                let field = *self.rng.pick(&fields);
+                (Aggregate::DistinctKeys(source, field), Type::Int)
+            }
+            3 => (Aggregate::Ratio(source, self.source(entity)?), Type::Decimal),
+            4 => {
+                let enums = self.fields_where(event, |ty| matches!(ty, FieldType::Enum(_)));
+                let value = if !enums.is_empty() && self.rng.percent(50) {
+                    Expr::Field(*self.rng.pick(&enums))
+                } else {
+                    self.value(&scope).0
+                };
+                (Aggregate::DistinctValues(source, value), Type::Int)
+            }
+            choice => {
+                let (value, ty) = self.value(&scope);
+                match choice {
+                    5 | 6 => (Aggregate::Sum(source, value), ty),
+                    7 => {
+                        let ty = if ty == Type::Int { Type::Decimal } else { ty };
+                        (Aggregate::Avg(source, value), ty)
+                    }
+                    8 => (Aggregate::Min(source, value), ty),
+                    _ => (Aggregate::Max(source, value), ty),
+                }
+            }
+        })
+    }
+
+    /// A value to aggregate.
+    fn value(&mut self, scope: &Scope) -> (Expr, Type) {
+        let decimals = self.fields_where(scope.event, |ty| *ty == FieldType::Decimal);
+        match self.rng.below(10) {
+            0..3 if !decimals.is_empty() => {
+                let field = Expr::Field(*self.rng.pick(&decimals));
+                let again = Expr::Field(*self.rng.pick(&decimals));
+                let sum = self.rng.percent(30);
+                let expr = if sum { binary(Arithmetic::Add, field, again) } else { field };
+                (expr, Type::Decimal)
+            }
+            3..6 => (self.int(scope, 1), Type::Int),
+            _ => {
+                let currency = self.currency();
+                (self.money(scope, currency, 1), Type::Money(currency))
+            }
+        }
+    }
+
+    // ── rules and decisions ─────────────────────────────────────────────────────────────────────────────────────
+
+    fn usable_features(&self, event: EventIx) -> Vec<FeatureIx> {
+        let usable = |feature: &Feature| match &feature.kind {
+            FeatureKind::Scalar { event: on, .. } => *on == event,
+            FeatureKind::Window(window) => window.judged_by.iter().any(|(judged, _)| *judged == event),
+        };
+        let features = self.policy.features.iter().enumerate();
+        features.filter(|(_, feature)| usable(feature)).map(|(i, _)| FeatureIx(i as u16)).collect()
+    }
+
+    fn deciding_scope(&self, event: EventIx) -> Scope {
+        Scope { features: self.usable_features(event), ..self.judging_scope(event) }
+    }
+
+    fn rules(&mut self, event: EventIx) {
+        let scope = self.deciding_scope(event);
+        let first = self.policy.rules.len();
+        for _ in 0..self.rng.below(10) {
+            let depth = self.rng.below(4) as u32;
+            let when = self.truth(&scope, depth);
+            let salience = match self.rng.below(12) {
+                0 => i32::MIN,
+                1 => i32::MAX,
+                _ => self.rng.between(-2, 2) as i32,
+            };
+            let action = self.rng.percent(60).then(|| self.action());
+            let score = self.rng.percent(60).then(|| self.rng.between(0, 100) as i16);
+            let reasons = self.policy.reasons.len();
+            let reason = self.rng.percent(85).then(|| self.rng.below(reasons) as u16);
+            let monitor = self.rng.percent(12);
+            self.policy.rules.push(Rule {
+                name: format!("rule{}", self.policy.rules.len()),
+                event,
+                when,
+                action,
+                score,
+                reason,
+                mandatory: !monitor && self.rng.percent(20),
+                monitor,
+                salience,
+                allow_over: Vec::new(),
+            });
+        }
+        for rule in first..self.policy.rules.len() {
+            if self.rng.percent(20) {
+                let over = (first..self.policy.rules.len()).filter(|&other| {
+                    other != rule && !self.policy.rules[other].mandatory && self.rng.percent(60)
+                });
+                self.policy.rules[rule].allow_over = over.map(|other| RuleIx(other as u16)).collect();
+            }
+        }
+    }
+
+    fn action(&mut self) -> Action {
+        Action::ALL[1 + self.rng.below(4)]
+    }
+
+    fn decide(&mut self, event: EventIx) {
+        let scope = self.deciding_scope(event);
+        let score = match self.rng.below(6) {
+            0 => Expr::RuleScoresSum,
+            1 => {
+                let of = vec![Expr::RuleScoresMax, self.int(&scope, 1), self.decimal(&scope, 1)];
+                Expr::Extreme { greatest: true, of }
+            }
+            2 => binary(Arithmetic::Add, Expr::RuleScoresSum, self.decimal(&scope, 2)),
+            3 => binary(Arithmetic::Div, Expr::RuleScoresMax, int(2)),
+            _ => Expr::RuleScoresMax,
+        };
+        let mut thresholds = Vec::new();
+        for _ in 0..self.rng.below(4) {
+            let reached = compare(Compare::Ge, Expr::Score, int(self.rng.between(0, 100)));
+            let when = match self.rng.below(4) {
+                0 => Expr::And(Box::new(reached), Box::new(self.truth(&scope, 2))),
+                1 => self.truth(&scope, 2),
+                _ => reached,
+            };
+            thresholds.push((self.action(), when));
+        }
+        let late = self.rng.percent(60).then(|| Late {
+            after_ns: 500_000,
+            branches: (0..self.rng.below(3)).map(|_| (self.action(), self.truth(&scope, 2))).collect(),
+            otherwise: self.action(),
+        });
+        let unassessed = self.action();
+        self.policy.decides.push(Decide { event, score, thresholds, unassessed, late });
+    }
+
+    // ── expressions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn currency(&mut self) -> Currency {
+        let code = if self.rng.percent(70) { "USD" } else { *self.rng.pick(&CURRENCIES) };
+        Currency::from_alpha(code).expect("a known currency")
+    }
+
+    /// A field of the event, or of one of its amendments, of a wanted type.
+    fn field(
+        &mut self,
+        scope: &Scope,
+        wanted: impl Fn(&FieldType) -> bool,
+    ) -> Option<(Expr, EventIx, FieldIx)> {
+        let mut all: Vec<_> = self
+            .fields_where(scope.event, &wanted)
+            .into_iter()
+            .map(|field| (Expr::Field(field), scope.event, field))
+            .collect();
+        for &kind in &scope.amendments {
+            let fields = self.fields_where(kind, &wanted);
+            all.extend(fields.into_iter().map(|field| (Expr::Amended(kind, field), kind, field)));
+        }
+        (!all.is_empty()).then(|| self.rng.pick(&all).clone())
+    }
+
+    fn let_of(&mut self, scope: &Scope, ty: Type) -> Option<Expr> {
+        let fit: Vec<_> = scope.lets.iter().filter(|l| self.policy.lets[l.index()].ty == ty).collect();
+        (!fit.is_empty()).then(|| Expr::Let(**self.rng.pick(&fit)))
+    }
+
+    fn feature_of(&mut self, scope: &Scope, wanted: impl Fn(Type) -> bool) -> Option<Expr> {
+        let fit: Vec<_> =
+            scope.features.iter().filter(|f| wanted(self.policy.features[f.index()].ty)).collect();
+        (!fit.is_empty()).then(|| Expr::Feature(**self.rng.pick(&fit)))
+    }
+
+    fn compare_how(&mut self) -> Compare {
+        *self.rng.pick(&[Compare::Eq, Compare::Ne, Compare::Lt, Compare::Le, Compare::Gt, Compare::Ge])
+    }
+
+    fn truth(&mut self, scope: &Scope, depth: u32) -> Expr {
+        if depth > 0 && self.rng.percent(40) {
+            let (a, b) = (self.truth(scope, depth - 1), self.truth(scope, depth - 1));
+            return match self.rng.below(5) {
+                0 => Expr::Not(Box::new(a)),
+                1 | 2 => Expr::And(Box::new(a), Box::new(b)),
+                _ => Expr::Or(Box::new(a), Box::new(b)),
+            };
+        }
+        if !scope.features.is_empty() && self.rng.percent(60) {
+            return self.feature_test(scope, depth);
+        }
+        let depth = depth.saturating_sub(1);
+        let how = self.compare_how();
+        let found = match self.rng.below(16) {
+            0..2 => {
+                let currency = self.currency();
+                let (a, b) = (self.money(scope, currency, depth), self.money(scope, currency, 0));
+                Some(compare(how, a, b))
+            }
+            2 => self.field(scope, |ty| *ty == FieldType::Decimal).map(|(field, ..)| {
+                let bound = self.rng.between(-4 * DECIMAL_DEN, 4 * DECIMAL_DEN);
+                compare(how, field, Expr::Const(Value::ratio(bound, DECIMAL_DEN), Type::Decimal))
+            }),
+            3 if !scope.plain => {
+                let (a, b) = (self.decimal(scope, depth), self.decimal(scope, 0));
+                Some(compare(how, a, b))
+            }
+            4 | 5 => self.field(scope, |ty| matches!(ty, FieldType::Enum(_))).map(|(field, event, index)| {
+                let ordinal = Expr::Const(Value::int(self.rng.between(0, 2)), Type::Enum(event, index));
+                compare(if self.rng.percent(50) { Compare::Eq } else { Compare::Ne }, field, ordinal)
+            }),
+            6 => self.field(scope, |ty| *ty == FieldType::Bool).map(|(field, ..)| field),
+            7 => {
+                let field = self.rng.below(self.policy.events[scope.event.index()].fields.len());
+                Some(Expr::FieldMissing(FieldIx(field as u16)))
+            }
+            8 | 9 if !scope.amendments.is_empty() => {
+                let kind = *self.rng.pick(&scope.amendments);
+                let own: Vec<_> = self.fields_where(kind, |ty| !matches!(ty, FieldType::Entity(_)));
+                let field = (self.rng.percent(50) && !own.is_empty()).then(|| *self.rng.pick(&own));
+                Some(Expr::AmendMissing(kind, field))
+            }
+            10 => {
+                let of = if self.rng.percent(50) { self.int(scope, depth) } else { self.truth(scope, depth) };
+                Some(Expr::IsMissing(Box::new(of)))
+            }
+            11 => self.in_list(scope),
+            12 => self.same_key(scope),
+            13 => self.let_of(scope, Type::Bool),
+            14 => self.field(scope, |ty| *ty == FieldType::Bool).map(|(field, ..)| {
+                compare(Compare::Eq, field, Expr::Const(Value::bool(self.rng.percent(50)), Type::Bool))
+            }),
+            _ => None,
+        };
+        found.unwrap_or_else(|| compare(how, self.int(scope, depth), self.int(scope, 0)))
+    }
+
+    fn feature_test(&mut self, scope: &Scope, depth: u32) -> Expr {
+        let feature = *self.rng.pick(&scope.features);
+        let how = self.compare_how();
+        let value = Expr::Feature(feature);
+        match self.policy.features[feature.index()].ty {
+            Type::Bool => value,
+            _ if self.rng.percent(8) => Expr::IsMissing(Box::new(value)),
+            Type::Money(currency) => compare(how, value, self.money(scope, currency, depth.min(1))),
+            Type::Int if self.rng.percent(60) => compare(how, value, int(self.rng.between(0, 6))),
+            Type::Int | Type::Decimal => compare(how, value, self.decimal(scope, depth.min(1))),
+            Type::AnyMoney | Type::Enum(..) => unreachable!("no feature is of this type"),
+        }
+    }
+
+    fn in_list(&mut self, scope: &Scope) -> Option<Expr> {
+        let mut pairs = Vec::new();
+        for (i, list) in self.policy.lists.iter().enumerate() {
+            pairs.extend(
+                self.keys(scope.event, list.entity).into_iter().map(|field| (field, ListIx(i as u16))),
+            );
+        }
+        let (field, list) = *pairs.get(self.rng.below(pairs.len().max(1)))?;
+        Some(Expr::InList(field, list))
+    }
+
+    fn same_key(&mut self, scope: &Scope) -> Option<Expr> {
+        let entity = EntityIx(self.rng.below(self.policy.entities.len()) as u16);
+        let fields = self.keys(scope.event, entity);
+        (fields.len() > 1).then(|| Expr::SameKey(*self.rng.pick(&fields), *self.rng.pick(&fields)))
+    }
+
+    fn zone(&mut self) -> String {
+        (*self.rng.pick(&self.zones)).to_owned()
+    }
+
+    fn int(&mut self, scope: &Scope, depth: u32) -> Expr {
+        if depth > 0 && self.rng.percent(45) {
+            let (a, b) = (self.int(scope, depth - 1), self.int(scope, depth - 1));
+            return match self.rng.below(6) {
+                0 => binary(Arithmetic::Add, a, b),
+                1 => binary(Arithmetic::Sub, a, b),
+                2 => binary(Arithmetic::Mul, a, b),
+                3 => Expr::Negate(Box::new(a)),
+                4 => Expr::FirstPresent(vec![a, b]),
+                _ => Expr::Extreme { greatest: self.rng.percent(50), of: vec![a, b] },
+            };
+        }
+        let found = match self.rng.below(12) {
+            0..6 => self.field(scope, |ty| *ty == FieldType::Int).map(|(field, ..)| field),
+            6 => self.let_of(scope, Type::Int),
+            7 => Some(Expr::Hour(self.zone())),
+            8 => Some(Expr::Weekday(self.zone())),
+            9 => self.feature_of(scope, |ty| ty == Type::Int),
+            _ => None,
+        };
+        found
+            .unwrap_or_else(|| int(if self.rng.percent(2) { i64::MAX - 1 } else { self.rng.between(-3, 12) }))
+    }
+
+    /// A number that need not be whole; never plain.
+    fn decimal(&mut self, scope: &Scope, depth: u32) -> Expr {
+        if depth > 0 && self.rng.percent(50) {
+            let (a, b) = (self.decimal(scope, depth - 1), self.decimal(scope, depth - 1));
+            return match self.rng.below(7) {
+                0 => binary(Arithmetic::Add, a, b),
+                1 => binary(Arithmetic::Sub, a, b),
+                2 => binary(Arithmetic::Mul, a, b),
+                3 => binary(Arithmetic::Div, a, b),
+                4 => Expr::FirstPresent(vec![a, b]),
+                5 => {
+                    let currency = self.currency();
+                    let (a, b) = (self.money(scope, currency, depth - 1), self.money(scope, currency, 0));
+                    binary(Arithmetic::Div, a, b)
+                }
+                _ => Expr::Extreme { greatest: self.rng.percent(50), of: vec![a, b] },
+            };
+        }
+        let found = match self.rng.below(8) {
+            0..2 => self.field(scope, |ty| *ty == FieldType::Decimal).map(|(field, ..)| field),
+            2 => {
+                let currency = self.currency();
+                Some(Expr::Major(Box::new(self.money(scope, currency, 0))))
+            }
+            3 => self.feature_of(scope, |ty| ty == Type::Decimal),
+            4 => Some(binary(Arithmetic::Div, self.int(scope, 0), self.int(scope, 0))),
+            _ => None,
+        };
+        let tenths = self.rng.between(-50, 1000);
+        found.unwrap_or(Expr::Const(Value::ratio(tenths, 10), Type::Decimal))
+    }
+
+    fn any_money(&mut self, scope: &Scope) -> Option<Expr> {
+        let (first, ..) = self.field(scope, |ty| *ty == FieldType::Money)?;
+        if self.rng.percent(70) {
+            return Some(first);
+        }
+        let (second, ..) = self.field(scope, |ty| *ty == FieldType::Money)?;
+        let (third, ..) = self.field(scope, |ty| *ty == FieldType::Money)?;
+        Some(Expr::FirstPresent(vec![first, second, third]))
+    }
+
+    fn money(&mut self, scope: &Scope, currency: Currency, depth: u32) -> Expr {
+        if depth > 0 && self.rng.percent(45) {
+            let (a, b) = (self.money(scope, currency, depth - 1), self.money(scope, currency, depth - 1));
+            return match self.rng.below(7) {
+                0 => binary(Arithmetic::Add, a, b),
+                1 => binary(Arithmetic::Sub, a, b),
+                2 if scope.plain => binary(Arithmetic::Mul, a, self.int(scope, 0)),
+                2 => binary(Arithmetic::Mul, self.decimal(scope, 0), a),
+                3 if !scope.plain => binary(Arithmetic::Div, a, self.decimal(scope, 0)),
+                3 | 4 => Expr::FirstPresent(vec![a, b]),
+                5 => Expr::Negate(Box::new(a)),
+                _ => Expr::Extreme { greatest: self.rng.percent(50), of: vec![a, b] },
+            };
+        }
+        let found = match self.rng.below(10) {
+            0..6 => self.any_money(scope).map(|any| Expr::InCurrency(Box::new(any), currency)),
+            6 => self.let_of(scope, Type::Money(currency)),
+            7 => self.feature_of(scope, |ty| ty == Type::Money(currency)),
+            _ => None,
+        };
+        found.unwrap_or_else(|| Expr::Const(Value::int(self.rng.between(0, 500)), Type::Money(currency)))
+    }
+}
+
+fn int(number: i64) -> Expr {
+    Expr::Const(Value::int(number), Type::Int)
+}
+
+fn binary(how: Arithmetic, a: Expr, b: Expr) -> Expr {
+    Expr::Arithmetic(how, Box::new(a), Box::new(b))
+}
+
+fn compare(how: Compare, a: Expr, b: Expr) -> Expr {
+    Expr::Compare(how, Box::new(a), Box::new(b))
+}
+
+/// The same policy with a part taken away, for making a failing example smaller: rules that never fire, thresholds
+/// and filters dropped. Parts keep their numbers.
+pub fn simpler(policy: &Policy) -> Vec<Policy> {
+    let never = || Expr::Const(Value::FALSE, Type::Bool);
+    let mut simpler = Vec::new();
+    for i in 0..policy.rules.len() {
+        let mut less = policy.clone();
+        let rule = &mut less.rules[i];
+        rule.when = never();
+        rule.allow_over.clear();
+        simpler.push(less);
+    }
+    for i in 0..policy.decides.len() {
+        let mut less = policy.clone();
+        less.decides[i].thresholds.clear();
+        less.decides[i].late = None;
+        simpler.push(less.clone());
+        less.decides[i].score = int(0);
+        simpler.push(less);
+    }
+    for i in 0..policy.features.len() {
+        let mut less = policy.clone();
+        let constant = match less.features[i].ty {
+            Type::Bool => never(),
+            ty => Expr::Const(Value::int(1), ty),
+        };
+        let on = match &less.features[i].kind {
+            FeatureKind::Scalar { event, .. } => *event,
+            FeatureKind::Window(window) => window.judged_by[0].0,
+        };
+        let one_judge = match &less.features[i].kind {
+            FeatureKind::Scalar { .. } => true,
+            FeatureKind::Window(window) => {
+                window.judged_by.len() == 1 || policy.rules.iter().all(|r| r.when == never())
+            }
+        };
+        if one_judge {
+            less.features[i].kind = FeatureKind::Scalar { event: on, expr: constant };
+            simpler.push(less.clone());
+        }
+        less.features[i] = policy.features[i].clone();
+        if let FeatureKind::Window(window) = &mut less.features[i].kind
+            && sources(&window.aggregate).iter().any(|source| source.filter.is_some())
+        {
+            filters(&mut window.aggregate).into_iter().for_each(|filter| *filter = None);
+            simpler.push(less);
+        }
+    }
+    simpler.retain(|less| less != policy);
+    simpler
+}
+
+fn filters(aggregate: &mut Aggregate) -> Vec<&mut Option<Expr>> {
+    match aggregate {
+        Aggregate::Count(source)
+        | Aggregate::Sum(source, _)
+        | Aggregate::Avg(source, _)
+        | Aggregate::Min(source, _)
+        | Aggregate::Max(source, _)
+        | Aggregate::DistinctKeys(source, _)
+        | Aggregate::DistinctValues(source, _) => vec![&mut source.filter],
+        Aggregate::Ratio(over, under) => vec![&mut over.filter, &mut under.filter],
+    }
+}

@@ -1,0 +1,863 @@
+//! The oracle: a second, naive reading of a policy.
+//!
+//! It walks [`typed::Policy`] directly. Every accepted event is kept for ever in a plain list per (event kind, key
+//! field, key); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
+//! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
+//! remembered until an amendment changes the row.
+//!
+//! What a decision means is written here once more, from the documentation of `policy::typed`, `engine::wire` and the
+//! design, and from nothing else:
+//!
+//! 1. A malformed frame is refused; a repeated one gets the stored verdict; an id with other content is refused.
+//! 2. Time: `Clock::Event` takes the event's; `Clock::Wall` the event's too, unless it is beyond the skew of now.
+//! 3. More than the lateness behind the watermark is too late: judged without windows, kept out of them.
+//! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
+//! 5. Rules, removal by `allow over`, score, thresholds, action, reasons.
+
+use super::fraction::Fraction;
+use super::frames::{Cell, Layout, header_words, width};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
+use tollgate::engine::wire::{
+    Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, PRESENCE_WORD, Refusal,
+};
+use tollgate::engine::{Clock, Limits, Step};
+use tollgate::policy::typed::{
+    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source,
+    Type, Window,
+};
+use tollgate::token::Tokenizer;
+
+/// What an expression comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Missing, or unknown.
+    Missing,
+    /// A truth value.
+    Truth(bool),
+    /// A number, an ordinal, minor units of a currency that the type names.
+    Number(Fraction),
+    /// Money of any currency.
+    Cash(i64, Currency),
+}
+
+impl Answer {
+    fn number(of: Option<Fraction>) -> Self {
+        of.map_or(Self::Missing, Self::Number)
+    }
+
+    fn int(number: i64) -> Self {
+        Self::Number(Fraction::int(number))
+    }
+
+    fn is_true(self) -> bool {
+        self == Self::Truth(true)
+    }
+
+    /// As the engine tells it: truth is 0 or 1, missing is `None`.
+    pub fn told(self) -> Option<Fraction> {
+        match self {
+            Self::Missing => None,
+            Self::Truth(truth) => Some(Fraction::int(i64::from(truth))),
+            Self::Number(number) => Some(number),
+            Self::Cash(..) => panic!("a value of unknown currency was told"),
+        }
+    }
+}
+
+/// What has happened; compared with the engine's own counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub decided: u64,
+    pub repeated: u64,
+    pub refused: [u64; 8],
+    pub late: u64,
+    pub too_late: u64,
+    pub skewed: u64,
+}
+
+/// One event as decoded.
+#[derive(Debug)]
+struct Taken {
+    kind: EventIx,
+    time: i64,
+    tag: u64,
+    cells: Vec<Option<Cell>>,
+}
+
+/// The newest amendment of one kind applied to a row.
+type Applied = BTreeMap<EventIx, Rc<Taken>>;
+
+/// One event, as kept under one of its keys.
+struct Row {
+    event: Rc<Taken>,
+    applied: Applied,
+    /// By source of the policy: whether the filter is true, and the value.
+    known: RefCell<BTreeMap<usize, (bool, Answer)>>,
+}
+
+/// What is kept of one event kind under one of its key fields.
+struct Group {
+    event: EventIx,
+    role: FieldIx,
+    entity: typed::EntityIx,
+    retention_us: i64,
+    rows: BTreeMap<Key, Vec<Row>>,
+}
+
+/// What was answered to (principal, id).
+struct Remembered {
+    kind: u16,
+    words: Vec<u64>,
+    outcome: Outcome,
+}
+
+/// The naive engine.
+pub struct Oracle<'p> {
+    policy: &'p Policy,
+    layouts: &'p [Layout],
+    limits: Limits,
+    lists: Vec<BTreeSet<Key>>,
+    zones: BTreeMap<String, TimeZone>,
+    groups: Vec<Group>,
+    remembered: BTreeMap<(u32, EventId), Remembered>,
+    order: VecDeque<(u32, EventId)>,
+    watermark: Option<i64>,
+    now: Option<i64>,
+    seq: u64,
+    features: Vec<Answer>,
+    tally: Tally,
+}
+
+/// What an expression may look at.
+struct Context<'c> {
+    event: &'c Taken,
+    /// Inside an aggregate, the amendments of the row; `None` outside.
+    applied: Option<&'c Applied>,
+    features: &'c [Answer],
+    rule_scores_max: Answer,
+    rule_scores_sum: Answer,
+    score: Answer,
+}
+
+impl<'c> Context<'c> {
+    fn judging(event: &'c Taken, features: &'c [Answer]) -> Self {
+        let missing = Answer::Missing;
+        Self {
+            event,
+            applied: None,
+            features,
+            rule_scores_max: missing,
+            rule_scores_sum: missing,
+            score: missing,
+        }
+    }
+
+    fn row(row: &'c Row) -> Self {
+        Self { applied: Some(&row.applied), ..Self::judging(&row.event, &[]) }
+    }
+}
+
+impl<'p> Oracle<'p> {
+    pub fn new(policy: &'p Policy, layouts: &'p [Layout], limits: Limits, tokenizer: &Tokenizer) -> Self {
+        let list = |list: &typed::List| {
+            let entity = &policy.entities[list.entity.index()];
+            let key = |text: &String| tokenizer.key(entity, text).expect("lists hold no card numbers");
+            list.entries.iter().map(key).collect()
+        };
+        let mut groups: Vec<Group> = Vec::new();
+        for window in windows(policy) {
+            for source in sources(&window.aggregate) {
+                let reach = window.span_us + window.delay_us;
+                let known = groups.iter_mut().find(|g| g.event == source.event && g.role == source.role);
+                match known {
+                    Some(group) => group.retention_us = group.retention_us.max(reach),
+                    None => groups.push(Group {
+                        event: source.event,
+                        role: source.role,
+                        entity: window.entity,
+                        retention_us: reach,
+                        rows: BTreeMap::new(),
+                    }),
+                }
+            }
+        }
+        Self {
+            policy,
+            layouts,
+            limits,
+            lists: policy.lists.iter().map(list).collect(),
+            zones: BTreeMap::new(),
+            groups,
+            remembered: BTreeMap::new(),
+            order: VecDeque::new(),
+            watermark: None,
+            now: None,
+            seq: 0,
+            features: vec![Answer::Missing; policy.features.len()],
+            tally: Tally::default(),
+        }
+    }
+
+    /// The features of the last decision.
+    pub fn features(&self) -> &[Answer] {
+        &self.features
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// One whole decision.
+    pub fn step(&mut self, input: &Input<'_>) -> Step {
+        let event = match self.decode(input) {
+            Ok(event) => event,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        let id = EventId([input.words[0], input.words[1]]);
+        if let Some(before) = self.remembered.get(&(input.principal, id)) {
+            if before.kind != input.kind || before.words != input.words {
+                return self.refuse(Refusal::IdReused);
+            }
+            self.tally.repeated += 1;
+            return Step::Repeated(Outcome {
+                flags: before.outcome.flags | FLAG_DUPLICATE,
+                ..before.outcome
+            });
+        }
+        let mut outcome = self.decide(event, input);
+        self.seq += 1;
+        outcome.seq = self.seq;
+        self.tally.decided += 1;
+        self.remember(input, id, outcome);
+        Step::Decided(outcome)
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        self.tally.refused[refusal as usize] += 1;
+        Step::Refused(refusal)
+    }
+
+    fn remember(&mut self, input: &Input<'_>, id: EventId, outcome: Outcome) {
+        if self.order.len() == self.limits.dedup_entries_max as usize {
+            let oldest = self.order.pop_front().expect("at least one entry is kept");
+            self.remembered.remove(&oldest);
+        }
+        self.order.push_back((input.principal, id));
+        let words = input.words.to_vec();
+        self.remembered.insert((input.principal, id), Remembered { kind: input.kind, words, outcome });
+    }
+
+    fn decide(&mut self, mut event: Taken, input: &Input<'_>) -> Outcome {
+        let shed = input.admission == Admission::Shed;
+        event.time = self.admitted_time(event.time, input.received.0, shed);
+        let before = self.watermark;
+        let too_late = !shed && before.is_some_and(|w| event.time < w - self.limits.lateness_us);
+        let history = self.has_history(&event);
+        let event = Rc::new(event);
+        if !shed {
+            self.tally.too_late += u64::from(too_late);
+            self.tally.late += u64::from(!too_late && before.is_some_and(|w| event.time < w));
+            self.watermark = before.max(Some(event.time));
+            if !too_late {
+                self.insert(&event);
+            }
+            if self.policy.events[event.kind.index()].amends.is_some() {
+                self.amend(&event, input.words);
+            }
+        }
+        self.features = self.all_features(&event, shed, too_late);
+        let mut outcome = self.judge(&event, input.admission, history);
+        outcome.policy_revision = self.policy.revision;
+        outcome.flags |= if too_late { FLAG_INEXACT } else { 0 };
+        outcome
+    }
+
+    fn admitted_time(&mut self, event_time: i64, received: i64, shed: bool) -> i64 {
+        if self.limits.clock == Clock::Event {
+            return event_time;
+        }
+        let now = self.now.map_or(received, |now| now.max(received));
+        if !shed {
+            self.now = Some(now);
+        }
+        if (event_time - now).abs() > self.limits.skew_us {
+            self.tally.skewed += 1;
+            return now;
+        }
+        event_time
+    }
+
+    // ── decoding ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn decode(&self, input: &Input<'_>) -> Result<Taken, Refusal> {
+        let words = input.words;
+        let kind = EventIx(input.kind);
+        let event = self.policy.events.get(kind.index()).ok_or(Refusal::UnknownEvent)?;
+        let layout = &self.layouts[kind.index()];
+        if words.len() != layout.words {
+            return Err(Refusal::WrongLength);
+        }
+        let present = words[PRESENCE_WORD];
+        let bits = || layout.fields.iter().map(|&(_, bit)| 1_u64 << bit);
+        let known: u64 = bits().sum();
+        let required: u64 =
+            bits().zip(&event.fields).filter(|(_, field)| !field.optional).map(|(bit, _)| bit).sum();
+        if present & !known != 0 || present & required != required {
+            return Err(Refusal::BadPresence);
+        }
+        let accepted = |time: u64| (TIME_MIN..TIME_END).contains(&Time(time as i64));
+        if !accepted(words[2]) || event.amends.is_some() && !accepted(words[6]) {
+            return Err(Refusal::BadTime);
+        }
+        debug_assert!(layout.fields.iter().all(|&(word, _)| word >= header_words(event)));
+        let mut cells = Vec::with_capacity(event.fields.len());
+        for (field, &(word, bit)) in event.fields.iter().zip(&layout.fields) {
+            let held = &words[word..word + width(&field.ty)];
+            cells.push(if present >> bit & 1 == 1 {
+                Some(cell(&field.ty, held)?)
+            } else if held.iter().all(|&word| word == 0) {
+                None
+            } else {
+                return Err(Refusal::BadValue);
+            });
+        }
+        let tag = EventId([words[0], words[1]]).tag();
+        Ok(Taken { kind, time: words[2] as i64, tag, cells })
+    }
+
+    // ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn insert(&mut self, event: &Rc<Taken>) {
+        for group in self.groups.iter_mut().filter(|group| group.event == event.kind) {
+            if let Some(key) = key_of(event, group.role) {
+                let row = Row { event: event.clone(), applied: Applied::new(), known: RefCell::default() };
+                group.rows.entry(key).or_default().push(row);
+            }
+        }
+    }
+
+    /// Each row of the target is reached through the key that the amendment carries for the field it is kept by.
+    fn amend(&mut self, amendment: &Rc<Taken>, words: &[u64]) {
+        let (target_tag, target_time) = (EventId([words[4], words[5]]).tag(), words[6] as i64);
+        let amend = &self.policy.events[amendment.kind.index()];
+        let by_time = self.limits.clock == Clock::Event;
+        for group in self.groups.iter_mut().filter(|group| Some(group.event) == amend.amends) {
+            let carried = amend.fields.iter().position(|field| field.inherited == Some(group.role));
+            let key = carried.and_then(|field| key_of(amendment, FieldIx(field as u16)));
+            let Some(rows) = key.and_then(|key| group.rows.get_mut(&key)) else { continue };
+            for row in rows {
+                if row.event.tag != target_tag || by_time && row.event.time != target_time {
+                    continue;
+                }
+                let newest = row.applied.get(&amendment.kind).map(|newest| (newest.time, newest.tag));
+                if newest.is_none_or(|newest| newest < (amendment.time, amendment.tag)) {
+                    row.applied.insert(amendment.kind, amendment.clone());
+                    row.known.borrow_mut().clear();
+                }
+            }
+        }
+    }
+
+    /// Whether anything is known of a key of this event, before it is itself taken in.
+    fn has_history(&self, event: &Taken) -> bool {
+        let kept = self.groups.iter().filter(|group| group.event == event.kind).map(|group| group.role);
+        let used = windows(self.policy)
+            .flat_map(|window| &window.judged_by)
+            .filter(|(judged, _)| *judged == event.kind)
+            .map(|(_, field)| *field);
+        let fields: BTreeSet<FieldIx> = kept.chain(used).collect();
+        fields.into_iter().any(|field| {
+            let Some(key) = key_of(event, field) else { return false };
+            let ty = &self.policy.events[event.kind.index()].fields[field.index()].ty;
+            self.groups.iter().filter(|group| FieldType::Entity(group.entity) == *ty).any(|group| {
+                let horizon = self.limits.lateness_us + group.retention_us;
+                let dead = self.watermark.map_or(i64::MIN, |watermark| watermark - horizon);
+                group.rows.get(&key).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
+            })
+        })
+    }
+
+    // ── features ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn all_features(&mut self, event: &Taken, shed: bool, too_late: bool) -> Vec<Answer> {
+        let judged = self.policy.decides.iter().any(|decide| decide.event == event.kind);
+        let policy = self.policy;
+        let mut source_number = 0;
+        let mut answers = Vec::with_capacity(policy.features.len());
+        for feature in &policy.features {
+            let first_source = source_number;
+            answers.push(match &feature.kind {
+                _ if shed || !judged => Answer::Missing,
+                FeatureKind::Scalar { event: on, expr } if *on == event.kind => {
+                    self.evaluate(expr, &Context::judging(event, &[]))
+                }
+                FeatureKind::Window(window) if !too_late => self.windowed(window, event, first_source),
+                FeatureKind::Scalar { .. } | FeatureKind::Window(_) => Answer::Missing,
+            });
+            if let FeatureKind::Window(window) = &feature.kind {
+                source_number += sources(&window.aggregate).len();
+            }
+        }
+        answers
+    }
+
+    fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
+        let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
+        let Some(key) = by.and_then(|(_, field)| key_of(event, *field)) else { return Answer::Missing };
+        let until = event.time - window.delay_us;
+        let range = (until - window.span_us, until);
+        let reader = Reader { policy: self.policy, lists: &[] };
+        let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
+        let mut scan = |source: &Source, value: What<'_>, number: usize| {
+            self.scan(source, value, key, range, first_source + number)
+        };
+        match &window.aggregate {
+            Aggregate::Count(source) => Answer::int(scan(source, What::Nothing, 0).len() as i64),
+            // A sum is missing when it leaves 64 bits in its unit; an average only when the quotient does.
+            Aggregate::Sum(source, expr) => {
+                let (units, den) = sum(&numbers(scan(source, What::Value(expr), 0)), decimal(source, expr));
+                let fits = i64::try_from(units).is_ok();
+                Answer::number(Fraction::new(units, den).filter(|_| fits))
+            }
+            Aggregate::Avg(source, expr) => {
+                let values = numbers(scan(source, What::Value(expr), 0));
+                let (units, den) = sum(&values, decimal(source, expr));
+                Answer::number(Fraction::new(units, den * values.len() as i128))
+            }
+            Aggregate::Min(source, expr) => Answer::number(
+                numbers(scan(source, What::Value(expr), 0)).into_iter().min_by(|a, b| a.compare(*b)),
+            ),
+            Aggregate::Max(source, expr) => Answer::number(
+                numbers(scan(source, What::Value(expr), 0)).into_iter().max_by(|a, b| a.compare(*b)),
+            ),
+            Aggregate::DistinctValues(source, expr) => {
+                let mut values = numbers(scan(source, What::Value(expr), 0));
+                values.sort_by(|a, b| a.compare(*b));
+                values.dedup();
+                Answer::int(values.len() as i64)
+            }
+            Aggregate::DistinctKeys(source, field) => {
+                let rows = self.rows(source, key, range, first_source);
+                let keys: BTreeSet<Key> = rows.iter().filter_map(|row| key_of(row, *field)).collect();
+                Answer::int(keys.len() as i64)
+            }
+            Aggregate::Ratio(over, under) => {
+                let over = scan(over, What::Nothing, 0).len() as i64;
+                let under = scan(under, What::Nothing, 1).len() as i64;
+                Answer::number(Fraction::int(over).div(Fraction::int(under)).or(Some(Fraction::int(0))))
+            }
+        }
+    }
+
+    /// The events of a window.
+    fn rows(&mut self, source: &Source, key: Key, range: (i64, i64), number: usize) -> Vec<Rc<Taken>> {
+        let mut events = Vec::new();
+        self.visit(source, What::Nothing, key, range, number, |row, _| events.push(row.event.clone()));
+        events
+    }
+
+    /// The values of a window's events (of no meaning when nothing but their number is asked).
+    fn scan(
+        &mut self,
+        source: &Source,
+        value: What<'_>,
+        key: Key,
+        range: (i64, i64),
+        number: usize,
+    ) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        self.visit(source, value, key, range, number, |_, answer| answers.push(answer));
+        answers
+    }
+
+    fn visit(
+        &mut self,
+        source: &Source,
+        value: What<'_>,
+        key: Key,
+        (after, until): (i64, i64),
+        number: usize,
+        mut each: impl FnMut(&Row, Answer),
+    ) {
+        let zones = &mut self.zones;
+        let reader = Reader { policy: self.policy, lists: &self.lists };
+        let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
+        let rows = group.and_then(|group| group.rows.get(&key));
+        for row in rows.into_iter().flatten() {
+            if row.event.time <= after || row.event.time > until {
+                continue;
+            }
+            let (counts, answer) = *row.known.borrow_mut().entry(number).or_insert_with(|| {
+                let context = Context::row(row);
+                let mut read = |expr: &Expr| reader.evaluate(expr, &context, zones);
+                let counts = source.filter.as_ref().is_none_or(|filter| read(filter).is_true());
+                let answer = match value {
+                    What::Nothing => Answer::Missing,
+                    What::Value(expr) => {
+                        let answer = read(expr);
+                        stored(reader.is_decimal(expr, source.event), answer)
+                    }
+                };
+                (counts, answer)
+            });
+            if counts {
+                each(row, answer);
+            }
+        }
+    }
+
+    // ── judging ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn judge(&mut self, event: &Taken, admission: Admission, history: bool) -> Outcome {
+        let policy = self.policy;
+        let Some(decide) = policy.decides.iter().find(|decide| decide.event == event.kind) else {
+            let flags = FLAG_ACK | if admission == Admission::Shed { FLAG_FALLBACK } else { 0 };
+            return Outcome { flags, ..Outcome::default() };
+        };
+        let features = self.features.clone();
+        let mut context = Context::judging(event, &features);
+        let mut fired = BTreeSet::new();
+        for (index, rule) in policy.rules.iter().enumerate() {
+            if rule.event == event.kind && !rule.monitor && self.evaluate(&rule.when, &context).is_true() {
+                fired.insert(index);
+            }
+        }
+        let removed: BTreeSet<usize> =
+            fired.iter().flat_map(|&rule| &policy.rules[rule].allow_over).map(|rule| rule.index()).collect();
+        let survivors: Vec<&typed::Rule> = fired
+            .iter()
+            .filter(|&&rule| policy.rules[rule].mandatory || !removed.contains(&rule))
+            .map(|&rule| &policy.rules[rule])
+            .collect();
+
+        let scores: Vec<i64> = survivors.iter().filter_map(|rule| rule.score).map(i64::from).collect();
+        context.rule_scores_max = scores.iter().max().map_or(Answer::Missing, |score| Answer::int(*score));
+        context.rule_scores_sum = Answer::int(scores.iter().sum());
+        let score = match self.evaluate(&decide.score, &context) {
+            Answer::Number(number) => number.round_half_even(1).clamp(0, 100) as i16,
+            _ => 0,
+        };
+        context.score = Answer::int(i64::from(score));
+
+        let shed = admission == Admission::Shed;
+        let unassessed = fired.is_empty() && (shed || !history);
+        let actions = survivors.iter().filter_map(|rule| rule.action);
+        let mut action = if unassessed {
+            decide.unassessed
+        } else {
+            let reached = decide
+                .thresholds
+                .iter()
+                .filter(|(_, when)| self.evaluate(when, &context).is_true())
+                .map(|t| t.0);
+            reached.chain(actions).fold(Action::Allow, Action::max)
+        };
+        let mut flags = 0;
+        if admission != Admission::Normal {
+            let mandatory = survivors.iter().filter(|rule| rule.mandatory).filter_map(|rule| rule.action);
+            let fallback = match &decide.late {
+                None => decide.unassessed,
+                Some(late) => {
+                    let branch =
+                        late.branches.iter().find(|(_, when)| self.evaluate(when, &context).is_true());
+                    branch.map_or(late.otherwise, |branch| branch.0)
+                }
+            };
+            action = mandatory.fold(fallback, Action::max);
+            flags = FLAG_FALLBACK;
+        }
+        Outcome {
+            seq: 0,
+            score: if unassessed { -1 } else { score },
+            action,
+            flags,
+            policy_revision: 0,
+            reasons: reasons(policy, survivors),
+        }
+    }
+
+    fn evaluate(&mut self, expr: &Expr, context: &Context<'_>) -> Answer {
+        Reader { policy: self.policy, lists: &self.lists }.evaluate(expr, context, &mut self.zones)
+    }
+}
+
+/// What is wanted of each row of a window.
+#[derive(Clone, Copy)]
+enum What<'e> {
+    Nothing,
+    Value(&'e Expr),
+}
+
+fn windows(policy: &Policy) -> impl Iterator<Item = &Window> {
+    policy.features.iter().filter_map(|feature| match &feature.kind {
+        FeatureKind::Window(window) => Some(window),
+        FeatureKind::Scalar { .. } => None,
+    })
+}
+
+/// The sources of an aggregate, in order.
+pub fn sources(aggregate: &Aggregate) -> Vec<&Source> {
+    match aggregate {
+        Aggregate::Count(source)
+        | Aggregate::Sum(source, _)
+        | Aggregate::Avg(source, _)
+        | Aggregate::Min(source, _)
+        | Aggregate::Max(source, _)
+        | Aggregate::DistinctKeys(source, _)
+        | Aggregate::DistinctValues(source, _) => vec![source],
+        Aggregate::Ratio(over, under) => vec![over, under],
+    }
+}
+
+fn key_of(event: &Taken, field: FieldIx) -> Option<Key> {
+    match event.cells[field.index()] {
+        Some(Cell::Key(key)) => Some(key),
+        _ => None,
+    }
+}
+
+fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
+    let below =
+        |end: u64| if words[0] < end { Ok(Cell::Number(words[0] as i64)) } else { Err(Refusal::BadValue) };
+    match ty {
+        FieldType::Bool => below(2),
+        FieldType::Enum(labels) => below(labels.len() as u64),
+        FieldType::Int | FieldType::Decimal => Ok(Cell::Number(words[0] as i64)),
+        FieldType::Money => {
+            let currency = Currency::from_numeric(words[1]).ok_or(Refusal::BadValue)?;
+            Ok(Cell::Cash(words[0] as i64, currency))
+        }
+        FieldType::Entity(_) => {
+            let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+            let digits = bytes.filter(u8::is_ascii_digit).count();
+            if digits == 16 { Err(Refusal::RawCardNumber) } else { Ok(Cell::Key(Key([words[0], words[1]]))) }
+        }
+    }
+}
+
+fn numbers(answers: Vec<Answer>) -> Vec<Fraction> {
+    answers.into_iter().filter_map(Answer::told).collect()
+}
+
+/// The exact sum, in the unit that rows hold, and that unit's denominator.
+fn sum(values: &[Fraction], decimal: bool) -> (i128, i128) {
+    let den = if decimal { 1_000_000 } else { 1 };
+    (values.iter().map(|value| value.round_half_even(den)).sum(), i128::from(den))
+}
+
+/// A value as a row holds it: six digits after the point for decimals, whole units for all else.
+fn stored(decimal: bool, answer: Answer) -> Answer {
+    let Answer::Number(number) = answer else { return answer };
+    let den = if decimal { 1_000_000 } else { 1 };
+    match i64::try_from(number.round_half_even(den)) {
+        Ok(units) => Answer::number(Fraction::new(i128::from(units), i128::from(den))),
+        Err(_) => Answer::Missing,
+    }
+}
+
+/// Survivors' reasons: greater salience first, then in rule order; each once; at most four.
+fn reasons(policy: &Policy, mut survivors: Vec<&typed::Rule>) -> [u16; 4] {
+    survivors.sort_by_key(|rule| -i64::from(rule.salience));
+    let mut ids: Vec<u16> = Vec::new();
+    for reason in survivors.iter().filter_map(|rule| rule.reason) {
+        let id = policy.reasons[usize::from(reason)].id;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let mut told = [0; 4];
+    told.iter_mut().zip(ids).for_each(|(slot, id)| *slot = id);
+    told
+}
+
+/// Evaluates expressions.
+struct Reader<'r> {
+    policy: &'r Policy,
+    lists: &'r [BTreeSet<Key>],
+}
+
+impl Reader<'_> {
+    fn evaluate(&self, expr: &Expr, context: &Context<'_>, zones: &mut BTreeMap<String, TimeZone>) -> Answer {
+        let event = context.event;
+        let mut eval = |expr: &Expr| self.evaluate(expr, context, zones);
+        match expr {
+            Expr::Const(value, ty) => {
+                let number = Fraction::of(*value);
+                match ty {
+                    Type::Bool => number.map_or(Answer::Missing, |n| Answer::Truth(n != Fraction::int(0))),
+                    _ => Answer::number(number),
+                }
+            }
+            Expr::Field(field) => self.field(event, *field),
+            Expr::Amended(kind, field) => {
+                let newest = context.applied.and_then(|applied| applied.get(kind));
+                newest.map_or(Answer::Missing, |amendment| self.field(amendment, *field))
+            }
+            Expr::FieldMissing(field) => Answer::Truth(event.cells[field.index()].is_none()),
+            Expr::AmendMissing(kind, field) => {
+                let newest = context.applied.and_then(|applied| applied.get(kind));
+                Answer::Truth(newest.is_none_or(|amendment| {
+                    field.is_some_and(|field| amendment.cells[field.index()].is_none())
+                }))
+            }
+            Expr::IsMissing(of) => Answer::Truth(eval(of) == Answer::Missing),
+            Expr::Let(name) => eval(&self.policy.lets[name.index()].expr),
+            Expr::Feature(feature) => context.features[feature.index()],
+            Expr::InCurrency(of, currency) => match eval(of) {
+                // No rates are loaded, so only money that is already in the currency is there.
+                Answer::Cash(minor, held) if held == *currency => Answer::int(minor),
+                Answer::Cash(..) => Answer::Missing,
+                typed => typed,
+            },
+            Expr::Major(of) => {
+                let Some(Type::Money(currency)) = self.type_of(of, event.kind) else {
+                    panic!("major() of something that is not money: {of:?}")
+                };
+                let scale = Fraction::int(10_i64.pow(currency.exponent()));
+                arithmetic(eval(of), Answer::Number(scale), Fraction::div)
+            }
+            Expr::FirstPresent(of) => {
+                of.iter().map(eval).find(|answer| *answer != Answer::Missing).unwrap_or(Answer::Missing)
+            }
+            Expr::Extreme { greatest, of } => {
+                let there = of.iter().map(eval).filter_map(|answer| match answer {
+                    Answer::Number(number) => Some(number),
+                    _ => None,
+                });
+                let order = |a: &Fraction, b: &Fraction| a.compare(*b);
+                Answer::number(if *greatest { there.max_by(order) } else { there.min_by(order) })
+            }
+            Expr::Not(of) => match eval(of) {
+                Answer::Truth(truth) => Answer::Truth(!truth),
+                _ => Answer::Missing,
+            },
+            Expr::And(a, b) => match (eval(a), eval(b)) {
+                (Answer::Truth(false), _) | (_, Answer::Truth(false)) => Answer::Truth(false),
+                (Answer::Truth(true), Answer::Truth(true)) => Answer::Truth(true),
+                _ => Answer::Missing,
+            },
+            Expr::Or(a, b) => match (eval(a), eval(b)) {
+                (Answer::Truth(true), _) | (_, Answer::Truth(true)) => Answer::Truth(true),
+                (Answer::Truth(false), Answer::Truth(false)) => Answer::Truth(false),
+                _ => Answer::Missing,
+            },
+            Expr::Compare(how, a, b) => {
+                let (Some(a), Some(b)) = (eval(a).told(), eval(b).told()) else { return Answer::Missing };
+                let order = a.compare(b);
+                Answer::Truth(match how {
+                    Compare::Eq => order == Ordering::Equal,
+                    Compare::Ne => order != Ordering::Equal,
+                    Compare::Lt => order == Ordering::Less,
+                    Compare::Le => order != Ordering::Greater,
+                    Compare::Gt => order == Ordering::Greater,
+                    Compare::Ge => order != Ordering::Less,
+                })
+            }
+            Expr::Arithmetic(how, a, b) => {
+                let operation = match how {
+                    Arithmetic::Add => Fraction::add,
+                    Arithmetic::Sub => Fraction::sub,
+                    Arithmetic::Mul => Fraction::mul,
+                    Arithmetic::Div => Fraction::div,
+                };
+                arithmetic(eval(a), eval(b), operation)
+            }
+            Expr::Negate(of) => match eval(of) {
+                Answer::Number(number) => Answer::number(number.negate()),
+                _ => Answer::Missing,
+            },
+            Expr::InList(field, list) => match key_of(event, *field) {
+                Some(key) => Answer::Truth(self.lists[list.index()].contains(&key)),
+                None => Answer::Missing,
+            },
+            Expr::SameKey(a, b) => match (key_of(event, *a), key_of(event, *b)) {
+                (Some(a), Some(b)) => Answer::Truth(a == b),
+                _ => Answer::Missing,
+            },
+            Expr::Hour(zone) => Answer::int(i64::from(local(event.time, zone, zones).hour())),
+            Expr::Weekday(zone) => {
+                let weekday = local(event.time, zone, zones).weekday();
+                Answer::int(i64::from(weekday.to_monday_one_offset()))
+            }
+            Expr::RuleScoresMax => context.rule_scores_max,
+            Expr::RuleScoresSum => context.rule_scores_sum,
+            Expr::Score => context.score,
+        }
+    }
+
+    fn field(&self, event: &Taken, field: FieldIx) -> Answer {
+        let Some(cell) = event.cells[field.index()] else { return Answer::Missing };
+        match (&self.policy.events[event.kind.index()].fields[field.index()].ty, cell) {
+            (FieldType::Bool, Cell::Number(number)) => Answer::Truth(number != 0),
+            (FieldType::Int | FieldType::Enum(_), Cell::Number(number)) => Answer::int(number),
+            (FieldType::Decimal, Cell::Number(number)) => {
+                Answer::number(Fraction::new(i128::from(number), 1_000_000))
+            }
+            (FieldType::Money, Cell::Cash(minor, currency)) => Answer::Cash(minor, currency),
+            (ty, cell) => panic!("{cell:?} read as {ty:?}"),
+        }
+    }
+
+    /// Whether rows hold values of this expression with six digits after the point.
+    fn is_decimal(&self, expr: &Expr, event: EventIx) -> bool {
+        self.type_of(expr, event) == Some(Type::Decimal)
+    }
+
+    /// The type of a number or of money, as far as rounding and `major` need it; `None` for anything else.
+    fn type_of(&self, expr: &Expr, event: EventIx) -> Option<Type> {
+        let field =
+            |event: EventIx, field: FieldIx| match self.policy.events[event.index()].fields[field.index()].ty
+            {
+                FieldType::Int => Some(Type::Int),
+                FieldType::Decimal => Some(Type::Decimal),
+                _ => None,
+            };
+        match expr {
+            Expr::Const(_, ty) => Some(*ty),
+            Expr::Field(of) => field(event, *of),
+            Expr::Amended(kind, of) => field(*kind, *of),
+            Expr::Let(name) => Some(self.policy.lets[name.index()].ty),
+            Expr::Feature(of) => Some(self.policy.features[of.index()].ty),
+            Expr::InCurrency(_, currency) => Some(Type::Money(*currency)),
+            Expr::Major(_) => Some(Type::Decimal),
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
+                let types: Vec<_> = of.iter().map(|of| self.type_of(of, event)).collect();
+                if types.contains(&Some(Type::Decimal)) { Some(Type::Decimal) } else { types[0] }
+            }
+            Expr::Negate(of) => self.type_of(of, event),
+            Expr::Arithmetic(how, a, b) => {
+                let (a, b) = (self.type_of(a, event)?, self.type_of(b, event)?);
+                Some(match (how, a, b) {
+                    (Arithmetic::Div, Type::Money(_), Type::Money(_)) => Type::Decimal,
+                    (_, Type::Money(_), _) => a,
+                    (_, _, Type::Money(_)) => b,
+                    (Arithmetic::Div, _, _) | (_, Type::Decimal, _) | (_, _, Type::Decimal) => Type::Decimal,
+                    _ => Type::Int,
+                })
+            }
+            Expr::Hour(_) | Expr::Weekday(_) | Expr::RuleScoresSum | Expr::RuleScoresMax | Expr::Score => {
+                Some(Type::Int)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn arithmetic(a: Answer, b: Answer, operation: impl Fn(Fraction, Fraction) -> Option<Fraction>) -> Answer {
+    match (a, b) {
+        (Answer::Number(a), Answer::Number(b)) => Answer::number(operation(a, b)),
+        _ => Answer::Missing,
+    }
+}
+
+fn local(time: i64, zone: &str, zones: &mut BTreeMap<String, TimeZone>) -> jiff::civil::DateTime {
+    let zone =
+        zones.entry(zone.to_owned()).or_insert_with(|| TimeZone::get(zone).expect("a known time zone"));
+    zone.to_datetime(Timestamp::from_microsecond(time).expect("a time before 2200"))
+}

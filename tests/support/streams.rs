@@ -1,0 +1,456 @@
+//! Random streams of frames for a policy. Everything follows from the seed.
+//!
+//! Times sit on purpose at the edges of windows, delays, lateness and skew; ids are repeated and reused; amendments
+//! come before their target, twice, stale, with wrong keys or for nothing; frames are broken in exactly one way at a
+//! time, so that only one refusal is right.
+//!
+//! One thing is avoided: an amendment of an id that was taken in twice (sent again after it was forgotten, or by two
+//! principals), because which of two equal rows it means is not defined.
+
+use super::frames::{Cell, Frame, Layout, encode, width};
+use super::rng::Rng;
+use std::collections::{BTreeSet, VecDeque};
+use tollgate::engine::units::{
+    Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix,
+};
+use tollgate::engine::wire::{Admission, PRESENCE_WORD};
+use tollgate::engine::{Clock, Limits};
+use tollgate::policy::typed::{EntityIx, EventIx, FeatureKind, FieldType, Policy};
+use tollgate::token::Tokenizer;
+
+/// The clear text of the n-th key of a kind.
+pub fn key_text(number: usize) -> String {
+    format!("key {number}")
+}
+
+/// What a stream is like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub limits: Limits,
+    pub frames: usize,
+    /// Keys per entity kind.
+    pub keys: usize,
+    /// Percentage of key fields that hold the hot key.
+    pub hot: u64,
+    /// Typical time between two events, µs.
+    pub step: i64,
+    /// Time leaps far ahead about once in so many events.
+    pub leaps: u64,
+    /// Percentage of events that are of the first judged kind.
+    pub favourite: u64,
+    /// Percentage of values at the edges of 64 bits.
+    pub extreme: u64,
+    /// Percentage of admissions that are not normal.
+    pub fallback: u64,
+    /// Percentage of broken frames.
+    pub broken: u64,
+}
+
+/// Limits under which nothing is ever lost in these tests.
+fn limits(rng: &mut Rng, frames: usize) -> Limits {
+    let lateness_us = *rng.pick(&[0, 1, SECOND, MINUTE, HOUR, DAY]);
+    Limits {
+        // Room for every key of a pool, few enough that the table is more than half full.
+        keys_max: 256,
+        // Reserved, and touched, at start: no more than the stream can need.
+        spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
+        rows_per_key_max: 8_192,
+        dedup_entries_max: *rng.pick(&[1, 3, 16, 100, 1_000, 4_096]),
+        lateness_us,
+        skew_us: *rng.pick(&[0, 1, SECOND, MINUTE, HOUR]),
+        clock: if rng.percent(70) { Clock::Event } else { Clock::Wall },
+        hash_seed: rng.word(),
+    }
+}
+
+impl Shape {
+    pub fn random(rng: &mut Rng, frames: usize) -> Self {
+        let hot = rng.percent(15);
+        Self {
+            limits: limits(rng, frames),
+            frames,
+            keys: if hot { 1 + rng.below(3) } else { *rng.pick(&[3, 12, 40, 200]) },
+            hot: if hot { 90 } else { *rng.pick(&[0, 10, 30]) },
+            step: if hot {
+                *rng.pick(&[1, 1_000, SECOND, MINUTE])
+            } else {
+                *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR])
+            },
+            leaps: if hot { 2_000 } else { *rng.pick(&[100, 400]) },
+            favourite: if hot { 85 } else { 20 },
+            extreme: *rng.pick(&[0, 0, 0, 2, 20]),
+            fallback: *rng.pick(&[0, 3, 10]),
+            broken: *rng.pick(&[0, 2, 5]),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Sent {
+    kind: EventIx,
+    principal: u32,
+    id: EventId,
+    time: i64,
+    target: Option<(EventId, i64)>,
+    cells: Vec<Option<Cell>>,
+}
+
+struct Maker<'m> {
+    rng: &'m mut Rng,
+    policy: &'m Policy,
+    layouts: &'m [Layout],
+    shape: &'m Shape,
+    keys: Vec<Vec<Key>>,
+    edges: Vec<i64>,
+    sent: Vec<Sent>,
+    planned: VecDeque<Sent>,
+    /// Ids that may have been taken in more than once.
+    doubled: BTreeSet<EventId>,
+    now: i64,
+    watermark: i64,
+    ids: u64,
+}
+
+/// A random stream.
+pub fn stream(
+    rng: &mut Rng,
+    policy: &Policy,
+    layouts: &[Layout],
+    tokenizer: &Tokenizer,
+    shape: &Shape,
+) -> Vec<Frame> {
+    let keys = policy.entities.iter().map(|entity| pool(tokenizer, entity, shape.keys)).collect();
+    let mut edges = Vec::new();
+    for feature in &policy.features {
+        if let FeatureKind::Window(window) = &feature.kind {
+            edges.extend([window.span_us, window.delay_us, window.span_us + window.delay_us]);
+        }
+    }
+    let start = match rng.below(8) {
+        0 => 0,
+        1 => TIME_END.0 - DAY,
+        _ => rng.between(1_500_000_000, 1_900_000_000) * SECOND + rng.between(0, SECOND - 1),
+    };
+    let ids = rng.word();
+    let mut maker = Maker {
+        rng,
+        policy,
+        layouts,
+        shape,
+        keys,
+        edges,
+        sent: Vec::new(),
+        planned: VecDeque::new(),
+        doubled: BTreeSet::new(),
+        now: start,
+        watermark: start,
+        ids,
+    };
+    (0..shape.frames).map(|_| maker.frame()).collect()
+}
+
+/// Keys of one kind: mostly tokens, and some that collide in one word or look odd.
+fn pool(tokenizer: &Tokenizer, entity: &str, keys: usize) -> Vec<Key> {
+    let token = |number: usize| tokenizer.key(entity, &key_text(number)).expect("no card number");
+    let mut pool: Vec<Key> = (0..keys).map(token).collect();
+    if keys > 10 {
+        let Key([low, high]) = pool[0];
+        let near_card = u64::from_le_bytes(*b"45678901");
+        pool.extend([
+            Key([0, 0]),
+            Key([u64::MAX, u64::MAX]),
+            Key([low, high ^ 1]),
+            Key([low ^ 1, high]),
+            Key([high, low]),
+            Key([near_card, near_card ^ 1 << 7]),
+        ]);
+    }
+    pool
+}
+
+impl Maker<'_> {
+    fn frame(&mut self) -> Frame {
+        let time = self.time();
+        if self.rng.percent(3) && !self.sent.is_empty() {
+            return self.again(time);
+        }
+        let planned = self.planned.len() > 6 || self.rng.percent(5);
+        let sent = match self.planned.pop_front() {
+            Some(event) if planned => event,
+            other => {
+                self.planned.extend(other);
+                self.event(time)
+            }
+        };
+        let frame = self.send(&sent);
+        if self.rng.percent(self.shape.broken) {
+            return self.broken(frame);
+        }
+        self.sent.push(sent);
+        frame
+    }
+
+    fn id(&mut self) -> EventId {
+        self.ids += 1;
+        EventId([mix(self.ids, 1), self.ids])
+    }
+
+    // ── time ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The time of the next event, by its own clock; moves the stream on.
+    fn time(&mut self) -> i64 {
+        let lateness = self.shape.limits.lateness_us;
+        let time = match self.rng.below(100) {
+            0..8 => self.watermark - self.rng.between(0, lateness.max(1)),
+            8..10 => self.watermark - lateness,
+            10 => self.watermark - lateness - 1,
+            11 => self.watermark - lateness - self.rng.between(1, 10 * DAY),
+            12..22 => self.watermark,
+            22..36 => self.edge(),
+            36 if self.rng.once_in(self.shape.leaps / 100) => {
+                self.now += self.rng.between(1, 1000) * DAY;
+                self.now
+            }
+            _ => {
+                self.now += self.rng.between(0, 2 * self.shape.step);
+                self.now
+            }
+        };
+        let time = time.clamp(0, TIME_END.0 - 1);
+        self.now = self.now.min(TIME_END.0 - 1);
+        self.watermark = self.watermark.max(time);
+        self.now = self.now.max(self.watermark);
+        time
+    }
+
+    /// On the edge of a window that begins or ends at an earlier event, or 1 µs beside it.
+    fn edge(&mut self) -> i64 {
+        if self.sent.is_empty() || self.edges.is_empty() {
+            return self.now;
+        }
+        let from = self.recent().time;
+        let reach = *self.rng.pick(&self.edges);
+        // Beyond the lateness too, where rows die and keys lose their history.
+        let lateness = if self.rng.percent(30) { self.shape.limits.lateness_us } else { 0 };
+        let time = from + reach + lateness + self.rng.between(-1, 1);
+        let soon = time <= self.now + 20 * self.shape.step;
+        if soon || self.rng.once_in(self.shape.leaps / 10) {
+            time.max(self.watermark - self.shape.limits.lateness_us)
+        } else {
+            self.now
+        }
+    }
+
+    fn recent(&mut self) -> Sent {
+        let back = if self.rng.percent(70) { 30 } else { self.sent.len() };
+        let index = self.sent.len() - 1 - self.rng.below(back.min(self.sent.len()));
+        self.sent[index].clone()
+    }
+
+    // ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn event(&mut self, time: i64) -> Sent {
+        let kinds = self.policy.events.len();
+        let judged: Vec<EventIx> = self.policy.decides.iter().map(|decide| decide.event).collect();
+        let kind = if self.rng.percent(45) {
+            *self.rng.pick(&judged)
+        } else {
+            EventIx(self.rng.below(kinds) as u16)
+        };
+        let principal = 1 + self.rng.below(3) as u32;
+        let id = self.id();
+        let mut cells = self.cells(kind);
+        let target = self.policy.events[kind.index()].amends.map(|target| {
+            let (target, time) = self.target(target, time);
+            self.inherit(kind, &target, &mut cells);
+            (target.id, (target.time + time).clamp(0, TIME_END.0 - 1))
+        });
+        Sent { kind, principal, id, time, target, cells }
+    }
+
+    /// An event to amend, and how far the amendment is wrong about its time.
+    fn target(&mut self, kind: EventIx, time: i64) -> (Sent, i64) {
+        let wrong = if self.rng.percent(4) { self.rng.between(-1, 1) } else { 0 };
+        let few = if self.rng.percent(70) { 3 } else { 100 };
+        let recent =
+            self.sent.iter().rev().filter(|sent| sent.kind == kind && !self.doubled.contains(&sent.id));
+        let recent: Vec<&Sent> = recent.take(few).collect();
+        if !recent.is_empty() && self.rng.percent(88) {
+            return ((*self.rng.pick(&recent)).clone(), wrong);
+        }
+        let target = Sent {
+            kind,
+            principal: 1 + self.rng.below(3) as u32,
+            id: self.id(),
+            time: time.saturating_add(self.rng.between(-SECOND, MINUTE)).clamp(0, TIME_END.0 - 1),
+            target: None,
+            cells: self.cells(kind),
+        };
+        if self.rng.percent(60) {
+            self.planned.push_back(target.clone());
+        }
+        (target, wrong)
+    }
+
+    fn inherit(&mut self, kind: EventIx, target: &Sent, cells: &mut [Option<Cell>]) {
+        let policy = self.policy;
+        for (cell, field) in cells.iter_mut().zip(&policy.events[kind.index()].fields) {
+            let Some(from) = field.inherited else { continue };
+            if self.rng.percent(4) {
+                continue;
+            }
+            *cell = target.cells[from.index()];
+            if field.optional && self.rng.percent(4) {
+                *cell = None;
+            }
+        }
+    }
+
+    fn cells(&mut self, kind: EventIx) -> Vec<Option<Cell>> {
+        let policy = self.policy;
+        let fields = &policy.events[kind.index()].fields;
+        fields.iter().map(|f| (!f.optional || self.rng.percent(75)).then(|| self.cell(&f.ty))).collect()
+    }
+
+    fn cell(&mut self, ty: &FieldType) -> Cell {
+        match ty {
+            FieldType::Bool => Cell::Number(self.rng.between(0, 1)),
+            FieldType::Enum(labels) => Cell::Number(self.rng.below(labels.len()) as i64),
+            FieldType::Int => Cell::Number(self.number(-3, 9)),
+            FieldType::Decimal => {
+                let scale = *self.rng.pick(&[1, DECIMAL_DEN, DECIMAL_DEN / 2]);
+                Cell::Number(self.number(-5, 5).saturating_mul(scale))
+            }
+            FieldType::Money => {
+                let code =
+                    if self.rng.percent(75) { "USD" } else { *self.rng.pick(&super::generate::CURRENCIES) };
+                Cell::Cash(self.number(-50, 1_000), Currency::from_alpha(code).expect("a known currency"))
+            }
+            FieldType::Entity(entity) => Cell::Key(self.key(*entity)),
+        }
+    }
+
+    fn number(&mut self, low: i64, high: i64) -> i64 {
+        if self.rng.percent(self.shape.extreme) {
+            let edge =
+                [i64::MIN, i64::MIN + 1, i64::MAX, i64::MAX - 1, 1 << 62, -(1 << 62), 1 << 40, 3_037_000_500];
+            return *self.rng.pick(&edge);
+        }
+        self.rng.between(low, high)
+    }
+
+    fn key(&mut self, entity: EntityIx) -> Key {
+        let hot = self.rng.percent(self.shape.hot);
+        let pool = &self.keys[entity.index()];
+        if hot { pool[0] } else { *self.rng.pick(pool) }
+    }
+
+    // ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn send(&mut self, sent: &Sent) -> Frame {
+        let admission = match self.rng.below(100) as u64 {
+            n if n * 3 < self.shape.fallback => Admission::Shed,
+            n if n < self.shape.fallback => Admission::Late,
+            _ => Admission::Normal,
+        };
+        let layout = &self.layouts[sent.kind.index()];
+        let words = encode(layout, sent.id, sent.time, sent.target, &sent.cells);
+        Frame {
+            principal: sent.principal,
+            kind: sent.kind.0,
+            admission,
+            received: self.received(sent.time),
+            words,
+        }
+    }
+
+    /// When an event of this time is taken in: usually within the skew, at its edges, or far off.
+    fn received(&mut self, time: i64) -> Time {
+        let skew = self.shape.limits.skew_us;
+        let apart = match self.rng.below(20) {
+            0 => skew,
+            1 => -skew,
+            2 => skew + 1,
+            3 => -skew - 1,
+            4 => self.rng.between(-2 * skew, 2 * skew),
+            5 if self.rng.once_in(4) => self.rng.between(-DAY, DAY),
+            _ => self.rng.between(0, skew / 4),
+        };
+        Time((time + apart).clamp(0, TIME_END.0 - 1))
+    }
+
+    /// An earlier frame once more: as it was, from somebody else, or with other content.
+    fn again(&mut self, time: i64) -> Frame {
+        let mut sent = self.recent();
+        if sent.target.is_some_and(|(target, _)| self.doubled.contains(&target)) {
+            sent = self.event(time);
+        }
+        let forgotten = (self.shape.limits.dedup_entries_max as usize) < self.shape.frames;
+        let mut changed = forgotten;
+        match self.rng.below(10) {
+            0 => {
+                sent.principal += 1;
+                changed = true;
+            }
+            1 | 2 => {
+                sent.cells = self.cells(sent.kind);
+            }
+            3 => sent.time = (sent.time + 1).min(TIME_END.0 - 1),
+            _ => {}
+        }
+        if changed {
+            self.doubled.insert(sent.id);
+        }
+        self.send(&sent)
+    }
+
+    /// The frame with exactly one thing wrong.
+    fn broken(&mut self, mut frame: Frame) -> Frame {
+        let policy = self.policy;
+        let event = &policy.events[usize::from(frame.kind)];
+        let layout = &self.layouts[usize::from(frame.kind)];
+        let field = self.rng.below(event.fields.len().max(1));
+        let words = &mut frame.words;
+        match self.rng.below(9) {
+            0 => frame.kind = *self.rng.pick(&[policy.events.len() as u16, u16::MAX]),
+            1 => drop(words.pop()),
+            2 => words.push(0),
+            3 => words.clear(),
+            4 => words[2] = *self.rng.pick(&[u64::MAX, TIME_END.0 as u64, i64::MIN as u64, i64::MAX as u64]),
+            5 if event.amends.is_some() => words[6] = *self.rng.pick(&[u64::MAX, TIME_END.0 as u64, 1 << 63]),
+            6 => {
+                let free: Vec<u32> =
+                    (0..64).filter(|bit| layout.fields.iter().all(|(_, known)| known != bit)).collect();
+                words[PRESENCE_WORD] |= 1 << self.rng.pick(&free);
+            }
+            _ if event.fields.is_empty() => drop(words.pop()),
+            _ => {
+                let (word, bit) = layout.fields[field];
+                let ty = &event.fields[field].ty;
+                let present = words[PRESENCE_WORD] >> bit & 1 == 1;
+                if !present {
+                    words[word + width(ty) - 1] = 1 + self.rng.word() % 3;
+                } else if !event.fields[field].optional && self.rng.percent(30) {
+                    words[PRESENCE_WORD] &= !(1 << bit);
+                    words[word..word + width(ty)].fill(0);
+                } else {
+                    match ty {
+                        FieldType::Bool => words[word] = *self.rng.pick(&[2, u64::MAX]),
+                        FieldType::Enum(labels) => {
+                            words[word] = *self.rng.pick(&[labels.len() as u64, u64::MAX, 1 << 32]);
+                        }
+                        FieldType::Money => {
+                            words[word + 1] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)]);
+                        }
+                        FieldType::Entity(_) => {
+                            words[word] = u64::from_le_bytes(*b"41111111");
+                            words[word + 1] = u64::from_le_bytes(*b"11111111");
+                        }
+                        FieldType::Int | FieldType::Decimal => words.push(1),
+                    }
+                }
+            }
+        }
+        frame
+    }
+}
