@@ -3,6 +3,7 @@
 mod cell;
 mod events;
 mod fault;
+mod journal;
 mod map;
 mod output;
 mod policy;
@@ -26,6 +27,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List, check and print journals.
+    #[command(subcommand)]
+    Journal(journal::Args),
     /// Read policies: check them, print what they keep.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -37,6 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
+        Command::Journal(args) => journal::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::Replay(options) => replay::run(&options),
         Command::Switch(options) => switch::run(&options),
