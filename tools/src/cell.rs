@@ -361,7 +361,7 @@ mod tests {
     fn amounts_are_rounded_from_dust_and_refused_beyond_it() {
         let jpy = Currency::from_alpha("JPY").unwrap();
         for (cell, currency, minor) in [
-            (Cell::Float(1108.850_000_000_000_1), USD, Some(110_885)),
+            (Cell::Float(1_108.850_000_000_000_1), USD, Some(110_885)),
             (Cell::Float(0.1 + 0.2), USD, Some(30)),
             (Cell::Float(57.16), USD, Some(5716)),
             (Cell::Float(-0.29), USD, Some(-29)),

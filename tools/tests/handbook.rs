@@ -12,21 +12,21 @@ use std::process::Command;
 fn numbers(path: &Path, name: &str) -> Vec<f64> {
     column(path, name, |reader, rows| {
         macro_rules! read {
-            ($reader:ident, $kind:ty) => {{
+            ($reader:ident, $kind:ty, $number:expr) => {{
                 let (mut values, mut levels) = (Vec::<$kind>::new(), Vec::new());
                 $reader.read_records(rows, Some(&mut levels), None, &mut values).unwrap();
                 let mut values = values.into_iter();
                 let levels = if levels.is_empty() { vec![1; rows] } else { levels };
                 levels
                     .iter()
-                    .map(|level| if *level == 0 { f64::NAN } else { values.next().unwrap() as f64 })
+                    .map(|level| if *level == 0 { f64::NAN } else { values.next().map_or(f64::NAN, $number) })
                     .collect()
             }};
         }
         match reader {
-            ColumnReader::Int32ColumnReader(reader) => read!(reader, i32),
-            ColumnReader::Int64ColumnReader(reader) => read!(reader, i64),
-            ColumnReader::DoubleColumnReader(reader) => read!(reader, f64),
+            ColumnReader::Int32ColumnReader(reader) => read!(reader, i32, f64::from),
+            ColumnReader::Int64ColumnReader(reader) => read!(reader, i64, |value| value as f64),
+            ColumnReader::DoubleColumnReader(reader) => read!(reader, f64, |value| value),
             _ => panic!("{name} is not a column of numbers"),
         }
     })
