@@ -381,7 +381,7 @@ impl RowOf<'_> {
                 words.set_money(field.slot, cell::money(cell, currency).map_err(at)?, currency);
             }
             Target::Entity(kind, name) => {
-                words.set_key(field.slot, names.key(*kind, name, cell).map_err(at)?)
+                words.set_key(field.slot, names.key(*kind, name, cell).map_err(at)?);
             }
         }
         Ok(())

@@ -244,7 +244,7 @@ fn store(
         }),
         ColumnReader::FloatColumnReader(_) => {
             // The shortest decimal of the 32-bit number, not of its 64-bit neighbour.
-            spread!(float, |value: f32| Ok(float(value.to_string().parse().unwrap_or(f64::from(value)))))
+            spread!(float, |value: f32| Ok(float(value.to_string().parse().unwrap_or(f64::from(value)))));
         }
         ColumnReader::DoubleColumnReader(_) => spread!(double, |value| Ok(float(value))),
         ColumnReader::ByteArrayColumnReader(_) => spread!(bytes, |value: ByteArray| {
