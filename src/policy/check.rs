@@ -7,7 +7,9 @@
 mod declarations;
 mod expressions;
 mod features;
+mod functions;
 mod literals;
+mod names;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,338 @@
+//! Questions and functions in expressions: `is missing`, `in`, and everything that is called with parentheses.
+
+use super::expressions::{FUNCTIONS, Meaning, Operand, Scope};
+use super::{Checker, literals, nearest};
+use crate::policy::ast::{self};
+use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
+use crate::policy::typed::{Expr, Type};
+
+impl Checker<'_> {
+    pub(super) fn is_missing(&mut self, node: &SyntaxNode, scope: Scope) -> Option<(Expr, Type)> {
+        let inner = ast::expression(node)?;
+        let missing = match inner.kind() {
+            K::NameRef => {
+                let name = ast::word(&inner)?;
+                match self.meaning(&name.text, scope) {
+                    Meaning::Field(field) => {
+                        self.field_type(scope.event, field)?;
+                        Some(Expr::FieldMissing(field))
+                    }
+                    Meaning::Event(event) if self.event(event).amends == Some(scope.event) => {
+                        Some(Expr::AmendMissing(event, None))
+                    }
+                    _ => None,
+                }
+            }
+            K::PathExpr => {
+                let (event_name, field_name) = ast::path(&inner)?;
+                let event = self.path_event(&event_name, scope)?;
+                if event == scope.event {
+                    if self.lets.contains_key(&(event, field_name.text.clone())) {
+                        None
+                    } else {
+                        Some(Expr::FieldMissing(self.field_named(event, &field_name)?))
+                    }
+                } else if self.event(scope.event).amends == Some(event) {
+                    Some(Expr::FieldMissing(self.inherited(scope.event, event, &field_name)?))
+                } else {
+                    Some(Expr::AmendMissing(event, Some(self.own_field(event, &field_name)?)))
+                }
+            }
+            _ => None,
+        };
+        let missing = match missing {
+            Some(expr) => expr,
+            None => match self.value(&inner, scope, None)? {
+                (_, Type::AnyMoney) => {
+                    self.currency_unknown(&inner);
+                    return None;
+                }
+                (expr, _) => Expr::IsMissing(Box::new(expr)),
+            },
+        };
+        let expr = if ast::has_word(node, "not") { Expr::Not(Box::new(missing)) } else { missing };
+        Some((expr, Type::Bool))
+    }
+
+    /// `in`: a currency, a list, or a time zone.
+    pub(super) fn membership(&mut self, node: &SyntaxNode, scope: Scope) -> Option<(Expr, Type)> {
+        let mut parts = ast::expressions(node);
+        let left = parts.next()?;
+        let negated = ast::has_word(node, "not");
+        if let Some(zone) = ast::token(node, K::Text) {
+            return self.in_zone(node, &left, &zone, negated);
+        }
+        let name = ast::word(&parts.next()?)?;
+        if left.kind() == K::CallExpr
+            && let Some(function) =
+                ast::word(&left).filter(|name| matches!(name.text.as_str(), "hour" | "weekday"))
+        {
+            let message = format!("the time zone of `{}` is not in quotes", function.text);
+            let help = format!(
+                "write `{}() in \"{}\"`, an IANA name in quotes",
+                function.text,
+                if name.text == "UTC" { "UTC" } else { "Europe/Paris" }
+            );
+            self.push(name.span, message, "not a text", help);
+            return None;
+        }
+        match self.operand(&left, scope, None)? {
+            Operand::Key(field, entity) => {
+                let Some(list) = self.lists.get(&name.text).copied() else {
+                    let lists: Vec<String> = self.policy.lists.iter().map(|list| list.name.clone()).collect();
+                    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
+                    let kind = self.policy.entities[entity.index()].clone();
+                    self.unknown(
+                        &name,
+                        "list",
+                        &lists,
+                        &format!("declare it with `list {} of {kind}`", name.text),
+                    );
+                    return None;
+                };
+                let of = self.policy.lists[list.index()].entity;
+                if of != entity {
+                    let (of, entity) =
+                        (&self.policy.entities[of.index()], &self.policy.entities[entity.index()]);
+                    let message = format!(
+                        "the list `{}` holds keys of kind `{of}`; this is of kind `{entity}`",
+                        name.text
+                    );
+                    self.push(ast::span(node), message, "never in it", "use a list of the key's kind");
+                    return None;
+                }
+                let inside = Expr::InList(field, list);
+                Some((if negated { Expr::Not(Box::new(inside)) } else { inside }, Type::Bool))
+            }
+            Operand::Value(_, Type::Money(_) | Type::AnyMoney) if negated => {
+                let help = "the currency itself cannot be asked for; `in` converts";
+                self.push(ast::span(node), "`not in` asks whether a key is in a list", "this is money", help);
+                None
+            }
+            Operand::Value(expr, Type::Money(_) | Type::AnyMoney) => {
+                if self.lists.contains_key(&name.text) {
+                    let message = format!("the list `{}` holds keys; this is money", name.text);
+                    self.push(
+                        ast::span(node),
+                        message,
+                        "never in it",
+                        "after money, `in` names a currency: `amount in USD`",
+                    );
+                    return None;
+                }
+                let currency = self.currency(&name)?;
+                Some((Expr::InCurrency(Box::new(expr), currency), Type::Money(currency)))
+            }
+            Operand::Value(_, ty) => {
+                let message = format!("`in` follows a key or money; this is {}", self.type_name(ty));
+                let help = "`card in some_list` looks a key up, `amount in USD` converts money";
+                self.push(ast::span(&left), message, "neither a key nor money", help);
+                None
+            }
+        }
+    }
+
+    pub(super) fn in_zone(
+        &mut self,
+        node: &SyntaxNode,
+        left: &SyntaxNode,
+        zone: &crate::policy::syntax::SyntaxToken,
+        negated: bool,
+    ) -> Option<(Expr, Type)> {
+        let function = ast::word(left).filter(|_| left.kind() == K::CallExpr);
+        let function = match function.as_ref().map(|name| name.text.as_str()) {
+            Some(name @ ("hour" | "weekday")) if !negated => name,
+            _ => {
+                let help = "only `hour() in \"Europe/Paris\"` and `weekday() in \"UTC\"` take a time zone in quotes; \
+                     lists and currencies are written without quotes";
+                self.push(
+                    ast::span(node),
+                    "a text after `in` is a time zone",
+                    "no time of day before it",
+                    help,
+                );
+                return None;
+            }
+        };
+        if let Some(arg) = ast::child(left, K::Arg) {
+            let help = format!("write `{function}() in \"UTC\"`");
+            self.push(
+                ast::span(&arg),
+                format!("`{function}` takes nothing in its parentheses"),
+                "not expected",
+                help,
+            );
+            return None;
+        }
+        let name = literals::text(zone.text());
+        let database = jiff::tz::TimeZoneDatabase::bundled();
+        let canonical = database.get(&name).ok().and_then(|zone| zone.iana_name().map(str::to_owned));
+        let Some(canonical) = canonical else {
+            let names: Vec<String> = database.available().map(|name| name.as_str().to_owned()).collect();
+            let help = match nearest(&name, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => {
+                    "write an IANA name such as \"Europe/Paris\", \"Asia/Shanghai\" or \"UTC\"".to_owned()
+                }
+            };
+            self.push(ast::token_span(zone), "there is no such time zone", "not known", help);
+            return None;
+        };
+        let expr = if function == "hour" { Expr::Hour(canonical) } else { Expr::Weekday(canonical) };
+        Some((expr, Type::Int))
+    }
+
+    pub(super) fn zone_missing(&mut self, node: &SyntaxNode, function: &str) {
+        let message = format!("`{function}()` needs a time zone");
+        let help = format!(
+            "write `{function}() in \"Europe/Paris\"`, or \"UTC\"; events carry no zone of their own"
+        );
+        self.push(ast::span(node), message, "where?", help);
+    }
+
+    pub(super) fn call(&mut self, node: &SyntaxNode, scope: Scope) -> Option<(Expr, Type)> {
+        let name = ast::word(node)?;
+        let args: Vec<SyntaxNode> = ast::children(node, K::Arg).collect();
+        let function = name.text.as_str();
+        if let Some(filter) = args.iter().find_map(|arg| ast::child(arg, K::WhereClause)) {
+            let message = "`where` belongs to an aggregate, and aggregates to a feature";
+            let help = "declare a feature, as in `feature n_1h = count(payment where …) by card last 1h`, and use its name";
+            self.push(ast::span(&filter), message, "not possible here", help);
+            return None;
+        }
+        let values: Vec<SyntaxNode> = args.iter().filter_map(ast::expression).collect();
+        match function {
+            "hour" | "weekday" => {
+                self.zone_missing(node, function);
+                None
+            }
+            "sum" if is_rule_scores(&values) => self
+                .rule_scores(&ast::word(&values[0])?, scope, Expr::RuleScoresSum)
+                .and_then(|operand| match operand {
+                    Operand::Value(expr, ty) => Some((expr, ty)),
+                    Operand::Key(..) => None,
+                }),
+            "max" if is_rule_scores(&values) => self.value(&values[0], scope, None),
+            "max" | "min" | "first_present" => self.choice(node, function, &values, scope),
+            "major" => self.major(node, &values, scope),
+            "count" | "sum" | "avg" | "distinct" | "ratio" => {
+                let message = format!("the aggregate `{function}` is only possible in a feature");
+                let help = "declare a feature, as in `feature n_1h = count(payment) by card last 1h`, and use its name";
+                self.push(ast::span(node), message, "an aggregate", help);
+                None
+            }
+            _ => {
+                let help = match nearest(function, FUNCTIONS.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the functions are {}", FUNCTIONS.join(", ")),
+                };
+                self.push(name.span, format!("there is no function `{function}`"), "not known", help);
+                None
+            }
+        }
+    }
+
+    /// `max`, `min` and `first_present`: several values of one type.
+    pub(super) fn choice(
+        &mut self,
+        node: &SyntaxNode,
+        function: &str,
+        values: &[SyntaxNode],
+        scope: Scope,
+    ) -> Option<(Expr, Type)> {
+        if values.len() < 2 {
+            let help = match (function, scope.features()) {
+                ("first_present", _) => "for example: first_present(result.approved, amount)",
+                _ => {
+                    "it compares its arguments with each other; over a window of events declare a feature: \
+                     `feature top = max(payment.amount in USD) by card last 24h`"
+                }
+            };
+            self.push(
+                ast::span(node),
+                format!("`{function}` chooses between two or more values"),
+                "too few",
+                help,
+            );
+            return None;
+        }
+        let checked: Vec<_> = values.iter().map(|value| self.value(value, scope, None)).collect();
+        let checked = checked.into_iter().collect::<Option<Vec<_>>>()?;
+        let mut ty = checked[0].1;
+        for ((_, other), at) in checked.iter().zip(values) {
+            ty = match (ty, *other) {
+                (a, b) if a == b => a,
+                (Type::Int | Type::Decimal, Type::Int | Type::Decimal) => Type::Decimal,
+                (Type::Enum(e, f), Type::Enum(g, h)) if self.words(e, f) == self.words(g, h) => ty,
+                (a, b) => {
+                    let message = format!(
+                        "`{function}` chooses between {} and {}",
+                        self.type_name(a),
+                        self.type_name(b)
+                    );
+                    let help = match (a, b) {
+                        (Type::AnyMoney, Type::Money(c)) | (Type::Money(c), Type::AnyMoney) => {
+                            format!("convert the other one too: `… in {}`", c.alpha())
+                        }
+                        _ => "all its values are of one type, and money of one currency".to_owned(),
+                    };
+                    self.push(ast::span(at), message, "of another type", help);
+                    return None;
+                }
+            };
+        }
+        let of: Vec<Expr> = checked.into_iter().map(|(expr, _)| expr).collect();
+        if function == "first_present" {
+            return Some((Expr::FirstPresent(of), ty));
+        }
+        match ty {
+            Type::Int | Type::Decimal | Type::Money(_) => {
+                Some((Expr::Extreme { greatest: function == "max", of }, ty))
+            }
+            Type::AnyMoney => {
+                self.currency_unknown(&values[0]);
+                None
+            }
+            Type::Bool | Type::Enum(..) => {
+                let message =
+                    format!("`{function}` needs values with an order; this is {}", self.type_name(ty));
+                self.push(
+                    ast::span(&values[0]),
+                    message,
+                    "no order",
+                    "use numbers, or money of one currency",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn major(
+        &mut self,
+        node: &SyntaxNode,
+        values: &[SyntaxNode],
+        scope: Scope,
+    ) -> Option<(Expr, Type)> {
+        let [value] = values else {
+            let help = "for example: major(amount in USD)";
+            self.push(ast::span(node), "`major` takes one amount of money", "not one amount", help);
+            return None;
+        };
+        match self.value(value, scope, None)? {
+            (expr, Type::Money(_)) => Some((Expr::Major(Box::new(expr)), Type::Decimal)),
+            (_, Type::AnyMoney) => {
+                self.currency_unknown(value);
+                None
+            }
+            (_, ty) => {
+                let message = format!("`major` takes money; this is {}", self.type_name(ty));
+                self.push(ast::span(value), message, "not money", "it turns 12.50 USD into the number 12.5");
+                None
+            }
+        }
+    }
+}
+
+fn is_rule_scores(values: &[SyntaxNode]) -> bool {
+    matches!(values, [only] if only.kind() == K::NameRef && ast::word(only).is_some_and(|name| name.text == "rule_scores"))
+}
