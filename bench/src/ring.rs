@@ -1,7 +1,7 @@
 //! A round trip over the ring (request slot there, 64-byte verdict slot back) against its floor.
 //!
-//! The floor is a ping-pong of the same bytes between the same two pinned threads: words into one cache-aligned
-//! block, a sequence number last, and the same for the way back; no checks, no copies to private memory, no cursors.
+//! The floor is a ping-pong of the same bytes between the same two pinned threads: words into one of as many
+//! cache-aligned blocks as the ring has slots, a sequence number last, and the same for the way back; no checks, no copies to private memory, no cursors.
 //! Both run in slices of a fifth of a second, turn by turn, because the hypervisor moves the cores about: the
 //! figure is the median of the slices' ratios.
 
@@ -39,7 +39,7 @@ const VERDICT_WORDS: usize = 8;
 struct Block([AtomicU64; 64]);
 
 impl Block {
-    fn new() -> Self {
+    const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; 64])
     }
 
@@ -64,9 +64,24 @@ impl Block {
     }
 }
 
+/// As many blocks as the ring has slots: the line being written is then not the one being polled for the turn before.
+struct Lane([Block; SLOTS]);
+
+const SLOTS: usize = 64;
+
+impl Lane {
+    fn new() -> Self {
+        Self([const { Block::new() }; SLOTS])
+    }
+
+    fn at(&self, seq: u64) -> &Block {
+        &self.0[seq as usize % SLOTS]
+    }
+}
+
 struct Shared {
-    there: Block,
-    back: Block,
+    there: Lane,
+    back: Lane,
     /// The peer thread echoes the ring if set, else the blocks.
     ring_turn: AtomicBool,
     stop: AtomicBool,
@@ -82,7 +97,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn measure(args: &Args, socket: &std::path::Path) -> Result<()> {
-    let geometry = Geometry { slot_bytes: args.slot_bytes, request_capacity: 64, verdict_capacity: 64 };
+    let geometry = Geometry {
+        slot_bytes: args.slot_bytes,
+        request_capacity: SLOTS as u32,
+        verdict_capacity: SLOTS as u32,
+    };
     let options = ServerOptions {
         geometry,
         schema_hash: [0; 32],
@@ -92,8 +111,8 @@ fn measure(args: &Args, socket: &std::path::Path) -> Result<()> {
     };
     let listener = Listener::bind(socket, options)?;
     let shared = Arc::new(Shared {
-        there: Block::new(),
-        back: Block::new(),
+        there: Lane::new(),
+        back: Lane::new(),
         ring_turn: AtomicBool::new(false),
         stop: AtomicBool::new(false),
     });
@@ -125,8 +144,8 @@ fn measure(args: &Args, socket: &std::path::Path) -> Result<()> {
         shared.ring_turn.store(false, Ordering::SeqCst);
         let floor = slice_median(|| {
             seq += 1;
-            shared.there.write(words, seq);
-            shared.back.await_seq(VERDICT_WORDS, seq, &shared.stop);
+            shared.there.at(seq).write(words, seq);
+            shared.back.at(seq).await_seq(VERDICT_WORDS, seq, &shared.stop);
             Ok(())
         })?;
         shared.ring_turn.store(true, Ordering::SeqCst);
@@ -183,10 +202,10 @@ fn echo(mut connection: Connection, shared: &Shared, words: usize) -> Result<()>
             } else {
                 spin_loop();
             }
-        } else if shared.there.0[0].load(Ordering::Acquire) == seq + 1 {
+        } else if shared.there.at(seq + 1).0[0].load(Ordering::Acquire) == seq + 1 {
             seq += 1;
-            shared.there.await_seq(words, seq, &shared.stop);
-            shared.back.write(VERDICT_WORDS, seq);
+            shared.there.at(seq).await_seq(words, seq, &shared.stop);
+            shared.back.at(seq).write(VERDICT_WORDS, seq);
         } else {
             spin_loop();
         }

@@ -16,6 +16,7 @@ use crate::config::{Config, Idle};
 use crate::engine::Clock;
 use crate::engine::units::HOUR;
 use crate::log::Level;
+use crate::os::affinity;
 use anyhow::{Context, Result, bail};
 use report::{Line, Summary};
 use std::io::{BufRead, BufReader};
@@ -86,6 +87,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (loaded, _) = appliance::load(&policy)?;
     layout::Layout::new(loaded.program())?;
     let config = configuration(args, state.path(), runtime.path());
+    if let Some(cores) = Cores::available() {
+        // What this process starts from here on stays off the engine's core. Best effort: it is only slower without.
+        let _ = affinity::pin_to(cores.switch);
+    }
     let appliance = appliance::start(&config, &policy)?;
     let outcome = play(args, &config, &policy_file);
     let stopped = appliance.stop();
@@ -118,10 +123,28 @@ fn configuration(args: &Args, state: &Path, runtime: &Path) -> Config {
     limits.keys_max = (args.customers as u32).saturating_mul(4).max(1 << 16);
     limits.spill_bytes_max = 512 << 20;
     config.engine.prefault = true;
-    // Two cores are enough for two pollers; the journal's thread takes what they yield.
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.engine.idle = if cores > 1 { Idle::Yield } else { Idle::Park };
+    match Cores::available() {
+        Some(cores) => config.engine.core = Some(cores.engine),
+        None => config.engine.idle = Idle::Park,
+    }
     config
+}
+
+/// Who runs where. Both ends of the ring poll, so they need a core each, and everything else has to share one with the
+/// switch: the engine is what is being shown.
+struct Cores {
+    engine: usize,
+    switch: usize,
+}
+
+impl Cores {
+    /// `None` on a single core: then the engine sleeps when there is nothing to do.
+    fn available() -> Option<Self> {
+        match affinity::cores()[..] {
+            [switch, .., engine] => Some(Self { engine, switch }),
+            _ => None,
+        }
+    }
 }
 
 /// Memory-backed where there is any: the journal ring and the socket live here.

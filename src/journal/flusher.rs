@@ -281,7 +281,11 @@ impl Core {
             let (path, bytes) = (spare_path(&self.dir), self.segment_bytes);
             self.spare = std::thread::Builder::new()
                 .name("journal-spare".to_owned())
-                .spawn(move || zero_fill(&path, bytes))
+                .spawn(move || {
+                    // There is time until this segment is needed, and the engine may share the core.
+                    crate::os::affinity::make_way();
+                    zero_fill(&path, bytes)
+                })
                 .ok();
         }
         Ok(())

@@ -1,14 +1,27 @@
-//! Pinning a thread to a processor core.
+//! Where and when a thread runs: pinning it to a processor core, and making way for others.
 
-/// Pins the calling thread to the core with this number; says why not if it cannot.
+/// Pins the calling thread to the core with this number; says why not if it cannot. The thread may have been kept off
+/// that core until now.
 pub fn pin_to(core: usize) -> Result<(), String> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let Some(id) = cores.iter().find(|id| id.id == core) else {
-        let known: Vec<String> = cores.iter().map(|id| id.id.to_string()).collect();
-        return Err(format!(
-            "core {core} is not available to this process; choose one of {}",
-            known.join(", ")
-        ));
-    };
-    if core_affinity::set_for_current(*id) { Ok(()) } else { Err(format!("the system refused core {core}")) }
+    if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Ok(());
+    }
+    let known: Vec<String> = cores().iter().map(ToString::to_string).collect();
+    Err(format!("core {core} is not available to this process; choose one of {}", known.join(", ")))
+}
+
+/// The cores available to this process, in ascending order; empty when the system does not say.
+#[must_use]
+pub fn cores() -> Vec<usize> {
+    let mut cores: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    cores.sort_unstable();
+    cores
+}
+
+/// From now on the calling thread runs only when no ordinary thread wants its core. Best effort.
+pub fn make_way() {
+    const LOWEST_PRIORITY: libc::c_int = 19;
+    // SAFETY: a plain system call about the calling thread (0); what it refuses changes nothing.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST_PRIORITY) };
 }
