@@ -120,8 +120,9 @@ fn configuration(args: &Args, state: &Path, runtime: &Path) -> Config {
     // milliseconds later, lies simulated minutes back.
     limits.clock = Clock::Event;
     limits.lateness_us = 6 * HOUR;
-    limits.keys_max = (args.customers as u32).saturating_mul(4).max(1 << 16);
-    limits.spill_bytes_max = 512 << 20;
+    limits.keys_max = (args.customers as u32).saturating_mul(2).max(1 << 16);
+    limits.spill_bytes_max = 256 << 20;
+    limits.dedup_entries_max = 1 << 19;
     config.engine.prefault = true;
     match Cores::available() {
         Some(cores) => config.engine.core = Some(cores.engine),
