@@ -1,6 +1,6 @@
 //! The compiled policy: a flat, archived program that the engine executes in place.
 //!
-//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`]) before the engine trusts a
+//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before the engine trusts a
 //! single index in it. Everything is in tables; expressions are runs of three-address instructions over one
 //! register file.
 //!

@@ -1,6 +1,6 @@
 //! The checked policy: every name resolved, every expression typed, nothing left to refuse.
 //!
-//! [`check`](super::check) makes it from syntax; [`lower`](super::lower) turns it into a flat program. The naive
+//! [`check`](super::check()) makes it from syntax; [`lower`](mod@super::lower) turns it into a flat program. The naive
 //! oracle of the tests interprets this tree directly, so that program and engine are held against a
 //! second reading of the same policy.
 
