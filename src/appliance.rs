@@ -23,7 +23,7 @@ use crate::engine::{Engine, LimitError, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
 use crate::journal::{self, Epoch, FlushError, Flusher, Journal, JournalOptions, RecoverError};
 use crate::log::Log;
-use crate::os::lock::{LockError, RuntimeLock};
+use crate::os::lock::{LockError, RuntimeLock, is_on_tmpfs};
 use crate::os::memfd::SealedMemfd;
 use crate::os::{affinity, clock, memory};
 use crate::policy::archive::{self, ArchiveError};
@@ -205,8 +205,19 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     let (loaded, sealed) = load(policy)?;
     let program = loaded.program();
     check_slots(program, config)?;
+    if let Some(core) = config.engine.core {
+        affinity::try_pin(core).map_err(StartError::Core)?;
+    }
 
     let lock = RuntimeLock::take(&config.journal.runtime_dir, !config.listen.allowed_uids.is_empty())?;
+    let runtime_dir = &config.journal.runtime_dir;
+    if !is_on_tmpfs(runtime_dir) {
+        log.warn(format_args!(
+            "the runtime directory {} is not on tmpfs: verdicts may wait for the disk; choose a [journal] runtime_dir \
+             under /run or /dev/shm",
+            runtime_dir.display()
+        ));
+    }
     let recovered = Journal::recover(&journal_options(&config.journal))?;
     let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
     let mut replay = Replay::new(&mut engine, config.engine.limits);
@@ -215,10 +226,14 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     for note in recovered.notes() {
         log.warn(format_args!("journal: {note}"));
     }
-    log.info(format_args!(
-        "replayed the journal: {} decisions decided anew and found equal, {} of other policies or limits taken in, {} starts",
-        replayed.proved, replayed.adopted, replayed.epochs
-    ));
+    if replayed.epochs == 0 {
+        log.info(format_args!("a new journal begins in {}", config.journal.dir.display()));
+    } else {
+        log.info(format_args!(
+            "replayed the journal: {} decisions decided anew and found equal, {} of other policies or limits taken in, {} starts",
+            replayed.proved, replayed.adopted, replayed.epochs
+        ));
+    }
     journal::store_policy(&config.journal.dir, &loaded.hash(), &sealed)?;
     let ready = Ready {
         socket: config.listen.socket.clone(),

@@ -215,6 +215,8 @@ impl Frame {
 
 /// Longest sleep of the engine thread: heartbeats and counters stay fresh.
 const PARK_MAX: Duration = Duration::from_millis(50);
+/// How long the engine thread sleeps before it looks again whether a full journal ring has room.
+const FULL_REST: Duration = Duration::from_micros(100);
 /// How often counters and heartbeats are made visible.
 const TELL_EVERY_NS: u64 = 10_000_000;
 /// How long a stop may wait for room in the journal before it leaves requests unanswered.
@@ -274,8 +276,13 @@ impl HotLoop {
             self.rest.rounds = 0;
         } else if self.rest.spin_or_yield() {
             self.tell(now.monotonic_ns);
-            self.clients.park(PARK_MAX);
-            self.counts.parks += 1;
+            if self.journal_full {
+                // Requests are waiting, so that parking would return at once: it is the flusher that is waited for.
+                std::thread::sleep(FULL_REST);
+            } else {
+                self.clients.park(PARK_MAX);
+                self.counts.parks += 1;
+            }
         }
     }
 

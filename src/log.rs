@@ -1,8 +1,25 @@
 //! Plain log lines on standard error: time, level, message. Never a key's text, never a card number.
 
+use std::error::Error;
 use std::fmt;
 
 pub use crate::config::Level;
+
+/// An error and its causes on one line, each said once: many errors have their cause in their own words already.
+#[must_use]
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            said.push_str(": ");
+            said.push_str(&text);
+        }
+        next = cause.source();
+    }
+    said
+}
 
 /// Writes lines up to a level. For cold threads: it formats and makes system calls.
 #[derive(Clone, Copy, Debug)]
@@ -45,5 +62,27 @@ impl Log {
         let line = format!("{now:.3} {:5} {message}\n", level.word());
         // A log that cannot be written must not stop the appliance.
         let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read a: {source}")]
+    struct Told {
+        source: std::io::Error,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no start")]
+    struct Outer(#[source] Told);
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let told = || Told { source: std::io::Error::other("gone") };
+        assert_eq!(causes(&told()), "cannot read a: gone");
+        assert_eq!(causes(&Outer(told())), "no start: cannot read a: gone");
     }
 }

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use tollgate::appliance::{self, PolicyText, StartError};
 use tollgate::config::{self, Config};
 use tollgate::demo;
-use tollgate::log::Log;
+use tollgate::log::{Log, causes};
 use tollgate::os::signals::Signals;
 
 #[global_allocator]
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Config => print(config::DEFAULT_TEXT),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("tollgate: {error:#}");
+        eprintln!("tollgate: {}", causes(error.as_ref()).trim_end());
         let refused = error.is::<config::ConfigError>()
             || matches!(
                 error.downcast_ref(),

@@ -64,6 +64,8 @@ counts! {
     inexact,
     /// Events too late to enter their windows.
     too_late,
+    /// With `clock = "wall"`: events taken at their receipt, as their own time was further from it than `skew`.
+    skewed,
     /// Rows given up while still inside a window.
     rows_lost,
     /// Keys that could not be kept.
@@ -94,6 +96,7 @@ impl Counts {
         self.refused = engine.refused.iter().sum();
         self.inexact = engine.inexact;
         self.too_late = engine.too_late;
+        self.skewed = engine.skewed;
         self.rows_lost = engine.rows_lost;
         self.keys_lost = engine.keys_lost;
         self.dedup_evicted = engine.dedup_evicted;

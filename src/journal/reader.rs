@@ -95,6 +95,12 @@ impl Reader {
         Ok(Self { files: segment::list(dir)?, ring })
     }
 
+    /// Whether there is no segment at all, nor a ring.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.ring.is_none()
+    }
+
     /// Shows every frame in order until `visit` breaks; says where it ended.
     pub fn for_each(
         &self,

@@ -10,6 +10,11 @@ pub fn pin_to(core: usize) -> Result<(), String> {
     Err(format!("core {core} is not available to this process; choose one of {}", known.join(", ")))
 }
 
+/// Whether a thread could be pinned to this core, tried on one that ends at once.
+pub fn try_pin(core: usize) -> Result<(), String> {
+    std::thread::spawn(move || pin_to(core)).join().unwrap_or_else(|_| Err("pinning panicked".into()))
+}
+
 /// The cores available to this process, in ascending order; empty when the system does not say.
 #[must_use]
 pub fn cores() -> Vec<usize> {

@@ -1,8 +1,10 @@
 //! The runtime directory: private to its user, and used by one appliance at a time.
 
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,17 @@ impl RuntimeLock {
         }
         Ok(Self { _file: file })
     }
+}
+
+/// Whether what is written below this directory stays in memory. Where the system does not say, it is taken to.
+#[must_use]
+pub fn is_on_tmpfs(directory: &Path) -> bool {
+    let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return true };
+    // SAFETY: an all-zero statfs is a valid value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and `found` is ours to fill.
+    let told = unsafe { libc::statfs(path.as_ptr(), &mut found) } == 0;
+    !told || found.f_type as u64 == libc::TMPFS_MAGIC as u64
 }
 
 #[cfg(test)]

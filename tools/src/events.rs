@@ -9,6 +9,7 @@ use crate::cell::Cell;
 use crate::fault::{Fault, Problem, shown_text};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use tollgate::engine::units::Time;
 
@@ -209,11 +210,14 @@ struct CsvRows {
     selected: Vec<usize>,
     record: csv::ByteRecord,
     bytes: u64,
+    /// 1 if lines end with CR LF: the parser stops between the two, still on the line before.
+    behind: u64,
 }
 
 impl CsvRows {
     fn open(file: &str, source: File) -> Result<Self, Fault> {
         let bytes = source.metadata().map_or(0, |metadata| metadata.len());
+        let behind = u64::from(ends_lines_with_cr_lf(&source));
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .buffer_capacity(1 << 16)
@@ -224,7 +228,7 @@ impl CsvRows {
             .iter()
             .map(str::to_owned)
             .collect();
-        Ok(Self { reader, header, selected: Vec::new(), record: csv::ByteRecord::new(), bytes })
+        Ok(Self { reader, header, selected: Vec::new(), record: csv::ByteRecord::new(), bytes, behind })
     }
 
     fn select(&mut self, file: &str, names: &[String]) -> Result<(), Fault> {
@@ -249,7 +253,7 @@ impl CsvRows {
             if !more {
                 break;
             }
-            let line = self.record.position().map_or(0, csv::Position::line);
+            let line = self.record.position().map_or(0, csv::Position::line) + self.behind;
             if self.record.len() != self.header.len() {
                 return Err(Problem::new(
                     format!("the row has {} fields, the header {}", self.record.len(), self.header.len()),
@@ -270,6 +274,14 @@ impl CsvRows {
         }
         Ok(())
     }
+}
+
+/// Whether the first line ends with CR LF.
+fn ends_lines_with_cr_lf(file: &File) -> bool {
+    let mut start = [0; 4096];
+    let count = file.read_at(&mut start, 0).unwrap_or(0);
+    let mut lines = start[..count].split(|byte| *byte == b'\n');
+    lines.next().is_some_and(|first| first.ends_with(b"\r") && lines.next().is_some())
 }
 
 fn csv_problem(error: &csv::Error) -> Problem {
@@ -408,6 +420,7 @@ mod tests {
         for (extension, content, wanted) in [
             (".csv", &b"a\n1\n\xff\n"[..], "FILE:3, column a: the text is not UTF-8"),
             (".csv", b"a,b\n1,2\n3\n", "FILE:3: the row has 1 fields, the header 2"),
+            (".csv", b"a,b\r\n1,2\r\n3\r\n", "FILE:3: the row has 1 fields, the header 2"),
             (".ndjson", b"{\"a\":1}\n[1]\n", "FILE:2: the line is not a JSON object"),
             (".ndjson", b"{\"a\":{}}\n", "FILE:1, column a: the value is an array or an object"),
             (".ndjson", b"{\"a\":\"\xff\"}\n", "FILE:1: the text is not UTF-8"),

@@ -83,9 +83,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn open(dir: &Path, runtime: Option<&Path>) -> anyhow::Result<Reader> {
     let reader = match runtime {
+        Some(runtime) if !runtime.join("journal.ring").exists() => bail!(
+            "{} holds no journal.ring: check [journal] runtime_dir, or leave --runtime out after a restart of the machine",
+            runtime.display()
+        ),
         Some(runtime) => Reader::open_with_ring(dir, runtime)?,
         None => Reader::open(dir)?,
     };
+    if reader.is_empty() {
+        bail!("{} holds no segments of a journal: check [journal] dir", dir.display());
+    }
     Ok(reader)
 }
 
@@ -510,6 +517,15 @@ mod tests {
         ] {
             assert_eq!(utc(Time(micros)), told);
         }
+    }
+
+    #[test]
+    fn a_directory_without_a_journal_is_not_a_whole_journal() {
+        let empty = tempfile::tempdir().unwrap();
+        let said =
+            |runtime| open(empty.path(), runtime).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said(None).contains("holds no segments of a journal"));
+        assert!(said(Some(empty.path())).contains("holds no journal.ring"));
     }
 
     /// Three decisions, the last of them only in the ring.

@@ -12,6 +12,7 @@ mod sequence;
 mod switch;
 
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -49,7 +50,11 @@ fn main() -> ExitCode {
     match run {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let said = tollgate::log::causes(error.as_ref());
+            // What is wrong with a policy comes as a list in which each entry is marked already.
+            let mark = if said.starts_with("error: ") { "" } else { "error: " };
+            // Nobody may be reading any more.
+            let _ = writeln!(std::io::stderr(), "{mark}{}", said.trim_end());
             ExitCode::FAILURE
         }
     }

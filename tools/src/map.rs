@@ -158,7 +158,11 @@ impl Map {
     pub(crate) fn load(path: &Path, program: &ArchivedProgram) -> Result<Self, Fault> {
         let file = path.display().to_string();
         let cannot = |error: std::io::Error| {
-            Problem::new(format!("cannot be read: {error}"), "check the path and its permissions").at(&*file)
+            let (what, help) = match error.kind() {
+                std::io::ErrorKind::InvalidData => ("is not UTF-8".into(), "convert the file to UTF-8"),
+                _ => (format!("cannot be read: {error}"), "check the path and its permissions"),
+            };
+            Problem::new(what, help).at(&*file)
         };
         if std::fs::metadata(path).map_err(cannot)?.len() > MAP_BYTES_MAX {
             return Err(Problem::new("is larger than 1 MiB", "this is not a map").at(file));

@@ -87,6 +87,18 @@ impl Names {
     }
 }
 
+/// Refuses to write verdicts over the events that they are of.
+pub(crate) fn keep_apart(target: &Path, events: &Path) -> Result<(), Fault> {
+    match (target.canonicalize(), events.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => Err(Problem::new(
+            "is the file of events, which the verdicts would replace",
+            "write the verdicts to another file",
+        )
+        .at(target.display().to_string())),
+        _ => Ok(()),
+    }
+}
+
 /// A verdict file, being written.
 pub(crate) struct Output {
     target: PathBuf,
@@ -441,6 +453,16 @@ mod tests {
 
     fn outcome(seq: u64, flags: u8) -> Outcome {
         Outcome { seq, score: -1, action: Action::Review, flags, policy_revision: 1, reasons: [7, 9, 0, 0] }
+    }
+
+    #[test]
+    fn verdicts_never_replace_their_events() {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("events.csv");
+        std::fs::write(&events, "id\n").unwrap();
+        let round_about = directory.path().join(".").join("events.csv");
+        assert!(keep_apart(&round_about, &events).is_err());
+        assert_eq!(keep_apart(&directory.path().join("verdicts.csv"), &events), Ok(()));
     }
 
     fn written(extension: &str, rows: u64) -> Vec<u8> {

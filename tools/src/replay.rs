@@ -6,7 +6,7 @@
 use crate::events::Reader;
 use crate::fault::{Fault, Problem};
 use crate::map::Map;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::policy;
 use crate::sequence::{Batch, Event, Sequence};
 use clap::Args;
@@ -57,6 +57,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let map = Map::load(&options.map, loaded.program())?;
     let reader = Reader::open(&options.events)?;
     let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
+    output::keep_apart(&options.out, &options.events)?;
     let output = Output::create(&options.out, loaded.program(), options.features)?;
     let limits = Limits::default();
     let engine = Engine::new(loaded, &limits).map_err(|error| {

@@ -7,7 +7,7 @@
 use crate::events::Reader;
 use crate::fault::{Fault, Problem};
 use crate::map::Map;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::policy;
 use crate::replay::{Tally, progress_bar, refused};
 use crate::sequence::{Event, Sequence};
@@ -65,6 +65,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let map = Map::load(&options.map, loaded.program())?;
     let reader = Reader::open(&options.events)?;
     let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
+    output::keep_apart(&options.out, &options.events)?;
     let output = Output::create(&options.out, loaded.program(), false)?;
     let client = Client::connect(
         &options.socket,
@@ -75,7 +76,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             timeout: Duration::from_secs(5),
         },
     )
-    .with_context(|| format!("{}", options.socket.display()))?;
+    .with_context(|| format!("cannot connect to {}", options.socket.display()))?;
     let progress = progress_bar(sequence.total());
     let mut switch = Switch {
         client,
