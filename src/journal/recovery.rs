@@ -173,7 +173,7 @@ impl Journal {
     }
 }
 
-fn lock_dir(dir: &Path) -> Result<File, RecoverError> {
+pub(super) fn lock_dir(dir: &Path) -> Result<File, RecoverError> {
     let path = dir.join(LOCK_FILE);
     let fail = |error| RecoverError::io("cannot lock the journal's directory", &path, error);
     let file =
@@ -242,13 +242,23 @@ impl Recovered {
         mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut failed = None;
-        segment::walk(&self.files, |seen| {
+        let end = segment::walk(&self.files, |seen| {
             if let Seen::Frame(frame) = seen {
                 failed = visit(frame.record).err();
             }
             failed.is_none()
         })?;
-        failed.map_or(Ok(()), Err)
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // Going on from elsewhere than what was shown would put a hole or a fork into the journal.
+        match (end, self.files.last()) {
+            (Some(end), Some(last)) if end.position != self.position => {
+                let changed = io::Error::other("its end is another than a moment ago; start again");
+                Err(RecoverError::io("cannot replay the segment", &last.path, changed).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Starts a new run: segment, ring, nonce and term are new, and `epoch` is its first frame.
@@ -259,7 +269,7 @@ impl Recovered {
         }
         let (term, nonce) = (position.term + 1, random()?);
         let identity = Identity { journal: position.journal, term, nonce, capacity: self.options.ring_bytes };
-        let core = flusher::Core::open(&self.options, position, term, nonce, self.lock)?;
+        let core = flusher::Core::open(&self.options, position, term, nonce)?;
         let ring = Arc::new(Ring::create(&self.options.runtime_dir.join(RING_FILE), identity)?);
         drop(self.ring_lock);
         ring.publish_durable(position.seq, position.batch);
@@ -267,7 +277,7 @@ impl Recovered {
         let mut writer =
             Writer::new(Arc::clone(&ring), Arc::clone(&status), identity, position.seq, position.epoch);
         writer.append_epoch(&epoch).map_err(|full| RecoverError::Options(full.to_string()))?;
-        let flusher = Flusher::spawn(core, ring, status)
+        let flusher = Flusher::spawn(core, ring, status, self.lock)
             .map_err(|error| RecoverError::io("cannot start the flusher", &self.options.dir, error))?;
         Ok((writer, flusher))
     }
