@@ -4,7 +4,8 @@ mod rig;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rig::{Event, Oracle, POLICY, Random, Rig, ask, principal};
 use tollgate::engine::wire::{
@@ -272,6 +273,33 @@ fn every_verdict_seen_before_a_kill_is_in_the_journal() {
             assert_eq!((event.id(), outcome.flags & !FLAG_DUPLICATE), (*id, stored.flags));
             assert_eq!(Outcome { flags: 0, ..*outcome }, Outcome { flags: 0, ..*stored });
         }
+    }
+}
+
+#[test]
+fn a_kill_while_it_starts_loses_nothing() {
+    let rig = Rig::new(POLICY);
+    let oracle = Oracle::new(&rig);
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    let events = oracle.stream(300, 1);
+    let seen: Vec<Outcome> = events.iter().map(|event| ask(&mut client, event, 0)).collect();
+    running.kill();
+    for round in 0..40 {
+        let mut command = rig.command();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(500 + 1_300 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let running = rig.start();
+    let (recovered, digest) = running.recovered();
+    running.stop();
+    let decisions = journaled(&rig);
+    assert_eq!(decisions.len() as u64, recovered);
+    assert_eq!(replay(&rig, &decisions), digest);
+    for outcome in seen.iter().filter(|outcome| outcome.flags & (FLAG_REFUSED | FLAG_DUPLICATE) == 0) {
+        assert_eq!(decisions[&outcome.seq].3, *outcome);
     }
 }
 
