@@ -158,6 +158,12 @@ impl Journal {
         if let Some((image, ring_lock)) = Image::load(&recovered.options.runtime_dir, true)? {
             recovered.drain(&image, &stop)?;
             recovered.ring_lock = Some(ring_lock);
+        } else if recovered.position.segment > 0 {
+            recovered.notes.push(format!(
+                "there is no ring in {}: what the last run had committed there and not yet written to disk is lost, unless \
+                 runtime_dir was another then; after a restart of the machine this is to be expected",
+                recovered.options.runtime_dir.display()
+            ));
         }
         if let (Stop::Torn { offset, what }, Some(last)) = (&stop, recovered.files.last()) {
             recovered.notes.insert(
