@@ -299,10 +299,16 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         metrics_interval: config.log.metrics_interval,
         log,
     };
-    let control = std::thread::Builder::new()
-        .name("tg-control".into())
-        .spawn(move || control.run())
-        .map_err(StartError::Thread)?;
+    let control = match std::thread::Builder::new().name("tg-control".into()).spawn(move || control.run()) {
+        Ok(control) => control,
+        Err(error) => {
+            // It must not go on serving behind a lock that is given back.
+            stop_engine.store(true, Ordering::Release);
+            bell.ring();
+            let _ = engine.join();
+            return Err(StartError::Thread(error));
+        }
+    };
     let threads = Some(Threads { control, engine, flusher, _lock: lock });
     Ok(Appliance { ready, stop_control, stop_engine, bell, shared, departures, log, loaded, threads })
 }

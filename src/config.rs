@@ -267,7 +267,7 @@ impl Validator<'_> {
         let limits = Limits {
             keys_max: self.number("keys_max", engine.keys_max, 1, 1 << 30)? as u32,
             spill_bytes_max: self.size("spill_bytes_max", engine.spill_bytes_max, 1 << 16, 1 << 40)?,
-            rows_per_key_max: self.number("rows_per_key_max", engine.rows_per_key_max, 64, 1 << 24)? as u32,
+            rows_per_key_max: self.number("rows_per_key_max", engine.rows_per_key_max, 64, 1 << 20)? as u32,
             dedup_entries_max: self.number("dedup_entries_max", engine.dedup_entries_max, 1, 1 << 30)? as u32,
             lateness_us: self.span("lateness", engine.lateness, Duration::ZERO, horizon)?.as_micros() as i64,
             skew_us: self.span("skew", engine.skew, Duration::ZERO, horizon)?.as_micros() as i64,

@@ -20,7 +20,7 @@ use crate::config::Idle;
 use crate::engine::program::ArchivedProgram;
 use crate::engine::units::{Action, Time};
 use crate::engine::wire::{Admission, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Input, Outcome, Refusal};
-use crate::engine::{Engine, Step};
+use crate::engine::{Counters, Engine, Step};
 use crate::journal::{Decision, Writer};
 use crate::os::clock::{monotonic_ns, realtime_us};
 use crate::stats::{Counts, Shared};
@@ -36,6 +36,8 @@ pub struct HotLoop {
     rest: Rest,
     stop: Arc<AtomicBool>,
     counts: Counts,
+    /// What the engine had counted when it came here: the replay is not traffic.
+    replayed: Counters,
     shared: Arc<Shared>,
     told_ns: u64,
     /// Whether this round took nothing because the journal ring had no room.
@@ -238,6 +240,7 @@ impl HotLoop {
         shared: Arc<Shared>,
     ) -> Self {
         let deadlines = Deadlines::new(engine.loaded().program());
+        let replayed = *engine.counters();
         Self {
             engine,
             journal,
@@ -247,6 +250,7 @@ impl HotLoop {
             rest: Rest { idle, rounds: 0 },
             stop,
             counts: Counts::default(),
+            replayed,
             shared,
             told_ns: 0,
             journal_full: false,
@@ -289,7 +293,7 @@ impl HotLoop {
     fn tell(&mut self, now_ns: u64) {
         self.told_ns = now_ns;
         self.clients.heartbeat(now_ns);
-        self.counts.take_engine(self.engine.counters());
+        self.counts.take_engine(self.engine.counters(), &self.replayed);
         self.counts.clients = self.clients.len() as u64;
         self.counts.seq = self.engine.next_seq() - 1;
         self.counts.digest = self.engine.digest();

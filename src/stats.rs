@@ -89,17 +89,17 @@ counts! {
 }
 
 impl Counts {
-    /// Takes over what the engine counts itself.
-    pub fn take_engine(&mut self, engine: &Counters) {
-        self.decided = engine.decided;
-        self.repeated = engine.repeated;
-        self.refused = engine.refused.iter().sum();
-        self.inexact = engine.inexact;
-        self.too_late = engine.too_late;
-        self.skewed = engine.skewed;
-        self.rows_lost = engine.rows_lost;
-        self.keys_lost = engine.keys_lost;
-        self.dedup_evicted = engine.dedup_evicted;
+    /// Takes over what the engine has counted itself since it had counted `before`, in the replay.
+    pub fn take_engine(&mut self, engine: &Counters, before: &Counters) {
+        self.decided = engine.decided - before.decided;
+        self.repeated = engine.repeated - before.repeated;
+        self.refused = engine.refused.iter().sum::<u64>() - before.refused.iter().sum::<u64>();
+        self.inexact = engine.inexact - before.inexact;
+        self.too_late = engine.too_late - before.too_late;
+        self.skewed = engine.skewed - before.skewed;
+        self.rows_lost = engine.rows_lost - before.rows_lost;
+        self.keys_lost = engine.keys_lost - before.keys_lost;
+        self.dedup_evicted = engine.dedup_evicted - before.dedup_evicted;
     }
 }
 

@@ -4,7 +4,8 @@ mod rig;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rig::{Event, Oracle, POLICY, Random, Rig, ask, principal};
 use tollgate::engine::wire::{
@@ -215,7 +216,7 @@ fn a_client_with_another_layout_is_refused_and_a_dead_one_forgotten() {
             match running.try_connect(oracle.layout_hash) {
                 Ok(client) => break client,
                 Err(error) if std::time::Instant::now() > end => panic!("{error}"),
-                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
         let event = oracle.payment(n, 1, 1_000);
@@ -273,6 +274,52 @@ fn every_verdict_seen_before_a_kill_is_in_the_journal() {
             assert_eq!(Outcome { flags: 0, ..*outcome }, Outcome { flags: 0, ..*stored });
         }
     }
+}
+
+#[test]
+fn a_kill_while_it_starts_loses_nothing() {
+    let rig = Rig::new(POLICY);
+    let oracle = Oracle::new(&rig);
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    let events = oracle.stream(300, 1);
+    let seen: Vec<Outcome> = events.iter().map(|event| ask(&mut client, event, 0)).collect();
+    running.kill();
+    for round in 0..40 {
+        let mut command = rig.command();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(500 + 1_300 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let running = rig.start();
+    let (recovered, digest) = running.recovered();
+    running.stop();
+    let decisions = journaled(&rig);
+    assert_eq!(decisions.len() as u64, recovered);
+    assert_eq!(replay(&rig, &decisions), digest);
+    for outcome in seen.iter().filter(|outcome| outcome.flags & (FLAG_REFUSED | FLAG_DUPLICATE) == 0) {
+        assert_eq!(decisions[&outcome.seq].3, *outcome);
+    }
+}
+
+#[test]
+fn what_was_replayed_is_not_counted_as_traffic() {
+    use tollgate::appliance::{self, PolicyText};
+    use tollgate::config::Config;
+    let rig = Rig::new(POLICY);
+    let oracle = Oracle::new(&rig);
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    for n in 1..=3 {
+        ask(&mut client, &oracle.payment(n, n, 1_000), 0);
+    }
+    running.stop();
+    let mut config = Config::read(&rig.config()).unwrap();
+    config.log.level = tollgate::log::Level::Error;
+    let appliance = appliance::start(&config, &PolicyText::read(&rig.policy()).unwrap()).unwrap();
+    let counts = appliance.stop().unwrap();
+    assert_eq!((counts.seq, counts.decided, counts.frames), (3, 0, 0));
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Disk {
         };
         let ring = IoUring::new(2).map_err(named("io_uring is refused here"))?;
         let mut disk = Self::Uring(Box::new(ring));
-        let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(dir)?;
+        let probe = tempfile::Builder::new().prefix("probe-").suffix(".tmp").tempfile_in(dir)?;
         probe.as_file().set_len(BLOCK_BYTES as u64)?;
         let file = disk.open(probe.path()).map_err(named("O_DIRECT is refused here"))?;
         let mut block = AlignedWords::zeroed(BLOCK_BYTES);

@@ -88,16 +88,23 @@ pub struct Flusher {
     ring: Arc<Ring>,
     status: Arc<FlushStatus>,
     phase: Arc<AtomicU8>,
+    /// Keeps others out of the directory, also when the thread has given up: the ring still holds what they would lack.
+    _lock: File,
 }
 
 impl Flusher {
-    pub(super) fn spawn(core: Core, ring: Arc<Ring>, status: Arc<FlushStatus>) -> io::Result<Self> {
+    pub(super) fn spawn(
+        core: Core,
+        ring: Arc<Ring>,
+        status: Arc<FlushStatus>,
+        lock: File,
+    ) -> io::Result<Self> {
         let phase = Arc::new(AtomicU8::new(RUN));
         let reader = RingReader::new(Arc::clone(&ring));
         let seen = Arc::clone(&phase);
         let thread =
             std::thread::Builder::new().name("journal".to_owned()).spawn(move || core.run(reader, &seen))?;
-        Ok(Self { thread: Some(thread), ring, status, phase })
+        Ok(Self { thread: Some(thread), ring, status, phase, _lock: lock })
     }
 
     /// The last decision that would survive a loss of power.
@@ -145,8 +152,6 @@ pub(super) struct Core {
     batch: AlignedWords,
     spare: Option<JoinHandle<io::Result<()>>>,
     status: Arc<FlushStatus>,
-    /// Keeps others out of the directory.
-    _lock: File,
 }
 
 impl Core {
@@ -156,7 +161,6 @@ impl Core {
         before: Position,
         term: u32,
         nonce: u64,
-        lock: File,
     ) -> Result<Self, RecoverError> {
         let dir = options.dir.clone();
         let disk = Disk::choose(options.backend, &dir)
@@ -188,7 +192,6 @@ impl Core {
             batch: AlignedWords::zeroed(options.batch_bytes_max as usize),
             spare: None,
             status: Arc::new(status),
-            _lock: lock,
         })
     }
 
@@ -377,9 +380,9 @@ mod tests {
         options: &mut JournalOptions,
     ) -> (Writer, Flusher) {
         options.backend = backend;
-        let lock = File::create(options.dir.join("lock")).unwrap();
+        let lock = super::super::recovery::lock_dir(&options.dir).unwrap();
         let before = Position { journal: [1, 2], ..Position::default() };
-        let mut core = Core::open(options, before, 1, 7, lock).unwrap();
+        let mut core = Core::open(options, before, 1, 7).unwrap();
         core.segment = OpenOptions::new().read(!write).write(write).open(device).unwrap();
         let identity = super::super::ring::Identity { journal: [1, 2], term: 1, nonce: 7, capacity: 1 << 16 };
         let ring = Arc::new(Ring::create(&options.runtime_dir.join("journal.ring"), identity).unwrap());
@@ -393,7 +396,7 @@ mod tests {
             started: Time(5),
         };
         writer.append_epoch(&epoch).unwrap();
-        let flusher = Flusher::spawn(core, ring, status).unwrap();
+        let flusher = Flusher::spawn(core, ring, status, lock).unwrap();
         (writer, flusher)
     }
 
@@ -417,6 +420,9 @@ mod tests {
                 let told = writer.status().degraded().unwrap().to_string();
                 assert!(told.contains(code) && told.contains("flushing has stopped"), "{told}");
                 assert_eq!(flusher.status().batches(), 0);
+                // The ring holds what nobody else knows: no other appliance may go on with this journal yet.
+                let elsewhere = JournalOptions { runtime_dir: dir.path().join("run"), ..options.clone() };
+                assert!(matches!(Journal::recover(&elsewhere), Err(RecoverError::InUse { .. })));
                 let error = flusher.shutdown().unwrap_err();
                 assert_eq!((error.to_string(), writer.durable_seq()), (told, 0));
                 drop(writer);

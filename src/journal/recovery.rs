@@ -158,6 +158,12 @@ impl Journal {
         if let Some((image, ring_lock)) = Image::load(&recovered.options.runtime_dir, true)? {
             recovered.drain(&image, &stop)?;
             recovered.ring_lock = Some(ring_lock);
+        } else if recovered.position.segment > 0 {
+            recovered.notes.push(format!(
+                "there is no ring in {}: what the last run had committed there and not yet written to disk is lost, unless \
+                 runtime_dir was another then; after a restart of the machine this is to be expected",
+                recovered.options.runtime_dir.display()
+            ));
         }
         if let (Stop::Torn { offset, what }, Some(last)) = (&stop, recovered.files.last()) {
             recovered.notes.insert(
@@ -173,7 +179,7 @@ impl Journal {
     }
 }
 
-fn lock_dir(dir: &Path) -> Result<File, RecoverError> {
+pub(super) fn lock_dir(dir: &Path) -> Result<File, RecoverError> {
     let path = dir.join(LOCK_FILE);
     let fail = |error| RecoverError::io("cannot lock the journal's directory", &path, error);
     let file =
@@ -198,6 +204,20 @@ fn remove_unfinished(dir: &Path) -> Result<(), RecoverError> {
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Cuts off the zeros that the last run had not come to; nobody appends to its segment again, and the new segment's header
+/// says where it ends. Best effort: it only costs room. A torn end is left as it is, for whoever wants to look.
+fn give_back(files: &[SegmentFile], end: &Position, notes: &[String]) {
+    let Some(last) = files.last() else { return };
+    if !notes.is_empty() || last.path.file_name() != segment_path(Path::new(""), end.segment).file_name() {
+        return;
+    }
+    let cut = |file: File| match file.metadata()?.len() > end.offset {
+        true => file.set_len(end.offset),
+        false => Ok(()),
+    };
+    let _ = std::fs::OpenOptions::new().write(true).open(&last.path).and_then(cut);
 }
 
 /// A journal that is whole, locked, and not being written yet.
@@ -242,13 +262,23 @@ impl Recovered {
         mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut failed = None;
-        segment::walk(&self.files, |seen| {
+        let end = segment::walk(&self.files, |seen| {
             if let Seen::Frame(frame) = seen {
                 failed = visit(frame.record).err();
             }
             failed.is_none()
         })?;
-        failed.map_or(Ok(()), Err)
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // Going on from elsewhere than what was shown would put a hole or a fork into the journal.
+        match (end, self.files.last()) {
+            (Some(end), Some(last)) if end.position != self.position => {
+                let changed = io::Error::other("its end is another than a moment ago; start again");
+                Err(RecoverError::io("cannot replay the segment", &last.path, changed).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Starts a new run: segment, ring, nonce and term are new, and `epoch` is its first frame.
@@ -259,15 +289,16 @@ impl Recovered {
         }
         let (term, nonce) = (position.term + 1, random()?);
         let identity = Identity { journal: position.journal, term, nonce, capacity: self.options.ring_bytes };
-        let core = flusher::Core::open(&self.options, position, term, nonce, self.lock)?;
+        let core = flusher::Core::open(&self.options, position, term, nonce)?;
         let ring = Arc::new(Ring::create(&self.options.runtime_dir.join(RING_FILE), identity)?);
         drop(self.ring_lock);
         ring.publish_durable(position.seq, position.batch);
+        give_back(&self.files, &self.position, &self.notes);
         let status: Arc<FlushStatus> = core.status();
         let mut writer =
             Writer::new(Arc::clone(&ring), Arc::clone(&status), identity, position.seq, position.epoch);
         writer.append_epoch(&epoch).map_err(|full| RecoverError::Options(full.to_string()))?;
-        let flusher = Flusher::spawn(core, ring, status)
+        let flusher = Flusher::spawn(core, ring, status, self.lock)
             .map_err(|error| RecoverError::io("cannot start the flusher", &self.options.dir, error))?;
         Ok((writer, flusher))
     }

@@ -359,7 +359,8 @@ impl RingReader {
 /// A copy of a ring's bytes: what recovery and tools read.
 ///
 /// The cursors are read on both sides of the copy; entries from the later `flushed` on cannot have been
-/// overwritten while it was made, so a copy of a ring in use is as good as one of a ring left behind.
+/// overwritten while it was made. What the writer committed meanwhile may be missing from the copy of a ring in use, and a
+/// word of an earlier lap stand where it ends.
 pub(super) struct Image {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
@@ -367,6 +368,8 @@ pub(super) struct Image {
     pub(super) durable_batch: u64,
     flushed: u64,
     data: Vec<u64>,
+    /// The ring itself, unless it is known that nobody writes to it.
+    live: Option<File>,
 }
 
 /// What the entries of an [`Image`] came to.
@@ -415,6 +418,10 @@ impl Image {
         if header[FLUSHED] % 8 != 0 || header[FLUSHED] > u64::MAX / 2 {
             return Err(bad("its flushed position is impossible"));
         }
+        let live = match lock {
+            true => None,
+            false => Some(file.try_clone().map_err(|error| fail("cannot read the ring", error))?),
+        };
         let image = Self {
             path: path.clone(),
             identity,
@@ -422,8 +429,18 @@ impl Image {
             durable_batch: header[DURABLE_BATCH],
             flushed: header[FLUSHED],
             data,
+            live,
         };
         Ok(Some((image, file)))
+    }
+
+    /// Whether a word is another by now. It was copied before the writer came there, and is left over from an earlier lap:
+    /// what follows was not committed yet.
+    fn changed(&self, place: usize, copied: u64) -> bool {
+        let mut now = [copied];
+        let offset = (HEADER_BYTES + place * 8) as u64;
+        let read = self.live.as_ref().map(|ring| ring.read_exact_at(bytes_of_mut(&mut now), offset));
+        matches!(read, Some(Ok(()))) && now[0] != copied
     }
 
     /// Calls `visit` with each surviving frame, in order: right nonce and term, right CRC. It may say that a frame
@@ -449,6 +466,7 @@ impl Image {
                     continue;
                 }
                 word if word == position | COMMITTED => {}
+                word if self.changed(place, word) => return end(None),
                 word => return end(Some(format!("{word:#x} is not a commit word"))),
             }
             let rest = &self.data[place + 1..];

@@ -45,8 +45,9 @@ impl SealedMemfd {
         if seals < 0 || seals & SEALS != SEALS {
             return Err(io::Error::other("the kernel did not keep the seals of a memfd"));
         }
+        // Private: kernels before 6.7 refuse every shared mapping of a file sealed against writing, a read-only one too.
         // SAFETY: the file can neither be written nor resized any more, by anyone, so the mapping is immutable.
-        let map = unsafe { MmapOptions::new().len(bytes.len()).populate().map(&file)? };
+        let map = unsafe { MmapOptions::new().len(bytes.len()).populate().map_copy_read_only(&file)? };
         Ok(Self { map })
     }
 }
