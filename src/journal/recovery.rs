@@ -210,14 +210,14 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// says where it ends. Best effort: it only costs room. A torn end is left as it is, for whoever wants to look.
 fn give_back(files: &[SegmentFile], end: &Position, notes: &[String]) {
     let Some(last) = files.last() else { return };
-    if !notes.is_empty() || last.path.file_name() != segment_path(Path::new(""), end.segment).file_name() {
+    if !notes.is_empty() || last.number != end.segment {
         return;
     }
     let cut = |file: File| match file.metadata()?.len() > end.offset {
         true => file.set_len(end.offset),
         false => Ok(()),
     };
-    let _ = std::fs::OpenOptions::new().write(true).open(&last.path).and_then(cut);
+    let _ = OpenOptions::new().write(true).open(&last.path).and_then(cut);
 }
 
 /// A journal that is whole, locked, and not being written yet.
