@@ -198,3 +198,31 @@ fn prefetching_takes_any_frame() {
         }
     }
 }
+
+/// Payments of card `card`, all at `time`.
+fn pay_often(engine: &mut Engine, ids: &mut u64, times: u64, time: i64, card: u64) -> Outcome {
+    let mut last = Outcome::default();
+    for _ in 0..times {
+        *ids += 1;
+        last = decide(engine, &payment(*ids, time, card));
+    }
+    last
+}
+
+#[test]
+fn slabs_of_idle_keys_come_back_when_there_are_no_others() {
+    let mut engine = engine(Limits { keys_max: 1_000, spill_bytes_max: 4 << 10, ..small() });
+    let mut ids = 0;
+    for card in 1..=40 {
+        pay_often(&mut engine, &mut ids, 60, 10 * DAY, card);
+    }
+    let lost = engine.counters().rows_lost;
+    assert!(lost > 0, "all slabs were to be in use");
+    // None of these cards is ever seen again, so only the sweep can free their slabs.
+    pay_often(&mut engine, &mut ids, 60, 20 * DAY, 41);
+    assert!(engine.counters().rows_lost - lost <= 20, "{:?}", engine.counters());
+    let lost = engine.counters().rows_lost;
+    assert!(!is_inexact(pay_often(&mut engine, &mut ids, 60, 20 * DAY, 42)));
+    assert_eq!(engine.features(), [Value::int(60)]);
+    assert_eq!(engine.counters().rows_lost, lost);
+}
