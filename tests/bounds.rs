@@ -199,6 +199,13 @@ fn prefetching_takes_any_frame() {
     }
 }
 
+/// The longest reach of a row: its window, and the lateness of the event that looks.
+const REACH: i64 = DAY + HOUR;
+
+fn reaching(keys_max: u32) -> Engine {
+    engine(Limits { keys_max, lateness_us: HOUR, ..small() })
+}
+
 /// Payments of card `card`, all at `time`.
 fn pay_often(engine: &mut Engine, ids: &mut u64, times: u64, time: i64, card: u64) -> Outcome {
     let mut last = Outcome::default();
@@ -207,6 +214,64 @@ fn pay_often(engine: &mut Engine, ids: &mut u64, times: u64, time: i64, card: u6
         last = decide(engine, &payment(*ids, time, card));
     }
     last
+}
+
+/// So many rows that for some card the inline rows, for others a slab of each size, is full when the next one comes.
+const ROWS: std::ops::RangeInclusive<u64> = 1..=360;
+
+#[test]
+fn a_row_is_kept_until_the_last_event_that_can_reach_it() {
+    let (mut engine, mut ids) = (reaching(2_000), 0);
+    let first = 10 * DAY;
+    for rows in ROWS {
+        pay_often(&mut engine, &mut ids, rows, first, rows);
+    }
+    // The last microsecond at which an event that is as late as can be still sees them.
+    let last = first + REACH - 1;
+    for rows in ROWS {
+        pay_often(&mut engine, &mut ids, 1, last, rows);
+        pay_often(&mut engine, &mut ids, 1, last - HOUR, rows);
+        assert_eq!(engine.features(), [Value::int(rows as i64 + 1)]);
+    }
+    assert_eq!((engine.counters().too_late, engine.counters().rows_lost), (0, 0));
+}
+
+#[test]
+fn a_key_is_kept_until_the_last_event_that_can_reach_it() {
+    let (mut engine, mut ids) = (reaching(100), 0);
+    let first = 10 * DAY;
+    for card in 1..=60 {
+        pay_often(&mut engine, &mut ids, 1, first, card);
+    }
+    // The table is more than half full: each new card makes the sweep look at four.
+    let last = first + REACH - 1;
+    for card in 61..=80 {
+        pay_often(&mut engine, &mut ids, 1, last, card);
+    }
+    assert_eq!(engine.counters().keys_expired, 0);
+    for card in 1..=30 {
+        pay_often(&mut engine, &mut ids, 1, last - HOUR, card);
+        assert_eq!(engine.features(), [Value::int(2)]);
+    }
+    for card in 81..=120 {
+        pay_often(&mut engine, &mut ids, 1, last + 1, card);
+    }
+    assert_eq!((engine.counters().keys_expired, engine.counters().keys_lost), (30, 0));
+}
+
+#[test]
+fn a_row_is_history_until_the_last_event_that_can_reach_it() {
+    let first = 10 * DAY;
+    for rows in [1, 2, 100, 300] {
+        for (watermark, score) in [(first + REACH - 1, 0), (first + REACH, -1)] {
+            let (mut engine, mut ids) = (reaching(100), 0);
+            pay_often(&mut engine, &mut ids, rows, first, 1);
+            pay_often(&mut engine, &mut ids, 1, watermark, 2);
+            let outcome = pay_often(&mut engine, &mut ids, 1, watermark + DAY, 1);
+            assert_eq!(engine.features(), [Value::int(1)]);
+            assert_eq!(outcome.score, score, "{rows} rows, {watermark}");
+        }
+    }
 }
 
 #[test]

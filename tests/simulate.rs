@@ -376,3 +376,45 @@ fn other_streams_agree_with_the_oracle() {
 fn long_streams_agree_with_the_oracle() {
     share(3 * SHARE, 30, 3 * FRAMES, &["Count above 1024", "keys expired"]);
 }
+
+/// Where there is no room for everything: features are those of the oracle, which forgets nothing, unless flagged.
+#[test]
+fn what_is_lost_is_flagged() {
+    let (mut flagged, mut exact, mut lost) = (0_u64, 0_u64, Counters::default());
+    for seed in 4 * SHARE..4 * SHARE + 400 {
+        let mut rng = Rng::new(seed);
+        let policy = generate::policy(&mut rng);
+        let tokenizer = Tokenizer::default();
+        let compiled = compile(&policy, &tokenizer);
+        let shape = Shape::random(&mut rng, 400);
+        let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
+        let limits = Limits {
+            keys_max: *rng.pick(&[2, 20, 256]),
+            spill_bytes_max: *rng.pick(&[0, 4 << 10, 64 << 10]),
+            rows_per_key_max: *rng.pick(&[1, 3, 20, 100, 8_192]),
+            ..shape.limits
+        };
+        let mut oracle = Oracle::new(&policy, &compiled.layouts, limits, &tokenizer);
+        let mut engine = engine(&compiled, &limits);
+        for (number, frame) in stream.iter().enumerate() {
+            let _ = oracle.step(&frame.input());
+            let Step::Decided(outcome) = engine.step(&frame.input()) else { continue };
+            if outcome.flags & FLAG_INEXACT != 0 {
+                flagged += 1;
+                continue;
+            }
+            exact += 1;
+            let expected: Vec<_> = oracle.features().iter().map(|answer: &Answer| answer.told()).collect();
+            assert_eq!(
+                told(engine.features()),
+                expected,
+                "seed {seed}, step {number} is not flagged{}",
+                differ(&oracle, &engine)
+            );
+        }
+        lost.rows_lost += engine.counters().rows_lost;
+        lost.keys_lost += engine.counters().keys_lost;
+    }
+    assert!(flagged > 1_000 && exact > 1_000, "{flagged} flagged, {exact} exact");
+    assert!(lost.rows_lost > 1_000 && lost.keys_lost > 1_000, "{lost:?}");
+}
