@@ -262,10 +262,12 @@ fn a_key_is_kept_until_the_last_event_that_can_reach_it() {
 #[test]
 fn a_row_is_history_until_the_last_event_that_can_reach_it() {
     let first = 10 * DAY;
-    for rows in [1, 2, 100, 300] {
+    for rows in 1..=100 {
         for (watermark, score) in [(first + REACH - 1, 0), (first + REACH, -1)] {
             let (mut engine, mut ids) = (reaching(100), 0);
             pay_often(&mut engine, &mut ids, rows, first, 1);
+            // A late one: for some numbers the only row that is not in a slab, and dead before those that are.
+            pay_often(&mut engine, &mut ids, 1, first - 1, 1);
             pay_often(&mut engine, &mut ids, 1, watermark, 2);
             let outcome = pay_often(&mut engine, &mut ids, 1, watermark + DAY, 1);
             assert_eq!(engine.features(), [Value::int(1)]);
