@@ -244,6 +244,8 @@ impl Validator<'_> {
     fn validate(&self, given: RawConfig, shipped: RawConfig) -> Result<Config, ConfigError> {
         let policy = given.policy.or(shipped.policy);
         let listen = given.listen.or(shipped.listen);
+        let horizons = [&given.engine.lateness, &given.engine.skew];
+        let horizon_at = horizons.into_iter().flatten().next().map_or(0..0, Spanned::span);
         let engine = given.engine.or(shipped.engine);
         let admission = given.admission.or(shipped.admission);
         let journal = given.journal.or(shipped.journal);
@@ -277,6 +279,11 @@ impl Validator<'_> {
             },
             ..Limits::default()
         };
+        // The latest event may be stamped `skew` ahead of now, and the next one `skew` behind it.
+        if limits.clock == Clock::Wall && limits.lateness_us < 2 * limits.skew_us {
+            let help = "with clock = \"wall\" choose a lateness of at least two skews, so that no stamp within the skew is too late";
+            return Err(self.refuse(horizon_at, "`lateness` is less than twice `skew`".into(), help.into()));
+        }
         let core = match engine.core {
             Some(core) => Some(self.number("core", Some(core), 0, 4095)? as usize),
             None => None,
@@ -491,6 +498,17 @@ mod tests {
             "[listen]\nslot_bytes = 100",
             "a.toml:2:14: `slot_bytes` = 100 is not a ring's size\n  help: choose 128, 256 or 512",
         );
+    }
+
+    #[test]
+    fn a_stamp_within_the_skew_is_never_too_late() {
+        let refused = "`lateness` is less than twice `skew`\n  help: with clock = \"wall\" choose a lateness of at least \
+                       two skews, so that no stamp within the skew is too late";
+        check("[engine]\nlateness = \"119s\"\n", &format!("a.toml:2:12: {refused}"));
+        check("[engine]\nskew = \"31m\"\n", &format!("a.toml:2:8: {refused}"));
+        for text in ["lateness = \"2m\"", "skew = \"30m\"", "clock = \"event\"\nlateness = \"0s\""] {
+            assert!(Config::from_text("a.toml", &format!("[engine]\n{text}\n")).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -198,3 +198,98 @@ fn prefetching_takes_any_frame() {
         }
     }
 }
+
+/// The longest reach of a row: its window, and the lateness of the event that looks.
+const REACH: i64 = DAY + HOUR;
+
+fn reaching(keys_max: u32) -> Engine {
+    engine(Limits { keys_max, lateness_us: HOUR, ..small() })
+}
+
+/// Payments of card `card`, all at `time`.
+fn pay_often(engine: &mut Engine, ids: &mut u64, times: u64, time: i64, card: u64) -> Outcome {
+    let mut last = Outcome::default();
+    for _ in 0..times {
+        *ids += 1;
+        last = decide(engine, &payment(*ids, time, card));
+    }
+    last
+}
+
+/// So many rows that for some card the inline rows, for others a slab of each size, is full when the next one comes.
+const ROWS: std::ops::RangeInclusive<u64> = 1..=360;
+
+#[test]
+fn a_row_is_kept_until_the_last_event_that_can_reach_it() {
+    let (mut engine, mut ids) = (reaching(2_000), 0);
+    let first = 10 * DAY;
+    for rows in ROWS {
+        pay_often(&mut engine, &mut ids, rows, first, rows);
+    }
+    // The last microsecond at which an event that is as late as can be still sees them.
+    let last = first + REACH - 1;
+    for rows in ROWS {
+        pay_often(&mut engine, &mut ids, 1, last, rows);
+        pay_often(&mut engine, &mut ids, 1, last - HOUR, rows);
+        assert_eq!(engine.features(), [Value::int(rows as i64 + 1)]);
+    }
+    assert_eq!((engine.counters().too_late, engine.counters().rows_lost), (0, 0));
+}
+
+#[test]
+fn a_key_is_kept_until_the_last_event_that_can_reach_it() {
+    let (mut engine, mut ids) = (reaching(100), 0);
+    let first = 10 * DAY;
+    for card in 1..=60 {
+        pay_often(&mut engine, &mut ids, 1, first, card);
+    }
+    // The table is more than half full: each new card makes the sweep look at four.
+    let last = first + REACH - 1;
+    for card in 61..=80 {
+        pay_often(&mut engine, &mut ids, 1, last, card);
+    }
+    assert_eq!(engine.counters().keys_expired, 0);
+    for card in 1..=30 {
+        pay_often(&mut engine, &mut ids, 1, last - HOUR, card);
+        assert_eq!(engine.features(), [Value::int(2)]);
+    }
+    for card in 81..=120 {
+        pay_often(&mut engine, &mut ids, 1, last + 1, card);
+    }
+    assert_eq!((engine.counters().keys_expired, engine.counters().keys_lost), (30, 0));
+}
+
+#[test]
+fn a_row_is_history_until_the_last_event_that_can_reach_it() {
+    let first = 10 * DAY;
+    for rows in 1..=100 {
+        for (watermark, score) in [(first + REACH - 1, 0), (first + REACH, -1)] {
+            let (mut engine, mut ids) = (reaching(100), 0);
+            pay_often(&mut engine, &mut ids, rows, first, 1);
+            // A late one: for some numbers the only row that is not in a slab, and dead before those that are.
+            pay_often(&mut engine, &mut ids, 1, first - 1, 1);
+            pay_often(&mut engine, &mut ids, 1, watermark, 2);
+            let outcome = pay_often(&mut engine, &mut ids, 1, watermark + DAY, 1);
+            assert_eq!(engine.features(), [Value::int(1)]);
+            assert_eq!(outcome.score, score, "{rows} rows, {watermark}");
+        }
+    }
+}
+
+#[test]
+fn slabs_of_idle_keys_come_back_when_there_are_no_others() {
+    let mut engine = engine(Limits { keys_max: 1_000, spill_bytes_max: 4 << 10, ..small() });
+    let mut ids = 0;
+    for card in 1..=40 {
+        pay_often(&mut engine, &mut ids, 60, 10 * DAY, card);
+    }
+    let lost = engine.counters().rows_lost;
+    assert!(lost > 0, "all slabs were to be in use");
+    // None of these cards is ever seen again, so only the sweep can free their slabs.
+    pay_often(&mut engine, &mut ids, 60, 20 * DAY, 41);
+    assert!(engine.counters().rows_lost - lost <= 20, "{:?}", engine.counters());
+    let lost = engine.counters().rows_lost;
+    assert!(!is_inexact(pay_often(&mut engine, &mut ids, 60, 20 * DAY, 42)));
+    assert_eq!(engine.features(), [Value::int(60)]);
+    assert_eq!(engine.counters().rows_lost, lost);
+}

@@ -539,7 +539,8 @@ impl Engine {
         if moment.too_late {
             return;
         }
-        let moved_before = self.counters.promoted;
+        let moved_or_lost = |counters: &Counters| (counters.promoted, counters.rows_lost);
+        let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
             let insert = self.plan.events[kind].inserts[number];
             let Some(record) = self.record_for(&insert, moment) else { continue };
@@ -551,8 +552,8 @@ impl Engine {
             rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
             table.touch(record, moment.time.0);
         }
-        // Slabs of idle keys are wanted back before memory for slabs runs out.
-        if self.counters.promoted != moved_before && self.spill.is_past_half() {
+        // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
+        if moved_or_lost(&self.counters) != before && self.spill.is_past_half() {
             self.sweeps.iter_mut().for_each(|sweep| *sweep += SWEEP_PER_KEY);
         }
     }
