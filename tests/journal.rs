@@ -261,6 +261,21 @@ fn terms_follow_each_other_through_shutdowns_and_crashes() {
 }
 
 #[test]
+fn a_start_gives_back_what_the_last_run_did_not_use() {
+    let place = Place::new();
+    for run in 0..5 {
+        let (mut writer, flusher) = place.start(run);
+        append_all(&mut writer, run * 3 + 1..=run * 3 + 3);
+        drop(writer);
+        flusher.shutdown().unwrap();
+    }
+    let lengths: Vec<u64> = place.segments().iter().map(|path| path.metadata().unwrap().len()).collect();
+    assert_eq!(lengths.len(), 5);
+    assert!(lengths[..4].iter().all(|length| *length < 16 << 10), "{lengths:?}");
+    assert_eq!(check_records(&place.recover(), 15), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn a_recovery_that_is_interrupted_takes_the_ring_again() {
     let place = Place::new();
     let options = JournalOptions { flush_interval: Duration::from_secs(3600), ..place.options() };

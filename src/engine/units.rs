@@ -27,7 +27,8 @@ pub const TIME_END: Time = Time(7_258_118_400 * SECOND);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub [u64; 2]);
 
-/// The sender's 128-bit identity of an event, unique per principal within the duplicate horizon.
+/// The sender's 128-bit identity of an event, unique per principal within the duplicate horizon; among events that
+/// amendments may name, unique over all senders, because an amendment may come from another sender than its event did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub [u64; 2]);
 
@@ -42,11 +43,14 @@ impl EventId {
 }
 
 /// Multiplies two words to 128 bits and folds the halves: the one mixing step behind every table hash here.
+///
+/// The words themselves are folded in too, so that the one value of a factor that makes the product zero does not
+/// make every hash equal.
 #[inline]
 #[must_use]
 pub const fn mix(a: u64, b: u64) -> u64 {
     let product = (a ^ 0xa076_1d64_78bd_642f) as u128 * (b ^ 0xe703_7ed1_a0b4_28db) as u128;
-    (product >> 64) as u64 ^ product as u64
+    (product >> 64) as u64 ^ product as u64 ^ a.rotate_left(32) ^ b
 }
 
 /// An ISO 4217 currency, by its numeric code.
