@@ -107,6 +107,8 @@ pub(crate) struct Output {
     shapes: Vec<Shape>,
     format: Format,
     reasons: String,
+    /// Also write a row for events that are not judged.
+    acknowledged: bool,
     finished: bool,
 }
 
@@ -122,6 +124,7 @@ impl Output {
         target: &Path,
         program: &ArchivedProgram,
         with_features: bool,
+        with_acknowledged: bool,
     ) -> Result<Self, Fault> {
         let names = Names {
             events: program.events.iter().map(|event| event.name.as_str().to_owned()).collect(),
@@ -133,10 +136,15 @@ impl Output {
             .filter(|_| with_features)
             .map(|feature| (feature.name.as_str().to_owned(), Shape::of(feature.unit)))
             .collect();
-        Self::with_names(target, names, features)
+        Self::with_names(target, names, features, with_acknowledged)
     }
 
-    fn with_names(target: &Path, names: Names, features: Vec<(String, Shape)>) -> Result<Self, Fault> {
+    fn with_names(
+        target: &Path,
+        names: Names,
+        features: Vec<(String, Shape)>,
+        acknowledged: bool,
+    ) -> Result<Self, Fault> {
         if let Some((name, _)) = features.iter().find(|(name, _)| COLUMNS.contains(&name.as_str())) {
             return Err(Problem::new(
                 format!("the policy has a feature named `{name}`, which is a column of every output"),
@@ -173,10 +181,12 @@ impl Output {
         };
         let format = started.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
         let target = target.to_owned();
-        Ok(Self { target, temporary, names, shapes, format, reasons: String::new(), finished: false })
+        let reasons = String::new();
+        Ok(Self { target, temporary, names, shapes, format, reasons, acknowledged, finished: false })
     }
 
-    /// Writes a verdict. `features` are those of the policy, or none.
+    /// Writes a verdict, if it is one: events that are not judged are only acknowledged, and leave a row only when that
+    /// was asked for. `features` are those of the policy, or none.
     pub(crate) fn write(
         &mut self,
         id: &str,
@@ -184,6 +194,9 @@ impl Output {
         outcome: &Outcome,
         features: &[Value],
     ) -> Result<(), Fault> {
+        if outcome.flags & FLAG_ACK != 0 && !self.acknowledged {
+            return Ok(());
+        }
         self.names.reasons(outcome, &mut self.reasons);
         let event = self.names.events.get(usize::from(kind)).map_or("", String::as_str);
         let score = (outcome.flags & FLAG_ACK == 0).then(|| i64::from(outcome.score));
@@ -473,7 +486,7 @@ mod tests {
             reasons: vec![(7, "FAST".to_owned())],
         };
         let features = vec![("n".to_owned(), Shape::Whole), ("avg".to_owned(), Shape::Real(100))];
-        let mut output = Output::with_names(&target, names, features).unwrap();
+        let mut output = Output::with_names(&target, names, features, true).unwrap();
         for seq in 1..=rows {
             output.write("a,\"1", 0, &outcome(seq, 0), &[Value::int(3), Value::ratio(5, 3)]).unwrap();
             assert!(!target.exists());
@@ -530,7 +543,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("out.csv");
         let names = Names { events: Vec::new(), reasons: Vec::new() };
-        drop(Output::with_names(&target, names, Vec::new()).unwrap());
+        drop(Output::with_names(&target, names, Vec::new(), true).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 

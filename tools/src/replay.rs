@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Events taken in together; changes the speed, never a verdict.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(BURST_MAX)))]
     burst: u16,
+    /// Write a row for events that are not judged too, such as labels: no score, action `none`.
+    #[arg(long)]
+    acknowledged: bool,
     /// Read at most so many rows.
     #[arg(long)]
     limit: Option<u64>,
@@ -58,7 +61,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let reader = Reader::open(&options.events)?;
     let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
     output::keep_apart(&options.out, &options.events)?;
-    let output = Output::create(&options.out, loaded.program(), options.features)?;
+    let output = Output::create(&options.out, loaded.program(), options.features, options.acknowledged)?;
     let limits = Limits::default();
     let engine = Engine::new(loaded, &limits).map_err(|error| {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")

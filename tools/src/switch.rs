@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Bytes of a request slot, as the appliance is configured.
     #[arg(long, default_value_t = 256)]
     slot_bytes: u32,
+    /// Write a row for events that are not judged too, such as labels: no score, action `none`.
+    #[arg(long)]
+    acknowledged: bool,
     /// Read at most so many rows.
     #[arg(long)]
     limit: Option<u64>,
@@ -66,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let reader = Reader::open(&options.events)?;
     let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
     output::keep_apart(&options.out, &options.events)?;
-    let output = Output::create(&options.out, loaded.program(), false)?;
+    let output = Output::create(&options.out, loaded.program(), false, options.acknowledged)?;
     let client = Client::connect(
         &options.socket,
         ClientOptions {

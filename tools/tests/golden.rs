@@ -67,7 +67,7 @@ fn every_bad_map_and_row_is_told_word_for_word() {
 fn a_good_file_yields_one_row_an_event_and_a_label_when_it_is_due() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out.csv");
-    let output = replay("good.csv", "good.toml", &out, &["--features"]);
+    let output = replay("good.csv", "good.toml", &out, &["--features", "--acknowledged"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = String::from_utf8(output.stdout).unwrap();
     assert!(summary.starts_with("rows 2, events 3, "), "{summary}");
@@ -78,6 +78,10 @@ fn a_good_file_yields_one_row_an_event_and_a_label_when_it_is_due() {
          2,a2,payment,80,review,LARGE,2,2512.5,0\n\
          3,a2,label,,none,,,,\n"
     );
+    let judged = directory.path().join("judged.csv");
+    assert!(replay("good.csv", "good.toml", &judged, &["--features"]).status.success());
+    let (all, judged) = (std::fs::read_to_string(&out).unwrap(), std::fs::read_to_string(&judged).unwrap());
+    assert_eq!(judged, all.replace("3,a2,label,,none,,,,\n", ""));
 }
 
 #[test]
@@ -96,7 +100,8 @@ fn formats_agree_and_the_limit_counts_rows() {
     std::fs::write(&events, text).unwrap();
     let run = |out: &str, more: &[&str]| {
         let out = directory.path().join(out);
-        let output = replay(events.to_str().unwrap(), "good.toml", &out, more);
+        let more = [&["--acknowledged"], more].concat();
+        let output = replay(events.to_str().unwrap(), "good.toml", &out, &more);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::read(out).unwrap()
     };
@@ -147,7 +152,7 @@ fn labels_come_before_payments_of_the_same_time_and_files_keep_their_order() {
     }
     std::fs::write(&events, text).unwrap();
     let out = directory.path().join("out.csv");
-    let output = replay(events.to_str().unwrap(), "good.toml", &out, &["--features"]);
+    let output = replay(events.to_str().unwrap(), "good.toml", &out, &["--features", "--acknowledged"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let written = std::fs::read_to_string(&out).unwrap();
     let order: Vec<String> = written

@@ -50,6 +50,7 @@ impl Rig {
             .arg(self.disk.path().join("events.csv"))
             .arg("--out")
             .arg(out)
+            .arg("--acknowledged")
             .args(more)
             .output()
             .unwrap()
