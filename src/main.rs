@@ -73,7 +73,15 @@ fn run(config: Option<PathBuf>, policy: Option<PathBuf>) -> anyhow::Result<ExitC
         None => PolicyText::demo(),
     };
     let log = Log::new(config.log.level);
-    let appliance = appliance::start(&config, &policy)?;
+    // A long journal takes long to replay: a signal must be heard meanwhile. Leaving then is as safe as being killed.
+    let starting = std::thread::spawn(move || appliance::start(&config, &policy));
+    while !starting.is_finished() {
+        if let Some(signal) = signals.wait(Duration::from_millis(10)) {
+            log.info(format_args!("{signal} while starting: nobody was let in, nothing is lost"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let appliance = starting.join().map_err(|_| anyhow::anyhow!("the start panicked"))??;
     print(&format!("{}\n", appliance.ready()))?;
     while appliance.is_running() {
         if let Some(signal) = signals.wait(Duration::from_millis(100)) {
