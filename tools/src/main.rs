@@ -3,6 +3,7 @@
 mod cell;
 mod events;
 mod fault;
+mod files;
 mod journal;
 mod map;
 mod output;

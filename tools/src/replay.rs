@@ -3,15 +3,12 @@
 //! One thread reads and maps, this one decides and writes; the engine is the appliance's own, stepped in the
 //! same bursts. What comes out depends on the policy, the map and the file alone.
 
-use crate::events::Reader;
 use crate::fault::{Fault, Problem};
-use crate::map::Map;
-use crate::output::{self, Output};
-use crate::policy;
-use crate::sequence::{Batch, Event, Sequence};
+use crate::files::Files;
+use crate::output::Output;
+use crate::sequence::{Batch, Event};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
 use std::time::Instant;
 use tollgate::engine::units::Action;
 use tollgate::engine::wire::{self, Admission, Input};
@@ -23,45 +20,20 @@ const BURST_MAX: u16 = 1024;
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The policy.
-    #[arg(long)]
-    policy: PathBuf,
-    /// The events: .parquet, .csv or .ndjson.
-    #[arg(long)]
-    events: PathBuf,
-    /// Which columns are which fields.
-    #[arg(long)]
-    map: PathBuf,
-    /// Where the verdicts go: .parquet, .csv or .ndjson.
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    files: Files,
     /// Write one column per feature too.
     #[arg(long)]
     features: bool,
     /// Events taken in together; changes the speed, never a verdict.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(BURST_MAX)))]
     burst: u16,
-    /// Write a row for events that are not judged too, such as labels: no score, action `none`.
-    #[arg(long)]
-    acknowledged: bool,
-    /// Read at most so many rows.
-    #[arg(long)]
-    limit: Option<u64>,
-    /// The secret of the tokens; without it, the fixed one for replays.
-    #[arg(long)]
-    key_file: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
-    let tokenizer = policy::tokenizer(options.key_file.as_deref())?;
-    let loaded = policy::load(&options.policy, &tokenizer)?;
-    let map = Map::load(&options.map, loaded.program())?;
-    let reader = Reader::open(&options.events)?;
-    let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
-    output::keep_apart(&options.out, &options.events)?;
-    let output = Output::create(&options.out, loaded.program(), options.features, options.acknowledged)?;
+    let (loaded, sequence, output) = options.files.open(options.features)?;
     let limits = Limits::default();
     let engine = Engine::new(loaded, &limits).map_err(|error| {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")

@@ -4,13 +4,11 @@
 //! in the way, the two files are equal. Requests in flight are bounded by the ring; with a rate, each request
 //! carries the time at which it was due, so that what waits is counted as waiting.
 
-use crate::events::Reader;
 use crate::fault::{Fault, Problem};
-use crate::map::Map;
-use crate::output::{self, Output};
-use crate::policy;
+use crate::files::Files;
+use crate::output::Output;
 use crate::replay::{Tally, progress_bar, refused};
-use crate::sequence::{Event, Sequence};
+use crate::sequence::Event;
 use anyhow::Context as _;
 use clap::Args;
 use std::collections::VecDeque;
@@ -28,18 +26,8 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Options of `switch`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The policy that the appliance runs: for the layout of events and the names of reasons.
-    #[arg(long)]
-    policy: PathBuf,
-    /// The events: .parquet, .csv or .ndjson.
-    #[arg(long)]
-    events: PathBuf,
-    /// Which columns are which fields.
-    #[arg(long)]
-    map: PathBuf,
-    /// Where the verdicts go: .parquet, .csv or .ndjson.
-    #[arg(long)]
-    out: PathBuf,
+    #[command(flatten)]
+    files: Files,
     /// The appliance's socket.
     #[arg(long)]
     socket: PathBuf,
@@ -49,27 +37,12 @@ pub(crate) struct Options {
     /// Bytes of a request slot, as the appliance is configured.
     #[arg(long, default_value_t = 256)]
     slot_bytes: u32,
-    /// Write a row for events that are not judged too, such as labels: no score, action `none`.
-    #[arg(long)]
-    acknowledged: bool,
-    /// Read at most so many rows.
-    #[arg(long)]
-    limit: Option<u64>,
-    /// The secret of the tokens; without it, the fixed one for replays.
-    #[arg(long)]
-    key_file: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
-    let tokenizer = policy::tokenizer(options.key_file.as_deref())?;
-    let loaded = policy::load(&options.policy, &tokenizer)?;
-    let map = Map::load(&options.map, loaded.program())?;
-    let reader = Reader::open(&options.events)?;
-    let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, options.limit.unwrap_or(u64::MAX))?;
-    output::keep_apart(&options.out, &options.events)?;
-    let output = Output::create(&options.out, loaded.program(), false, options.acknowledged)?;
+    let (loaded, sequence, output) = options.files.open(false)?;
     let client = Client::connect(
         &options.socket,
         ClientOptions {
