@@ -45,8 +45,7 @@ pub(super) fn run(plan: &Plan<'_>, loaded: &Loaded) -> Result<()> {
     let client = Client::connect(plan.socket, options).context("the switch cannot reach the appliance")?;
     let mut random = Random::new(plan.seed);
     let world = World::new(plan.customers, &mut random, &Tokenizer::default());
-    let mut switch = Switch::new(client, Stream::new(world, random), layout);
-    switch.drive(plan)
+    Switch::new(client, Stream::new(world, random), layout)?.drive(plan)
 }
 
 /// A sent event that has no verdict yet.
@@ -99,9 +98,9 @@ fn histogram() -> Result<Histogram<u64>> {
 }
 
 impl<'p> Switch<'p> {
-    fn new(client: Client, stream: Stream, layout: Layout<'p>) -> Self {
+    fn new(client: Client, stream: Stream, layout: Layout<'p>) -> Result<Self> {
         let capacity = client.geometry().verdict_capacity as usize;
-        Self {
+        Ok(Self {
             client,
             stream,
             layout,
@@ -110,13 +109,12 @@ impl<'p> Switch<'p> {
             refused: 0,
             tally: Tally::default(),
             second: Tally::default(),
-            rtt: Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are supported")),
-            second_rtt: Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are supported")),
-        }
+            rtt: histogram()?,
+            second_rtt: histogram()?,
+        })
     }
 
     fn drive(&mut self, plan: &Plan<'_>) -> Result<()> {
-        (self.rtt, self.second_rtt) = (histogram()?, histogram()?);
         let began = self.stream.now();
         let interval_ns = 1e9 / plan.rate.max(1) as f64;
         let start = monotonic_ns();
