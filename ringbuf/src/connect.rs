@@ -103,6 +103,7 @@ impl Client {
             epoch: welcome.word(5),
             first_index: welcome.word(8),
             schema_hash: options.schema_hash,
+            features: welcome.word(2),
         };
         let Ok([c_fd, s_fd]) = <[OwnedFd; 2]>::try_from(fds) else {
             return Err(ConnectError::Protocol("it did not send two files"));
@@ -113,7 +114,7 @@ impl Client {
         let s = ReadMap::new(&s_fd, geometry.s_bytes()).map_err(io_error("map the verdict file"))?;
         let read_c: [u64; HEADER_WORDS] =
             core::array::from_fn(|i| c.word(i * 8).load(std::sync::atomic::Ordering::Relaxed));
-        let read_s: [u64; HEADER_WORDS] = core::array::from_fn(|i| s.load(i * 8));
+        let read_s: [u64; HEADER_WORDS] = s.header();
         if read_c != header.words(ROLE_C) || read_s != header.words(ROLE_S) {
             return Err(ConnectError::Protocol("the headers do not say what the welcome said"));
         }

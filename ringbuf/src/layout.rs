@@ -1,6 +1,8 @@
 //! Every offset of the two shared files, and the arithmetic of running indices.
 //!
-//! All numbers are little-endian. Offsets are in bytes from the start of the file.
+//! All numbers are little-endian. Offsets are in bytes from the start of the file. Every shared word is eight bytes and is
+//! reached by eight-byte atomic accesses only; a word that is slept on is the kernel's futex in its lower half.
+//! docs/RING.md is the same for people who implement it in another language.
 //!
 //! # Header, the first 128 bytes of both files, written by the server before anyone maps them
 //!
@@ -15,7 +17,7 @@
 //! | 48 | u64 | layout hash: [`LAYOUT_HASH`] |
 //! | 56 | u64 | bytes in this file |
 //! | 64 | `[u8; 32]` | schema hash: what the payload words mean, opaque here |
-//! | 96 | u64 | feature bits (none defined yet) |
+//! | 96 | u64 | feature bits in force: [`FEATURE_DURABLE`] |
 //! | 104 | u64 | first index: where both running indices start |
 //! | 112 | 16 bytes | zero |
 //!
@@ -25,8 +27,8 @@
 //! |---|---|---|
 //! | 128 | u64 | verdict cursor: first index + verdicts received |
 //! | 256 | u64 | heartbeat, `CLOCK_MONOTONIC` ns |
-//! | 384 | u32 | kick: the server sleeps on it; the client adds one and wakes it when the doorbell says "parked" |
-//! | 512 | u32 | parked: 1 while the client sleeps on the verdict bell |
+//! | 384 | u64 | kick: the server sleeps on its lower half; the client adds one and wakes it when the doorbell says "parked" |
+//! | 512 | u64 | parked: 1 while the client sleeps on the verdict bell |
 //! | 4096 | slots | request slots |
 //!
 //! # S: the server writes, the client maps read-only
@@ -35,9 +37,9 @@
 //! |---|---|---|
 //! | 128 | u64 | request cursor: first index + requests whose slots may be used again |
 //! | 256 | u64 | heartbeat, `CLOCK_MONOTONIC` ns |
-//! | 384 | u32 | doorbell: 1 while the server sleeps on the kick word |
-//! | 388 | u32 | state: [`STATE_ACTIVE`], [`STATE_CLOSED`] or [`STATE_QUARANTINED`] |
-//! | 512 | u32 | verdict bell: the client sleeps on it; the server adds one and wakes it when C says "parked" |
+//! | 384 | u64 | doorbell: 1 while the server sleeps on the kick word |
+//! | 392 | u64 | state: [`STATE_ACTIVE`], [`STATE_CLOSED`] or [`STATE_QUARANTINED`] |
+//! | 512 | u64 | verdict bell: the client sleeps on its lower half; the server adds one and wakes it when C says "parked" |
 //! | 4096 | slots | verdict slots |
 //!
 //! # Slot
@@ -85,18 +87,21 @@ pub const S_HEARTBEAT: usize = 256;
 /// S: 1 while the server sleeps.
 pub const S_DOORBELL: usize = 384;
 /// S: the state of the connection.
-pub const S_STATE: usize = 388;
+pub const S_STATE: usize = 392;
 /// S: the word the client sleeps on.
 pub const S_VERDICT_BELL: usize = 512;
 /// Both files: the first slot, on a page of its own.
 pub const SLOTS: usize = 4096;
 
 /// The connection is in service.
-pub const STATE_ACTIVE: u32 = 1;
+pub const STATE_ACTIVE: u64 = 1;
 /// The server has closed the connection in good order.
-pub const STATE_CLOSED: u32 = 2;
+pub const STATE_CLOSED: u64 = 2;
 /// The server has put the client in quarantine and will read no more from it.
-pub const STATE_QUARANTINED: u32 = 3;
+pub const STATE_QUARANTINED: u64 = 3;
+
+/// Feature bit: verdicts are released only when what they answer is durable.
+pub const FEATURE_DURABLE: u64 = 1;
 
 /// Words before the payload of a slot.
 pub const SLOT_HEADER_WORDS: usize = 4;
@@ -137,7 +142,7 @@ const _: () = {
     assert!(C_PARKED.is_multiple_of(LINE) && C_PARKED >= C_KICK + LINE && SLOTS >= C_PARKED + LINE);
     assert!(S_REQUEST_CURSOR.is_multiple_of(LINE) && S_REQUEST_CURSOR >= HEADER_BYTES);
     assert!(S_HEARTBEAT.is_multiple_of(LINE) && S_HEARTBEAT >= S_REQUEST_CURSOR + LINE);
-    assert!(S_DOORBELL.is_multiple_of(LINE) && S_DOORBELL >= S_HEARTBEAT + LINE && S_STATE == S_DOORBELL + 4);
+    assert!(S_DOORBELL.is_multiple_of(LINE) && S_DOORBELL >= S_HEARTBEAT + LINE && S_STATE == S_DOORBELL + 8);
     assert!(S_VERDICT_BELL.is_multiple_of(LINE) && S_VERDICT_BELL >= S_DOORBELL + LINE);
     assert!(SLOTS >= S_VERDICT_BELL + LINE && SLOTS.is_multiple_of(4096));
     assert!(VERDICT_SLOT_BYTES as usize == (SLOT_HEADER_WORDS + VERDICT_WORDS) * 8);
@@ -333,6 +338,8 @@ pub(crate) struct Header {
     pub(crate) epoch: u64,
     pub(crate) first_index: u64,
     pub(crate) schema_hash: [u8; 32],
+    /// Feature bits in force.
+    pub(crate) features: u64,
 }
 
 impl Header {
@@ -350,6 +357,7 @@ impl Header {
         words[6] = LAYOUT_HASH;
         words[7] = bytes as u64;
         words[8..12].copy_from_slice(&hash_as_words(&self.schema_hash));
+        words[12] = self.features;
         words[13] = self.first_index;
         words
     }
@@ -441,13 +449,14 @@ mod tests {
             epoch: 7,
             first_index: 9,
             schema_hash: core::array::from_fn(|i| i as u8),
+            features: FEATURE_DURABLE,
         };
         let words = header.words(ROLE_S);
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         assert_eq!(&bytes[..8], b"TOLLRING");
         assert_eq!(bytes[8..16], [1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(bytes[24..40], [0, 1, 0, 0, 64, 0, 0, 0, 16, 0, 0, 0, 32, 0, 0, 0]);
-        assert_eq!((bytes[40], bytes[104]), (7, 9));
+        assert_eq!((bytes[40], bytes[96], bytes[104]), (7, 1, 9));
         assert_eq!(bytes[64..96], header.schema_hash);
     }
 }

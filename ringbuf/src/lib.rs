@@ -106,19 +106,27 @@ pub mod layout;
 
 mod client;
 mod connect;
+mod ends;
+mod error;
+mod file;
 mod handshake;
 mod listener;
 mod memory;
+#[cfg(test)]
+mod model;
+mod order;
 mod server;
+mod sync;
 mod wait;
 mod watch;
 
-pub use client::{Client, Closed, Receiver, SendError, Sender};
+pub use client::{Client, Receiver, Sender};
 pub use connect::{ClientOptions, ConnectError};
+pub use error::{Closed, Quarantine, ReplyError, SendError};
 pub use handshake::Refusal;
 pub use layout::{Geometry, GeometryError, REQUEST_WORDS_MAX, Request, VERDICT_WORDS, Verdict};
 pub use listener::{AcceptError, BindError, Listener, ServerOptions};
-pub use server::{Connection, Principal, Quarantine, ReplyError};
+pub use server::{Connection, Principal};
 pub use wait::{Bell, Parked, Parker, monotonic_ns};
 pub use watch::{Lifeline, Watcher};
 

@@ -343,9 +343,11 @@ impl Listener {
             epoch: self.started_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(client_id.into()),
             first_index: self.first_index,
             schema_hash: self.options.schema_hash,
+            features: hello.word(2),
         };
         let (c_fd, c, s_fd, s) = make_files(&header).map_err(|_| Refusal::NoResources)?;
         let welcome = Message::new(WELCOME)
+            .with(2, header.features)
             .with(3, pair(geometry.slot_bytes, VERDICT_SLOT_BYTES))
             .with(4, pair(geometry.request_capacity, geometry.verdict_capacity))
             .with(5, header.epoch)
@@ -366,7 +368,7 @@ impl Listener {
         memory::seal(&c_fd, SEALS_ALL).map_err(|_| Refusal::SealRefused)?;
         memory::allocate(&c_fd, header.geometry.c_bytes()).map_err(|_| Refusal::NoResources)?;
         c.lock();
-        let found: [u64; HEADER_WORDS] = core::array::from_fn(|i| c.load(i * 8));
+        let found: [u64; HEADER_WORDS] = c.header();
         if found != header.words(ROLE_C) {
             return Err(Refusal::HeaderAltered.into());
         }
@@ -428,7 +430,7 @@ fn make_files(header: &Header) -> io::Result<(OwnedFd, ReadMap, OwnedFd, WriteMa
     let s = WriteMap::new(&s_fd, s_bytes)?;
     s.format(&header.words(ROLE_S), first, verdict_capacity, SLOT_HEADER_WORDS + VERDICT_WORDS);
     s.word(crate::layout::S_REQUEST_CURSOR).store(first, Ordering::Release);
-    s.half(crate::layout::S_STATE).store(crate::layout::STATE_ACTIVE, Ordering::Release);
+    s.word(crate::layout::S_STATE).store(crate::layout::STATE_ACTIVE, Ordering::Release);
     memory::seal(&s_fd, SEALS_ALL)?;
     memory::seal(&c_fd, SEALS_SIZE)?;
     Ok((c_fd, c, s_fd, s))

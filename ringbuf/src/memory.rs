@@ -7,7 +7,11 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::file::{ReadFile, ReadSlot, WriteFile, WriteSlot};
+use crate::wait::{futex_wait, futex_wake};
 
 /// The seals of S, before it is sent, and of C, once the client has mapped it.
 pub(crate) const SEALS_ALL: i32 =
@@ -134,14 +138,6 @@ impl Mapping {
         // which gives out loads only.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), self.bytes / 8) }
     }
-
-    #[inline(always)]
-    fn half(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset < self.bytes);
-        // SAFETY: in bounds and aligned by the assertion (`bytes` is a multiple of 8); mapped by the invariant. The
-        // layout never uses one location both as a 32-bit and as a 64-bit atomic.
-        unsafe { self.base.add(offset).cast().as_ref() }
-    }
 }
 
 /// From here a huge page can be used at all.
@@ -170,50 +166,59 @@ impl ReadMap {
         self.0.locked
     }
 
-    /// Relaxed load of the word at a byte offset.
+    /// The address to sleep on: the lower half of the word at a byte offset.
+    pub(crate) fn futex(&self, offset: usize) -> *const u32 {
+        self.0.words()[offset / 8].as_ptr().cast_const().cast()
+    }
+
+    /// The words of a header.
+    pub(crate) fn header<const N: usize>(&self) -> [u64; N] {
+        core::array::from_fn(|i| self.load(i * 8))
+    }
+}
+
+impl ReadFile for ReadMap {
+    type Slot<'a> = ReadWords<'a>;
+
     #[inline(always)]
-    pub(crate) fn load(&self, offset: usize) -> u64 {
+    fn load(&self, offset: usize) -> u64 {
         self.0.words()[offset / 8].load(Ordering::Relaxed)
     }
 
-    /// Relaxed load of the half word at a byte offset.
     #[inline(always)]
-    pub(crate) fn load_half(&self, offset: usize) -> u32 {
-        self.0.half(offset).load(Ordering::Relaxed)
+    fn slot(&self, first: usize, count: usize) -> ReadWords<'_> {
+        ReadWords(&self.0.words()[first..first + count])
     }
 
-    /// The address of a half word, to sleep on.
-    pub(crate) fn futex(&self, offset: usize) -> *const u32 {
-        self.0.half(offset).as_ptr().cast_const()
-    }
-
-    /// `count` words from word number `first`, to be loaded one by one.
-    #[inline(always)]
-    pub(crate) fn slot(&self, first: usize, count: usize) -> ReadSlot<'_> {
-        ReadSlot(&self.0.words()[first..first + count])
+    fn sleep(&self, offset: usize, expected: u64, timeout: Duration) {
+        futex_wait(self.futex(offset), expected as u32, timeout);
     }
 }
 
 /// One slot of a mapping that this process may only read.
-pub(crate) struct ReadSlot<'a>(&'a [AtomicU64]);
+#[derive(Clone, Copy)]
+pub(crate) struct ReadWords<'a>(&'a [AtomicU64]);
 
-impl ReadSlot<'_> {
+impl ReadSlot for ReadWords<'_> {
     #[inline(always)]
-    pub(crate) fn load(&self, word: usize) -> u64 {
+    fn seq(&self) -> u64 {
+        self.0[0].load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn word(&self, word: usize) -> u64 {
         self.0[word].load(Ordering::Relaxed)
     }
 
-    /// Copies words from number `first` on until `out` is full.
     #[inline(always)]
-    pub(crate) fn copy(&self, first: usize, out: &mut [u64]) {
+    fn copy(&self, first: usize, out: &mut [u64]) {
         for (to, from) in out.iter_mut().zip(&self.0[first..]) {
             *to = from.load(Ordering::Relaxed);
         }
     }
 
-    /// Asks the processor to bring the slot's first lines near. Changes nothing.
     #[inline(always)]
-    pub(crate) fn prefetch(&self) {
+    fn prefetch(&self) {
         for word in self.0.iter().step_by(8).take(2) {
             prefetch(word.as_ptr());
         }
@@ -254,18 +259,6 @@ impl WriteMap {
         &self.0.words()[offset / 8]
     }
 
-    /// The half word at a byte offset.
-    #[inline(always)]
-    pub(crate) fn half(&self, offset: usize) -> &AtomicU32 {
-        self.0.half(offset)
-    }
-
-    /// `count` words from word number `first`.
-    #[inline(always)]
-    pub(crate) fn slot(&self, first: usize, count: usize) -> &[AtomicU64] {
-        &self.0.words()[first..first + count]
-    }
-
     /// Writes the header and marks every slot empty for the first lap.
     pub(crate) fn format(&self, header: &[u64], first_index: u64, capacity: u32, slot_words: usize) {
         use crate::layout::{empty_seq_of, slot_word};
@@ -277,6 +270,50 @@ impl WriteMap {
             let at = slot_word(index, capacity, slot_words);
             self.0.words()[at].store(empty_seq_of(index, capacity), Ordering::Release);
         }
+    }
+}
+
+impl WriteFile for WriteMap {
+    type Slot<'a> = WriteWords<'a>;
+
+    #[inline(always)]
+    fn store(&self, offset: usize, value: u64, order: Ordering) {
+        self.word(offset).store(value, order);
+    }
+
+    #[cold]
+    fn bump_and_wake(&self, offset: usize, order: Ordering) {
+        let word = self.word(offset);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(1), order);
+        futex_wake(word.as_ptr().cast_const().cast());
+    }
+
+    #[inline(always)]
+    fn slot(&self, first: usize, count: usize) -> WriteWords<'_> {
+        WriteWords(&self.0.words()[first..first + count])
+    }
+}
+
+/// One slot of a mapping that this process writes.
+#[derive(Clone, Copy)]
+pub(crate) struct WriteWords<'a>(&'a [AtomicU64]);
+
+impl WriteSlot for WriteWords<'_> {
+    #[inline(always)]
+    fn set(&self, word: usize, value: u64) {
+        self.0[word].store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn fill(&self, first: usize, values: &[u64]) {
+        for (to, &value) in self.0[first..].iter().zip(values) {
+            to.store(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn publish(&self, seq: u64, order: Ordering) {
+        self.0[0].store(seq, order);
     }
 }
 

@@ -5,10 +5,15 @@
 //! changed the word and the kernel refuses to sleep. Every sleep is bounded, so a peer that never wakes costs time only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Duration;
 
+use crate::ends::{self, ServerEnd, Sleeper};
+use crate::file::ReadFile;
+use crate::layout::C_KICK;
+use crate::memory::{ReadMap, WriteMap};
+use crate::order;
 use crate::server::Connection;
+use crate::sync::{AtomicU32, address};
 
 /// `CLOCK_MONOTONIC` in nanoseconds, the clock of `t_intended` and of heartbeats.
 pub fn monotonic_ns() -> u64 {
@@ -66,15 +71,34 @@ pub enum Parked {
     TimedOut,
 }
 
+/// Counts the calls of other threads to one that may be asleep.
+#[derive(Debug)]
+pub(crate) struct Rings(AtomicU32);
+
+impl Rings {
+    pub(crate) fn new() -> Rings {
+        Rings(AtomicU32::new(0))
+    }
+
+    /// One call more. What was handed over before it is seen by whoever hears it.
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, order::bell_rung());
+    }
+
+    pub(crate) fn heard(&self) -> u32 {
+        self.0.load(order::bell_heard())
+    }
+}
+
 /// Wakes a [`Parker`] from another thread of this process, for instance when a connection is handed over.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<AtomicU32>);
+pub struct Bell(Arc<Rings>);
 
 impl Bell {
     /// Ends the present or the next [`Parker::park`]. Hand the work over first, then ring.
     pub fn ring(&self) {
-        self.0.fetch_add(1, Ordering::Release);
-        futex_wake(self.0.as_ptr());
+        self.0.add();
+        futex_wake(address(&self.0.0));
     }
 }
 
@@ -97,7 +121,7 @@ impl Parker {
     pub fn new() -> Parker {
         let entry = WaitEntry { value: 0, address: 0, flags: 0, reserved: 0 };
         Parker {
-            bell: Bell(Arc::new(AtomicU32::new(0))),
+            bell: Bell(Arc::new(Rings::new())),
             rings_seen: 0,
             entries: Box::new([entry; WAIT_ENTRIES_MAX]),
             can_wait_many: true,
@@ -119,35 +143,17 @@ impl Parker {
     where
         I: Iterator<Item = &'a Connection> + Clone,
     {
-        self.entries[0] = entry(self.bell.0.as_ptr(), self.rings_seen);
-        let mut count = 1;
-        let mut total = 1;
-        for connection in connections.clone() {
-            total += 1;
-            if count < WAIT_ENTRIES_MAX {
-                let (word, value) = connection.kick();
-                self.entries[count] = entry(word, value);
-                count += 1;
-            }
-            connection.announce(true);
-        }
-        fence(Ordering::SeqCst);
-        let rung = self.bell.0.load(Ordering::Acquire) != self.rings_seen;
-        let parked = if rung || connections.clone().any(|c| c.has_work()) {
-            Parked::Ready
-        } else {
-            self.sleep(count, total, timeout)
-        };
-        for connection in connections {
-            connection.announce(false);
-        }
-        self.rings_seen = self.bell.0.load(Ordering::Acquire);
-        parked
+        self.entries[0] = entry(address(&self.bell.0.0), self.rings_seen);
+        let mut nap = Nap { parker: self, noted: 1, ends: 0, timeout };
+        let parked = ends::park(connections.map(|connection| &connection.end), &mut nap);
+        self.rings_seen = self.bell.0.heard();
+        parked.unwrap_or(Parked::Ready)
     }
 
-    fn sleep(&mut self, count: usize, total: usize, timeout: Duration) -> Parked {
+    /// Sleeps on the first `count` words noted; `all`: whether these are all there are.
+    fn sleep(&mut self, count: usize, all: bool, timeout: Duration) -> Parked {
         let deadline = monotonic_ns().saturating_add(timeout.as_nanos().min(u64::MAX.into()) as u64);
-        let timeout = if total > count { timeout.min(BLIND_SLEEP_MAX) } else { timeout };
+        let timeout = if all { timeout } else { timeout.min(BLIND_SLEEP_MAX) };
         if self.can_wait_many {
             let at = timespec(Duration::from_nanos(monotonic_ns()).saturating_add(timeout));
             // SAFETY: `count` initialised entries are given with their number, and an absolute time; the kernel checks the
@@ -173,6 +179,34 @@ impl Parker {
             futex_wait(one.address as usize as *const u32, one.value as u32, timeout.min(BLIND_SLEEP_MAX));
         }
         if monotonic_ns() >= deadline { Parked::TimedOut } else { Parked::Woken }
+    }
+}
+
+/// One park of a [`Parker`]: the words noted so far, the bell's first.
+struct Nap<'p> {
+    parker: &'p mut Parker,
+    noted: usize,
+    ends: usize,
+    timeout: Duration,
+}
+
+impl Sleeper<ReadMap, WriteMap> for Nap<'_> {
+    type Slept = Parked;
+
+    fn note(&mut self, end: &ServerEnd<ReadMap, WriteMap>) {
+        self.ends += 1;
+        if let Some(free) = self.parker.entries.get_mut(self.noted) {
+            *free = entry(end.c.futex(C_KICK), end.c.load(C_KICK) as u32);
+            self.noted += 1;
+        }
+    }
+
+    fn is_called(&self) -> bool {
+        self.parker.bell.0.heard() != self.parker.rings_seen
+    }
+
+    fn sleep(&mut self) -> Parked {
+        self.parker.sleep(self.noted, self.noted > self.ends, self.timeout)
     }
 }
 

@@ -147,7 +147,7 @@ fn a_scribbler_is_quarantined_and_its_neighbour_is_not() {
             rings.put(0, 1, 0);
             assert_eq!(connection.poll(&mut request), Err(expected));
             assert_eq!(connection.reply(&Verdict::default()), Err(ReplyError::Quarantined(expected)));
-            assert_eq!(rings.s.half(388).load(Ordering::Relaxed), layout::STATE_QUARANTINED);
+            assert_eq!(rings.s.word(layout::S_STATE).load(Ordering::Relaxed), layout::STATE_QUARANTINED);
             drive(&mut neighbour, 1000);
         }
         stop.store(true, Ordering::Relaxed);

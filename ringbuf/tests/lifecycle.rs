@@ -386,5 +386,5 @@ fn a_quarantined_client_is_told() {
     assert!(connection.poll(&mut Request::new()).is_err());
     // Closing does not cover the reason up.
     drop(connection);
-    assert_eq!(rings.s.half(layout::S_STATE).load(Ordering::Relaxed), layout::STATE_QUARANTINED);
+    assert_eq!(rings.s.word(layout::S_STATE).load(Ordering::Relaxed), layout::STATE_QUARANTINED);
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tollgate_ring::*;
@@ -196,12 +196,6 @@ impl RawMap {
         assert!(offset.is_multiple_of(8) && offset < self.bytes);
         // SAFETY: inside the mapping and aligned, as asserted.
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref().unwrap() }
-    }
-
-    pub fn half(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset < self.bytes);
-        // SAFETY: inside the mapping and aligned, as asserted.
-        unsafe { self.base.add(offset).cast::<AtomicU32>().as_ref().unwrap() }
     }
 }
 
