@@ -114,7 +114,7 @@ mod wait;
 mod watch;
 
 pub use client::{Client, Closed, Receiver, SendError, Sender};
-pub use connect::{ClientOptions, ConnectError};
+pub use connect::{ClientOptions, ConnectError, Connecting};
 pub use handshake::Refusal;
 pub use layout::{Geometry, GeometryError, REQUEST_WORDS_MAX, Request, VERDICT_WORDS, Verdict};
 pub use listener::{AcceptError, BindError, Listener, ServerOptions};
