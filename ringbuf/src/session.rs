@@ -562,3 +562,60 @@ fn judge(table: &mut Table, counts: &mut SessionCounts, verdict: &Verdict) -> Op
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().min(u64::MAX.into()) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::{Listener, ServerOptions};
+
+    /// However a connection ends, the session says how, and begins again at its pace.
+    #[test]
+    fn every_ending_is_told_and_paced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ring");
+        let server = ServerOptions {
+            geometry: Geometry { slot_bytes: 128, request_capacity: 8, verdict_capacity: 8 },
+            schema_hash: [7; 32],
+            allowed_uids: Vec::new(),
+            clients_max: 8,
+            handshake_timeout: Duration::from_secs(60),
+        };
+        let listener = Listener::bind(&path, server).unwrap();
+        let client = ClientOptions {
+            schema_hash: [7; 32],
+            slot_bytes: 128,
+            name: "test".into(),
+            timeout: Duration::from_secs(60),
+            durable: false,
+        };
+        let fallback = Fallback::FailOpen { payload: [0; 4] };
+        let options = SessionOptions::new(path, client, Duration::from_secs(60), fallback);
+        let every = nanoseconds(options.reconnect_every);
+        let mut now = 0;
+        let mut session = Session::open(options, now).unwrap();
+        session.submit(1, 0, 1, 0, &[], now).unwrap();
+        let mut connections = Vec::new();
+        for (n, closed) in [Closed::ServerGone, Closed::Quarantined, Closed::Corrupt].into_iter().enumerate()
+        {
+            let began = now;
+            while !session.is_connected() {
+                connections.extend(listener.accept_within(Duration::ZERO).unwrap());
+                assert_eq!(session.poll(now), None);
+                now += 1;
+            }
+            assert_eq!((session.counts().connects, session.counts().resubmitted), (n as u64 + 1, n as u64));
+            // What the sender finds; the receiver of this live connection would never say so.
+            let Line::Up(up) = &mut session.line else { unreachable!("connected") };
+            up.ended = Some(closed);
+            assert_eq!(session.poll(now), None);
+            assert_eq!((session.is_connected(), session.last_closed()), (false, Some(closed)));
+            while now < began + every {
+                assert_eq!(session.poll(now), None);
+                assert!(matches!(session.line, Line::Down), "too soon");
+                now += every / 16;
+            }
+            now = began + every;
+        }
+        assert_eq!(connections.len(), 3);
+    }
+}

@@ -407,7 +407,13 @@ fn a_sleeper_wakes_for_a_verdict_and_for_what_is_due() {
         server.join().unwrap();
     });
     drop(listener);
-    // No server, and a deadline in a moment.
+    // No server, and nothing due: the sleep ends for the next attempt.
+    let start = monotonic_ns();
+    let eager = SessionOptions { reconnect_every: Duration::from_millis(2), ..patient.clone() };
+    let mut session = Session::open(eager, start).unwrap();
+    session.wait(LONG, start);
+    assert!(monotonic_ns() - start < LONG.as_nanos() as u64 / 2);
+    // And a deadline in a moment.
     let hasty = SessionOptions { deadline: Duration::from_millis(5), reconnect_every: LONG * 60, ..patient };
     let mut session = Session::open(hasty, monotonic_ns()).unwrap();
     session.submit(1, 0, 5, 0, &[], monotonic_ns()).unwrap();
@@ -482,6 +488,33 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A death without a word is found by the life check of a poll, and what was written before is received.
+#[test]
+fn a_poll_alone_notices_a_killed_server() {
+    let geometry = geometry(128, 8);
+    let (_directory, path) = socket_path();
+    let mut server = Server(child("child_server", SERVER_VARIABLE, path.as_os_str()));
+    let every = LONG * 60;
+    let options =
+        SessionOptions { deadline: every * 10, outage_grace: every * 10, ..options(&path, geometry, 8) };
+    let options = SessionOptions { life_check_every: every, ..options };
+    let mut session = Session::open(options, monotonic_ns()).unwrap();
+    until("connected", || {
+        assert_eq!(session.poll(monotonic_ns()), None);
+        session.is_connected()
+    });
+    let now = monotonic_ns();
+    session.submit(1, 0, 7, now, &[7], now).unwrap();
+    session.wait(LONG, now);
+    server.kill();
+    // It is not yet time to ask, so nothing can be known.
+    assert!(session.is_connected());
+    let later = monotonic_ns() + every.as_nanos() as u64;
+    assert_eq!(session.poll(later).map(|answer| (answer.req_id, answer.source)), Some((7, Source::Server)));
+    assert_eq!(session.poll(later), None);
+    assert_eq!((session.is_connected(), session.last_closed()), (false, Some(Closed::ServerGone)));
 }
 
 /// Keeps a stream going, and every answer by the caller's id.
