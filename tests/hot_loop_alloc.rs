@@ -85,6 +85,7 @@ fn the_engine_thread_serves_without_allocating() {
             slot_bytes: 256,
             name: "test".into(),
             timeout: rig::PATIENCE,
+            durable: false,
         };
         let mut client = Client::connect(&appliance.ready().socket, options).unwrap();
         let (mut sent, mut received) = (0, 0);

@@ -134,6 +134,7 @@ fn measure(args: &Args, socket: &std::path::Path) -> Result<()> {
         slot_bytes: args.slot_bytes,
         name: "bench".to_owned(),
         timeout: Duration::from_secs(5),
+        durable: false,
     };
     let mut client = Client::connect(socket, client_options)?;
     let core = crate::pin(0);

@@ -43,6 +43,7 @@ fn ping(path: &Path, count: usize, slot_bytes: u32) -> Result<(), Box<dyn Error>
         slot_bytes,
         name: "ping".into(),
         timeout: Duration::from_secs(5),
+        durable: false,
     };
     let mut client = loop {
         match Client::connect(path, options.clone()) {

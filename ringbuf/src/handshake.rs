@@ -18,17 +18,22 @@
 //! | 9–11 | | name | | | | |
 //! | 12 | | layout hash | | | | |
 //!
+//! The feature bits of the hello are those asked for ([`crate::layout::FEATURE_DURABLE`]), those of the welcome are
+//! granted. A server refuses what it does not offer; a client that is welcomed without what it asked for leaves.
+//!
 //! The client maps both files between welcome and mapped. Only then can the server seal C against new writable mappings
 //! and hole punching; it then allocates, populates and locks C once more, because a hole punched before the seal drops
 //! even locked pages, compares the header, and answers active.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use thiserror::Error;
 
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, LAYOUT_HASH, VERDICT_SLOT_BYTES, hash_as_words, pack_meta, pair, unpack_meta,
+    ABI_MAJOR, ABI_MINOR, FEATURE_DURABLE, LAYOUT_HASH, VERDICT_SLOT_BYTES, hash_as_words, pack_meta, pair,
+    unpack_meta,
 };
 
 /// Words of every message.
@@ -186,6 +191,12 @@ pub enum Refusal {
     /// The server could not get memory or descriptors.
     #[error("the server has no memory or descriptors left for another client: see its log")]
     NoResources,
+    /// Something was asked for that the server does not do.
+    #[error("the server does not offer {}: enable it there, or connect without it", FeatureNames(*features))]
+    NotOffered {
+        /// The feature bits asked for and not offered.
+        features: u64,
+    },
     /// A refusal this version does not know.
     #[error(
         "the server refused with code {code} (detail {detail}), which this client does not know: see its log"
@@ -196,6 +207,20 @@ pub enum Refusal {
         /// What came with it.
         detail: u64,
     },
+}
+
+/// Feature bits in words, for messages.
+pub(crate) struct FeatureNames(pub(crate) u64);
+
+impl fmt::Display for FeatureNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unnamed = self.0 & !FEATURE_DURABLE;
+        if self.0 & FEATURE_DURABLE != 0 {
+            f.write_str("release of verdicts only when durable")?;
+            f.write_str(if unnamed != 0 { " and " } else { "" })?;
+        }
+        if unnamed != 0 { write!(f, "feature bits {unnamed:#x}") } else { Ok(()) }
+    }
 }
 
 impl Refusal {
@@ -211,6 +236,7 @@ impl Refusal {
             Refusal::SealRefused => (8, 0),
             Refusal::HeaderAltered => (9, 0),
             Refusal::NoResources => (10, 0),
+            Refusal::NotOffered { features } => (11, features),
             Refusal::Unknown { code, detail } => (code, detail),
         }
     }
@@ -228,6 +254,7 @@ impl Refusal {
             8 => Refusal::SealRefused,
             9 => Refusal::HeaderAltered,
             10 => Refusal::NoResources,
+            11 => Refusal::NotOffered { features: detail },
             _ => Refusal::Unknown { code, detail },
         }
     }
@@ -405,6 +432,14 @@ mod tests {
     }
 
     #[test]
+    fn features_are_named() {
+        let told = |features| Refusal::NotOffered { features }.to_string();
+        assert!(told(1).contains("offer release of verdicts only when durable: enable"), "{}", told(1));
+        assert!(told(6).contains("offer feature bits 0x6: enable"), "{}", told(6));
+        assert!(told(5).contains("when durable and feature bits 0x4: enable"), "{}", told(5));
+    }
+
+    #[test]
     fn refusals_round_trip() {
         for refusal in [
             Refusal::WrongAbi { major: 3, minor: 9 },
@@ -417,6 +452,7 @@ mod tests {
             Refusal::SealRefused,
             Refusal::HeaderAltered,
             Refusal::NoResources,
+            Refusal::NotOffered { features: u64::MAX },
             Refusal::Unknown { code: 77, detail: 1 },
         ] {
             assert_eq!(Refusal::from_message(&Message::refusal(refusal)), refusal);

@@ -30,7 +30,7 @@
 //! Every request gets exactly one verdict. The client keeps requests in flight (sent, verdict not yet received) at or
 //! below the verdict capacity, so an answer always has a slot to go to; the server checks it against the client's
 //! verdict cursor and stops reading a client that has no credit. A full ring is [`SendError::Busy`] in the client: what
-//! to do then, and by when, is the client's decision.
+//! to do then, and by when, is the client's decision, or that of its [`Session`].
 //!
 //! # Waiting
 //!
@@ -44,7 +44,9 @@
 //!
 //! [`Listener`] (cold thread) shakes hands and yields a [`Connection`], owned by the engine thread. [`Watcher`] (cold
 //! thread) marks connections whose peer is gone. [`Client`] is the other end; [`Client::split`] gives a [`Sender`]
-//! and a [`Receiver`] for two threads.
+//! and a [`Receiver`] for two threads. A client that has to have an answer in time, whatever becomes of the server, uses a
+//! [`Session`]: it owns a client, the deadline, the verdict declared for silence, and what to send again after a
+//! reconnection.
 //!
 //! # The server's loop
 //!
@@ -91,10 +93,15 @@
 //! fn shared_between_threads<T: Sync>() {}
 //! shared_between_threads::<tollgate_ring::Receiver>();
 //! ```
+//! ```compile_fail,E0277
+//! fn shared_between_threads<T: Sync>() {}
+//! shared_between_threads::<tollgate_ring::Session>();
+//! ```
 //!
 //! # What is deliberately absent
 //!
-//! No reconnection, no retry, no deadline: they belong to the caller, who knows what a late answer is worth. No
+//! No meaning: what a late answer is worth, and what silence decides, is declared by whoever opens a [`Session`], and a
+//! bare [`Client`] has no deadline and never connects again. No memory of requests over the death of the *client*. No
 //! variable-length messages and no messages over several slots. No big-endian hosts.
 
 #[cfg(target_endian = "big")]
@@ -116,17 +123,21 @@ mod memory;
 mod model;
 mod order;
 mod server;
+mod session;
 mod sync;
 mod wait;
 mod watch;
 
 pub use client::{Client, Receiver, Sender};
-pub use connect::{ClientOptions, ConnectError};
+pub use connect::{ClientOptions, ConnectError, Connecting};
 pub use error::{Closed, Quarantine, ReplyError, SendError};
 pub use handshake::Refusal;
 pub use layout::{Geometry, GeometryError, REQUEST_WORDS_MAX, Request, VERDICT_WORDS, Verdict};
 pub use listener::{AcceptError, BindError, Listener, ServerOptions};
 pub use server::{Connection, Principal};
+pub use session::{
+    Answer, Fallback, Session, SessionCounts, SessionError, SessionOptions, Silence, Source, SubmitError,
+};
 pub use wait::{Bell, Parked, Parker, monotonic_ns};
 pub use watch::{Lifeline, Watcher};
 
@@ -136,6 +147,8 @@ const _: () = {
     can_move::<Client>();
     can_move::<Sender>();
     can_move::<Receiver>();
+    can_move::<Connecting>();
+    can_move::<Session>();
     can_move::<Connection>();
     can_move::<Parker>();
 };

@@ -41,6 +41,7 @@ pub(super) fn run(plan: &Plan<'_>, loaded: &Loaded) -> Result<()> {
         slot_bytes: plan.slot_bytes,
         name: "demo switch".to_owned(),
         timeout: Duration::from_secs(5),
+        durable: false,
     };
     let client = Client::connect(plan.socket, options).context("the switch cannot reach the appliance")?;
     let mut random = Random::new(plan.seed);

@@ -162,7 +162,13 @@ impl Running {
     }
 
     pub fn try_connect(&self, schema_hash: [u8; 32]) -> Result<Client, ConnectError> {
-        let options = ClientOptions { schema_hash, slot_bytes: 256, name: "test".into(), timeout: PATIENCE };
+        let options = ClientOptions {
+            schema_hash,
+            slot_bytes: 256,
+            name: "test".into(),
+            timeout: PATIENCE,
+            durable: false,
+        };
         Client::connect(self.socket(), options)
     }
 

@@ -50,6 +50,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             slot_bytes: options.slot_bytes,
             name: "tollctl switch".to_owned(),
             timeout: Duration::from_secs(5),
+            durable: false,
         },
     )
     .with_context(|| format!("cannot connect to {}", options.socket.display()))?;

@@ -31,7 +31,13 @@ pub fn server_options(geometry: Geometry) -> ServerOptions {
 }
 
 pub fn client_options(geometry: Geometry) -> ClientOptions {
-    ClientOptions { schema_hash: SCHEMA, slot_bytes: geometry.slot_bytes, name: "test".into(), timeout: LONG }
+    ClientOptions {
+        schema_hash: SCHEMA,
+        slot_bytes: geometry.slot_bytes,
+        name: "test".into(),
+        timeout: LONG,
+        durable: false,
+    }
 }
 
 /// A directory and a socket path in it.
