@@ -167,9 +167,32 @@ pub fn drive(client: &mut Client, count: u64) {
     assert_eq!(client.in_flight(), 0);
 }
 
+/// The emulator that runs these tests, with its arguments, where there is one: the kernel cannot start a program for
+/// another processor by itself.
+fn emulator() -> Option<String> {
+    std::env::var("TOLLGATE_TEST_RUNNER").ok().filter(|runner| !runner.trim().is_empty())
+}
+
+/// Whether an emulator stands between the tests and the kernel. Says what is not tested if so, and why.
+pub fn emulated(not_tested: &str) -> bool {
+    let emulator = emulator();
+    emulator.iter().for_each(|name| println!("SKIPPED in part under {name}: {not_tested}"));
+    emulator.is_some()
+}
+
+/// This same program, to be run again.
+fn this_program() -> std::process::Command {
+    let program = std::env::current_exe().unwrap();
+    let Some(emulator) = emulator() else { return std::process::Command::new(program) };
+    let mut words = emulator.split_whitespace();
+    let mut command = std::process::Command::new(words.next().unwrap());
+    command.args(words).arg(program);
+    command
+}
+
 /// Runs one test of this same program in another process, with `variable` set to `value`.
 pub fn child(test: &str, variable: &str, value: &std::ffi::OsStr) -> std::process::Child {
-    std::process::Command::new(std::env::current_exe().unwrap())
+    this_program()
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(variable, value)
         .stdout(std::process::Stdio::null())
