@@ -25,6 +25,7 @@ use crate::figure::{Figure, Form, Report, Unit};
 use crate::machine::{Cores, pin};
 use crate::noise::Noise;
 use crate::payments::FULL;
+use crate::plot::Curve;
 use crate::stats::median;
 use load::{Load, Measured, Slice};
 use pool::Pool;
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Where to keep the journal while it runs; its disk is the one that is measured.
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
+    /// Where to keep the journal's ring and the socket while it runs; on tmpfs.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    runtime_dir: PathBuf,
     #[command(flatten)]
     form: Form,
 }
@@ -73,9 +77,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     rig.load.fill(args.keys * FULL).context("filling the windows")?;
 
     let slices = args.slices as usize;
+    let mut idle = Noise::new()?;
     let (closed, noise) = rig.measure(args, Pace::Closed)?;
+    idle.absorb(&noise)?;
     add(&mut report, "e2e.closed", Pace::Closed, &closed, &noise, slices);
     let (mut full, noise) = rig.measure(args, Pace::Full)?;
+    idle.absorb(&noise)?;
     let saturated = median(&mut full.rates);
     ensure!(saturated >= 1.0, "no payment was decided at saturation: the slices are too short");
     add(&mut report, "e2e.saturation", Pace::Full, &full, &noise, slices);
@@ -85,8 +92,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for share in SHARES {
         let pace = Pace::Open { rate: saturated * share as f64 / 100.0 };
         let (open, noise) = rig.measure(args, pace)?;
+        idle.absorb(&noise)?;
         add(&mut report, &format!("e2e.open.{share}"), pace, &open, &noise, slices);
     }
+    report.curve("idle wait", Curve::sample(idle.time_ns(), |quantile| idle.wait_ns(quantile)));
     notes(&mut report, &rig, cores);
     let full_rounds = rig.stop()?;
     if full_rounds > 0 {
@@ -157,7 +166,7 @@ impl Rig {
             made.with_context(|| format!("a directory in {}", parent.display()))
         };
         let disk = place(&args.journal_dir.clone().unwrap_or_else(std::env::temp_dir))?;
-        let memory = place(Path::new("/dev/shm"))?;
+        let memory = place(&args.runtime_dir)?;
         let policy = appliance::policy();
         let (loaded, _) = tollgate::appliance::load(&policy)?;
         let pool = Pool::new(&loaded, args.keys)?;

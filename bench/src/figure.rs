@@ -170,6 +170,8 @@ pub(crate) struct Report {
     machine: Machine,
     pinning: Vec<usize>,
     figures: Vec<Figure>,
+    /// Drawn beside the figures.
+    curves: Vec<(String, Curve)>,
     notes: Vec<String>,
 }
 
@@ -177,7 +179,14 @@ impl Report {
     /// Nothing yet. `pinning`: the cores of this process and of the other.
     pub(crate) fn new(form: &Form, pinning: Vec<usize>) -> Self {
         let machine = Machine::read();
-        Self { form: form.clone(), machine, pinning, figures: Vec::new(), notes: Vec::new() }
+        Self {
+            form: form.clone(),
+            machine,
+            pinning,
+            figures: Vec::new(),
+            curves: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// One more figure. As JSON it is printed at once, so that what was measured outlives a run that fails later.
@@ -186,6 +195,11 @@ impl Report {
             println!("{}", figure.to_json(&self.machine, &self.pinning));
         }
         self.figures.push(figure);
+    }
+
+    /// A line to draw beside those of the figures.
+    pub(crate) fn curve(&mut self, name: &str, curve: Curve) {
+        self.curves.push((name.to_owned(), curve));
     }
 
     /// Something to know when reading: below the table, or on standard error beside JSON.
@@ -203,7 +217,9 @@ impl Report {
             print!("{}", self.table());
         }
         let Some(path) = &self.form.svg else { return Ok(()) };
-        let curves: Vec<(&str, &Curve)> = self.figures.iter().map(|f| (f.name.as_str(), &f.curve)).collect();
+        let figures = self.figures.iter().map(|figure| (figure.name.as_str(), &figure.curve));
+        let others = self.curves.iter().map(|(name, curve)| (name.as_str(), curve));
+        let curves: Vec<(&str, &Curve)> = figures.chain(others).collect();
         let title = format!("{}, Linux {}, cores {}", self.machine.cpu, self.machine.kernel, self.cores());
         let drawing = plot::draw(&title, &curves);
         std::fs::write(path, drawing).with_context(|| format!("cannot write {}", path.display()))

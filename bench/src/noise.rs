@@ -50,10 +50,10 @@ impl Noise {
 
     /// Looks for so long, on the core that the calling thread is on. What was seen before stays.
     pub(crate) fn look(&mut self, time_ns: u64) -> Result<()> {
-        interrupt::check()?;
         let start = monotonic_ns();
         let mut before = start;
         while before - start < time_ns {
+            interrupt::check()?;
             let now = monotonic_ns();
             let gap = now - before;
             self.readings.saturating_record(gap);
@@ -69,7 +69,16 @@ impl Noise {
             self.gaps.len() < GAPS_MAX,
             "more than {GAPS_MAX} gaps above {GAP_MIN_NS} ns: look for a shorter time, or free the core"
         );
-        interrupt::check()
+        Ok(())
+    }
+
+    /// Takes in what another look saw.
+    pub(crate) fn absorb(&mut self, other: &Self) -> Result<()> {
+        self.readings.add(&other.readings)?;
+        self.gaps.extend_from_slice(&other.gaps);
+        self.away_ns += other.away_ns;
+        self.time_ns += other.time_ns;
+        Ok(())
     }
 
     /// How long it has looked, all in all.
@@ -143,6 +152,11 @@ mod tests {
         noise.look(1_000_000).unwrap();
         assert!(noise.time_ns >= 2_000_000);
         assert!(noise.readings.len() >= 2);
+        let mut both = Noise::new().unwrap();
+        both.absorb(&noise).unwrap();
+        both.absorb(&noise).unwrap();
+        assert_eq!((both.time_ns, both.readings.len()), (2 * noise.time_ns, 2 * noise.readings.len()));
+        assert_eq!(both.waits(), noise.waits());
         let longest = noise.gaps.iter().copied().max().unwrap_or(0);
         assert_eq!(noise.waits().max, longest);
     }

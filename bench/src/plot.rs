@@ -56,6 +56,16 @@ const COLOURS: [&str; 10] = [
     "#96a51c",
 ];
 
+/// Ends the name of a series that is a part of another one.
+const PART: &str = ".service";
+
+/// How a line is drawn, and where its name stands.
+struct Style {
+    number: usize,
+    colour: &'static str,
+    dashed: bool,
+}
+
 /// Whole decades that hold all values; at least one.
 fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (least, most) = values.fold((f64::MAX, 1.0_f64), |(least, most), v| (least.min(v), most.max(v)));
@@ -75,8 +85,17 @@ pub(crate) fn draw(title: &str, series: &[(&str, &Curve)]) -> String {
     let mut svg = String::new();
     head(&mut svg, title);
     axes(&mut svg, &x, &y);
+    let mut whole: Vec<&str> = Vec::new();
     for (number, (name, curve)) in series.iter().enumerate() {
-        line(&mut svg, (&x, &y), number, name, curve);
+        // A part has the hue of the whole, dashed; so has what comes round to the same hue.
+        let of = name.strip_suffix(PART).unwrap_or(name);
+        let hue = whole.iter().position(|one| *one == of).unwrap_or_else(|| {
+            whole.push(of);
+            whole.len() - 1
+        });
+        let dashed = of != *name || hue >= COLOURS.len();
+        let style = Style { number, colour: COLOURS[hue % COLOURS.len()], dashed };
+        line(&mut svg, (&x, &y), style, name, curve);
     }
     svg.push_str("</svg>\n");
     svg
@@ -132,11 +151,9 @@ fn round_span(ns: f64) -> String {
     span(ns).replace(".00 ", " ").replace(".0 ", " ")
 }
 
-fn line(svg: &mut String, (x, y): (&Scale, &Scale), number: usize, name: &str, curve: &Curve) {
-    let colour = COLOURS[number % COLOURS.len()];
-    // What is told of the inside, and what has come round to the same hue, is dashed.
-    let dashes =
-        if name.ends_with(".service") || number >= COLOURS.len() { " stroke-dasharray=\"5 3\"" } else { "" };
+fn line(svg: &mut String, (x, y): (&Scale, &Scale), style: Style, name: &str, curve: &Curve) {
+    let Style { number, colour, dashed } = style;
+    let dashes = if dashed { " stroke-dasharray=\"5 3\"" } else { "" };
     svg.push_str("<path d=\"");
     for (place, (at, ns)) in curve.0.iter().enumerate() {
         let _ = write!(svg, "{}{:.1} {:.1}", if place == 0 { 'M' } else { 'L' }, x.place(*at), y.place(*ns));
@@ -198,12 +215,13 @@ mod tests {
     #[test]
     fn a_drawing_names_every_series_that_has_points() {
         let (some, none) = (Curve::sample(100, |_| 250), Curve::default());
-        let svg = draw("a < b", &[("ring.rtt.128", &some), ("gone", &none), ("e2e.open.50.service", &some)]);
+        let svg = draw("a < b", &[("ring.rtt.128", &some), ("gone", &none), ("ring.rtt.128.service", &some)]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("a &lt; b") && svg.contains(">ring.rtt.128<") && !svg.contains("gone"));
         for label in ["percentile", "latency", "99.999 %", "100 ns", "1 µs"] {
             assert!(svg.contains(label), "{label}");
         }
         assert_eq!(svg.matches("stroke-dasharray").count(), 2);
+        assert_eq!(svg.matches(COLOURS[0]).count(), 4);
     }
 }

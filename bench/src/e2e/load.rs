@@ -80,6 +80,7 @@ impl Load {
     pub(crate) fn fill(&mut self, count: u64) -> Result<()> {
         let (mut unused, end) = (Measured::new()?, self.sent + count);
         while self.sent < end {
+            interrupt::check()?;
             let burst = (end - self.sent).min(u64::from(FILL_BURST)) as u32;
             self.top_up(burst, monotonic_ns())?;
             self.receive(&mut unused)?;
@@ -92,6 +93,7 @@ impl Load {
         let start = monotonic_ns();
         into.from = u64::MAX;
         loop {
+            interrupt::check()?;
             let now = monotonic_ns();
             if now - start >= slice.warm_ns + slice.time_ns {
                 return Ok(());
@@ -113,6 +115,7 @@ impl Load {
         into.from = u64::MAX;
         let (mut warm_at, mut warm_answered) = (start, 0);
         loop {
+            interrupt::check()?;
             let now = monotonic_ns();
             if now - start >= slice.warm_ns + slice.time_ns {
                 let decided = self.answered - warm_answered;
@@ -137,6 +140,7 @@ impl Load {
         let start = monotonic_ns();
         let (mut next, mut full) = (0, false);
         while next < total {
+            interrupt::check()?;
             let now = monotonic_ns();
             let due = start + (next as f64 * interval_ns) as u64;
             if now >= due {
