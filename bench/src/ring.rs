@@ -118,6 +118,8 @@ impl Series {
 
 fn measure(args: &Args, cores: Cores, slot_bytes: usize) -> Result<Vec<Figure>> {
     let directory = tempfile::Builder::new().prefix("tollgate-bench-").tempdir().context("a directory")?;
+    #[cfg(feature = "iceoryx2")]
+    let _leftovers = crate::exchange::iceoryx::Leftovers::of(directory.path());
     let memory = Rc::new(Memory::new(memory_bytes(slot_bytes))?);
     let (mut series, mut child) = open(cores, slot_bytes, directory.path(), &memory)?;
     let control = Control::new(&memory);

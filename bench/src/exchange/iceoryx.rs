@@ -3,6 +3,7 @@
 //! Two of these have less to do for each message than one request-response service, which pairs each answer with its
 //! request. Payloads are arrays of fixed size, written in place into the memory that is lent for them.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,9 +14,33 @@ use iceoryx2::prelude::{
     set_log_level,
 };
 
-use super::{ANSWER_BYTES, Caller, Echo, LOOKS, SLOTS, await_answer};
+use super::{ANSWER_BYTES, Caller, Echo, LOOKS, await_answer};
 
 const ANSWER_WORDS: usize = ANSWER_BYTES / 8;
+/// Messages kept for a reader: one is in flight, and fewer buffers stay nearer.
+const BUFFERS: usize = 1;
+
+/// What iceoryx2 leaves in `/dev/shm` under the directory's prefix, removed when dropped: after both ends.
+pub(crate) struct Leftovers(OsString);
+
+impl Leftovers {
+    /// Of ends that keep their files below `directory`, whose name no other run has.
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self(directory.file_name().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        let Ok(entries) = std::fs::read_dir("/dev/shm") else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(self.0.as_encoded_bytes()) {
+                // Best effort: a few bytes that nobody opens any more.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
 
 /// One end. `SENT` and `RECEIVED` are words.
 pub(crate) struct Iceoryx<const SENT: usize, const RECEIVED: usize> {
@@ -57,13 +82,14 @@ impl<const SENT: usize, const RECEIVED: usize> Iceoryx<SENT, RECEIVED> {
         config.global.prefix = FileName::new(prefix).map_err(|_| refused("the prefix"))?;
         let node = NodeBuilder::new().config(&config).signal_handling_mode(SignalHandlingMode::Disabled);
         let node = node.create::<ipc::Service>().context("iceoryx2: a node")?;
-        // As many buffers as the ring has slots, and one publisher and one subscriber each way.
+        // As iceoryx2's own benchmark has it: no history, and one publisher and one subscriber each way.
         let there = node
             .service_builder(&to.try_into().map_err(|_| refused("a service"))?)
             .publish_subscribe::<[u64; SENT]>()
             .max_publishers(1)
             .max_subscribers(1)
-            .subscriber_max_buffer_size(SLOTS)
+            .history_size(0)
+            .subscriber_max_buffer_size(BUFFERS)
             .open_or_create()
             .context("iceoryx2: the service there")?;
         let back = node
@@ -71,7 +97,8 @@ impl<const SENT: usize, const RECEIVED: usize> Iceoryx<SENT, RECEIVED> {
             .publish_subscribe::<[u64; RECEIVED]>()
             .max_publishers(1)
             .max_subscribers(1)
-            .subscriber_max_buffer_size(SLOTS)
+            .history_size(0)
+            .subscriber_max_buffer_size(BUFFERS)
             .open_or_create()
             .context("iceoryx2: the service back")?;
         let to = there.publisher_builder().create().context("iceoryx2: a publisher")?;
