@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         control.take(now);
         match echoes.iter_mut().find(|(way, _)| turn(*way) == now) {
             Some((way, echo)) => {
-                echo.serve(&control, now).with_context(|| format!("answering by {way:?}"))?
+                echo.serve(&control, now).with_context(|| format!("answering by {way:?}"))?;
             }
             None => std::thread::yield_now(),
         }
