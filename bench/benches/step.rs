@@ -58,7 +58,7 @@ fn decode(c: &mut Criterion) {
     let mut payments = Payments::new(&loaded, 1_000).expect("the handbook's payments");
     let (kind, words) = (payments.kind, payments.next());
     c.bench_function("decode", |b| {
-        b.iter(|| engine.decode(&input(kind, black_box(&words))).expect("a payment"))
+        b.iter(|| engine.decode(&input(kind, black_box(&words))).expect("a payment"));
     });
 }
 
