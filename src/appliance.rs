@@ -285,6 +285,7 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
             allowed_uids: config.listen.allowed_uids.clone(),
             clients_max: config.listen.clients_max,
             handshake_timeout: config.listen.handshake_timeout,
+            durable: true,
         },
     )?;
     let engine = start_engine(hot_loop, config.engine.core)?;

@@ -104,10 +104,11 @@ impl Client {
         }
     }
 
-    /// Writes one verdict; a client that cannot be answered leaves.
+    /// Writes one verdict; a client that cannot be answered leaves. A client that waits for durable verdicts sees it when
+    /// decision `seq` is on disk.
     #[inline]
-    pub(crate) fn reply(&mut self, verdict: &Verdict) -> bool {
-        match self.connection.reply(verdict) {
+    pub(crate) fn reply(&mut self, verdict: &Verdict, seq: u64) -> bool {
+        match self.connection.reply_when(verdict, seq) {
             Ok(()) => true,
             Err(error) => {
                 let reason = match error {
@@ -125,7 +126,10 @@ impl Client {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retired {
     pub(crate) departed: u64,
-    pub(crate) quarantined: u64,
+    /// Quarantined for a sequence number, a length, a verdict cursor.
+    pub(crate) sequence: u64,
+    pub(crate) length: u64,
+    pub(crate) cursor: u64,
 }
 
 /// All connected clients, in turn.
@@ -187,6 +191,23 @@ impl Clients {
         }
     }
 
+    /// Lets every client that waits for durable verdicts see those of decisions up to `durable_seq`.
+    #[inline]
+    pub(crate) fn release(&mut self, durable_seq: u64) {
+        for client in &mut self.clients {
+            if client.connection.held() > 0 {
+                client.connection.release_verdicts(durable_seq);
+                client.connection.publish();
+            }
+        }
+    }
+
+    /// Verdicts that wait for the disk.
+    #[inline]
+    pub(crate) fn held(&self) -> u64 {
+        self.clients.iter().map(|client| client.connection.held()).sum()
+    }
+
     pub(crate) fn heartbeat(&self, now_ns: u64) {
         for client in &self.clients {
             client.connection.heartbeat(now_ns);
@@ -212,7 +233,13 @@ impl Clients {
             };
             let connection = self.clients.swap_remove(place).connection;
             retired.departed += 1;
-            retired.quarantined += u64::from(matches!(reason, Leaving::Quarantined(_)));
+            if let Leaving::Quarantined(quarantine) = reason {
+                match quarantine {
+                    Quarantine::Sequence { .. } => retired.sequence += 1,
+                    Quarantine::Length { .. } => retired.length += 1,
+                    Quarantine::VerdictCursor { .. } => retired.cursor += 1,
+                }
+            }
             // When the control thread is behind, the connection is dropped here: slower, and never lost.
             drop(self.departures.try_send(Departure { connection, reason }));
         }

@@ -40,6 +40,8 @@ pub struct HotLoop {
     replayed: Counters,
     shared: Arc<Shared>,
     told_ns: u64,
+    /// Whether verdicts wait for the disk.
+    holding: bool,
     /// Whether this round took nothing because the journal ring had no room.
     journal_full: bool,
     /// Set while stopping: when to give up waiting for room in the journal.
@@ -168,8 +170,10 @@ impl HotLoop {
                 self.counts.published_late += 1;
             }
             let payload = outcome.to_words(engine_ns);
-            let written =
-                self.clients.at(frame.place).reply(&Verdict { kind, flags: 0, req_id, t_intended, payload });
+            let written = self
+                .clients
+                .at(frame.place)
+                .reply(&Verdict { kind, flags: 0, req_id, t_intended, payload }, outcome.seq);
             self.counts.verdicts += u64::from(written);
         }
         self.clients.publish();
@@ -217,7 +221,8 @@ impl Frame {
 
 /// Longest sleep of the engine thread: heartbeats and counters stay fresh.
 const PARK_MAX: Duration = Duration::from_millis(50);
-/// How long the engine thread sleeps before it looks again whether a full journal ring has room.
+/// How long the engine thread sleeps before it looks again whether a full journal ring has room, or verdicts that wait for
+/// the disk may go.
 const FULL_REST: Duration = Duration::from_micros(100);
 /// How often counters and heartbeats are made visible.
 const TELL_EVERY_NS: u64 = 10_000_000;
@@ -253,6 +258,7 @@ impl HotLoop {
             replayed,
             shared,
             told_ns: 0,
+            holding: false,
             journal_full: false,
             drain_until_ns: None,
         }
@@ -267,9 +273,12 @@ impl HotLoop {
     /// Between bursts: lets clients go, tells how things are, and rests if there was nothing to do.
     #[inline]
     fn keep_house(&mut self, taken: usize, now: Now) {
+        self.holding = self.clients.held() > 0;
+        if self.holding {
+            self.clients.release(self.journal.durable_seq());
+        }
         let retired = self.clients.retire();
-        self.counts.departed += retired.departed;
-        self.counts.quarantined += retired.quarantined;
+        self.counts.take_retired(&retired);
         if now.monotonic_ns.saturating_sub(self.told_ns) >= TELL_EVERY_NS {
             self.tell(now.monotonic_ns);
         }
@@ -284,7 +293,8 @@ impl HotLoop {
                 // Requests are waiting, so that parking would return at once: it is the flusher that is waited for.
                 std::thread::sleep(FULL_REST);
             } else {
-                self.clients.park(PARK_MAX);
+                // Nobody wakes this thread when the disk has caught up.
+                self.clients.park(if self.holding { FULL_REST } else { PARK_MAX });
                 self.counts.parks += 1;
             }
         }
@@ -295,6 +305,7 @@ impl HotLoop {
         self.clients.heartbeat(now_ns);
         self.counts.take_engine(self.engine.counters(), &self.replayed);
         self.counts.clients = self.clients.len() as u64;
+        self.counts.held = self.clients.held();
         self.counts.seq = self.engine.next_seq() - 1;
         self.counts.digest = self.engine.digest();
         self.counts.durable_seq = self.journal.durable_seq();
@@ -313,13 +324,12 @@ impl HotLoop {
     /// the journal.
     fn drained(&self, now: Now) -> bool {
         let Some(until_ns) = self.drain_until_ns else { return false };
-        !self.journal_full || now.monotonic_ns >= until_ns
+        !(self.journal_full || self.holding) || now.monotonic_ns >= until_ns
     }
 
     fn close(&mut self) {
         let retired = self.clients.close();
-        self.counts.departed += retired.departed;
-        self.counts.quarantined += retired.quarantined;
+        self.counts.take_retired(&retired);
         self.tell(monotonic_ns());
     }
 }

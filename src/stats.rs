@@ -31,6 +31,15 @@ macro_rules! counts {
         }
 
         impl Counts {
+    /// Adds up who has left.
+    pub(crate) fn take_retired(&mut self, retired: &crate::clients::Retired) {
+        self.departed += retired.departed;
+        self.quarantined_sequence += retired.sequence;
+        self.quarantined_length += retired.length;
+        self.quarantined_cursor += retired.cursor;
+        self.quarantined = self.quarantined_sequence + self.quarantined_length + self.quarantined_cursor;
+    }
+
             /// Names and values, for showing.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name)),+].into_iter()
@@ -76,6 +85,14 @@ counts! {
     journal_full,
     /// Clients quarantined.
     quarantined,
+    /// Of these, for a request slot numbered out of turn.
+    quarantined_sequence,
+    /// Of these, for a request longer than its slot.
+    quarantined_length,
+    /// Of these, for a verdict cursor that cannot be right.
+    quarantined_cursor,
+    /// Verdicts that wait until their decision is on disk.
+    held,
     /// Clients that went away.
     departed,
     /// Times the engine thread slept.

@@ -2,58 +2,34 @@
 //!
 //! `step/N keys`: the handbook policy's fourteen features over two keys a payment, about 24 stored payments per key, in
 //! event order. More keys mean more cache misses, which is what the difference between the lines shows.
+//!
+//! `decode`: a frame checked word by word, and nothing else. `policy`: the compiled code of one decision (what comes of
+//! the event alone, conditions, score, thresholds) over features that are already there.
+
+#[allow(dead_code, reason = "shared with the harness, which uses other parts")]
+#[path = "../src/payments.rs"]
+mod payments;
+
+use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use tollgate::encode::{self, EventWords, FieldSlot};
-use tollgate::engine::program::ArchivedEventPlan;
-use tollgate::engine::units::{Currency, EventId, HOUR, Key, Time, mix};
-use tollgate::engine::wire::{Admission, Input};
+use payments::{FULL, Payments, START};
+use tollgate::encode::EventWords;
+use tollgate::engine::units::{Time, Value};
+use tollgate::engine::vm::execute;
+use tollgate::engine::wire::{Admission, Input, PRESENCE_WORD, event_time};
 use tollgate::engine::{Engine, Limits, Loaded, Step};
 use tollgate::policy::{self, archive};
 use tollgate::token::Tokenizer;
 
 const POLICY: &str = include_str!("../../config/handbook/handbook.policy");
-/// 2018-04-01T00:00:00Z
-const START: i64 = 1_522_540_800_000_000;
-
 fn load() -> Loaded {
     let program = policy::compile(POLICY, &Tokenizer::default()).expect("the handbook policy compiles");
     archive::open(archive::seal(&program)).expect("what was sealed opens")
 }
 
-/// Payments without end, drawn from `keys` customers and `keys` terminals.
-struct Payments<'p> {
-    plan: &'p ArchivedEventPlan,
-    kind: u16,
-    customer: FieldSlot,
-    terminal: FieldSlot,
-    amount: FieldSlot,
-    keys: u64,
-    number: u64,
-    currency: Currency,
-}
-
-impl<'p> Payments<'p> {
-    fn new(loaded: &'p Loaded, keys: u64) -> Self {
-        let (kind, plan) = encode::event(loaded.program(), "payment").expect("payments");
-        let field = |name| encode::field(plan, name).expect("a field");
-        let currency = Currency::from_alpha("USD").expect("dollars");
-        let (customer, terminal, amount) = (field("customer"), field("terminal"), field("amount"));
-        Self { plan, kind, customer, terminal, amount, keys, number: 0, currency }
-    }
-
-    fn next(&mut self) -> EventWords {
-        self.number += 1;
-        let n = self.number;
-        // Each key pays once in 30 hours or so, so that 30 days hold some 24 payments of it.
-        let time = START + (i128::from(n) * i128::from(30 * HOUR) / i128::from(self.keys)) as i64;
-        let draw = |salt| mix(n, salt) % self.keys;
-        let mut words = EventWords::new(self.plan, EventId([n, 1]), Time(time));
-        words.set_key(self.customer, Key([draw(1), 1]));
-        words.set_key(self.terminal, Key([draw(2), 2]));
-        words.set_money(self.amount, 100 + (mix(n, 3) % 20_000) as i64, self.currency);
-        words
-    }
+fn input(kind: u16, words: &EventWords) -> Input<'_> {
+    Input { principal: 0, kind, admission: Admission::Normal, received: Time(START), words: words.words() }
 }
 
 fn step(c: &mut Criterion) {
@@ -61,19 +37,12 @@ fn step(c: &mut Criterion) {
     for keys in [1_000, 100_000] {
         let limits = Limits { keys_max: 1 << 18, dedup_entries_max: 1 << 16, ..Limits::default() };
         let mut engine = Engine::new(loaded.clone(), &limits).expect("an engine");
-        let mut payments = Payments::new(&loaded, keys);
+        let mut payments = Payments::new(&loaded, keys).expect("the handbook's payments");
         let kind = payments.kind;
         let mut decide = |words: &EventWords| {
-            let input = Input {
-                principal: 0,
-                kind,
-                admission: Admission::Normal,
-                received: Time(START),
-                words: words.words(),
-            };
-            assert!(matches!(engine.step(&input), Step::Decided(_)));
+            assert!(matches!(engine.step(&input(kind, words)), Step::Decided(_)));
         };
-        for _ in 0..keys * 30 {
+        for _ in 0..keys * FULL {
             decide(&payments.next());
         }
         c.bench_function(&format!("step/{keys} keys"), |b| {
@@ -82,5 +51,41 @@ fn step(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, step);
+fn decode(c: &mut Criterion) {
+    let loaded = load();
+    let limits = Limits { keys_max: 1 << 10, dedup_entries_max: 1 << 10, ..Limits::default() };
+    let engine = Engine::new(loaded.clone(), &limits).expect("an engine");
+    let mut payments = Payments::new(&loaded, 1_000).expect("the handbook's payments");
+    let (kind, words) = (payments.kind, payments.next());
+    c.bench_function("decode", |b| {
+        b.iter(|| engine.decode(&input(kind, black_box(&words))).expect("a payment"));
+    });
+}
+
+fn policy_code(c: &mut Criterion) {
+    let loaded = load();
+    let program = loaded.program();
+    let mut payments = Payments::new(&loaded, 1_000).expect("the handbook's payments");
+    let (event, words) = (&program.events[usize::from(payments.kind)], payments.next());
+    let (words, time) = (words.words(), event_time(words.words()));
+    let decide = event.decide.as_ref().expect("payments are judged");
+    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    // Any numbers do, as long as nothing is missing: every comparison is then made.
+    let features = program.features.len();
+    registers[..features].iter_mut().for_each(|register| *register = Value::ratio(10_050, 1));
+    registers[usize::from(decide.rule_scores_max.to_native())] = Value::int(75);
+    registers[usize::from(decide.rule_scores_sum.to_native())] = Value::int(75);
+    registers[usize::from(decide.final_score.to_native())] = Value::int(75);
+    let runs = [&event.scalars, &event.conditions, &decide.score_code, &decide.threshold_code];
+    c.bench_function("policy", |b| {
+        b.iter(|| {
+            for run in runs {
+                execute(program, run, black_box(words), words[PRESENCE_WORD], time, &mut registers);
+            }
+            black_box(&mut registers);
+        });
+    });
+}
+
+criterion_group!(benches, step, decode, policy_code);
 criterion_main!(benches);

@@ -1,12 +1,30 @@
 //! `tollgate-bench`: figures, each beside the floor measured in the same run.
 //!
-//! `noise` is the floor of everything: what a thread that does nothing but read the clock sees of this machine.
-//! `ring` is a round trip over the ring beside a bare ping-pong of the same bytes, in alternating slices.
+//! `noise` is the floor of everything: what a thread that does nothing but read the clock sees of this machine. `ring` is a
+//! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
+//! offers. `e2e` is the whole appliance, from the intended time of sending to the verdict.
+//! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
+mod child;
+mod control;
+mod e2e;
+mod exchange;
+mod figure;
+mod interrupt;
+mod machine;
+mod memory;
 mod noise;
+mod payments;
+mod peer;
+mod plot;
 mod ring;
+mod stats;
 
 use clap::{Parser, Subcommand};
+
+/// The appliance's own allocator: it runs in this binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "tollgate-bench", about = "Measures Tollgate beside the floor of the same machine and run")]
@@ -19,19 +37,29 @@ struct Args {
 enum What {
     /// Gaps seen by a thread that only reads the clock
     Noise(noise::Args),
-    /// Round trip over the ring against a ping-pong moving the same bytes
+    /// Round trip over the ring between two processes, against its floor and against sockets and pipes
     Ring(ring::Args),
+    /// The whole appliance: closed loop, saturation, open loop at shares of it
+    E2e(e2e::Args),
+    /// The answering process of `ring`
+    #[command(hide = true)]
+    Peer(peer::Args),
+    /// The appliance of `e2e`
+    #[command(hide = true)]
+    Appliance(e2e::appliance::Args),
 }
 
 fn main() -> anyhow::Result<()> {
-    match Args::parse().what {
+    let what = Args::parse().what;
+    if !matches!(what, What::Peer(_) | What::Appliance(_)) {
+        // The others end when their parent tells them to, or with it.
+        interrupt::install();
+    }
+    match what {
         What::Noise(args) => noise::run(&args),
         What::Ring(args) => ring::run(&args),
+        What::E2e(args) => e2e::run(&args),
+        What::Peer(args) => peer::run(&args),
+        What::Appliance(args) => e2e::appliance::run(&args),
     }
-}
-
-/// Pins the calling thread to the `n`-th core this process may use, if there is one.
-fn pin(n: usize) -> Option<usize> {
-    let core = core_affinity::get_core_ids()?.get(n).copied()?;
-    core_affinity::set_for_current(core).then_some(core.id)
 }

@@ -4,24 +4,98 @@
 //! a random moment waits until the thread is back, which is the least that an open-loop round trip can show on this
 //! machine, whatever runs on it.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use clap::value_parser;
 use hdrhistogram::Histogram;
 use serde_json::json;
 use tollgate_ring::monotonic_ns;
+
+use crate::figure::{Figure, Form, Report};
+use crate::interrupt;
+use crate::machine::{Cores, pin};
+use crate::stats::{Percentiles, histogram};
 
 /// What `noise` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long to look.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Gaps kept for the second view.
 const GAPS_MAX: usize = 1 << 20;
+/// Shorter gaps are readings of the clock, not absences.
+const GAP_MIN_NS: u64 = 1_000;
+/// Ten microseconds is far above one reading of the clock: the core was doing something else.
+const AWAY_MIN_NS: u64 = 10_000;
+
+/// What a thread that did nothing but read the clock saw of its core.
+pub(crate) struct Noise {
+    /// Every reading.
+    readings: Histogram<u64>,
+    /// The gaps worth waiting for.
+    gaps: Vec<u64>,
+    away_ns: u64,
+    time_ns: u64,
+}
+
+impl Noise {
+    /// Nothing seen yet; all the memory it will need.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { readings: histogram()?, gaps: Vec::with_capacity(GAPS_MAX), away_ns: 0, time_ns: 0 })
+    }
+
+    /// Looks for so long, on the core that the calling thread is on. What was seen before stays.
+    pub(crate) fn look(&mut self, time_ns: u64) -> Result<()> {
+        let start = monotonic_ns();
+        let mut before = start;
+        while before - start < time_ns {
+            interrupt::check()?;
+            let now = monotonic_ns();
+            let gap = now - before;
+            self.readings.saturating_record(gap);
+            self.away_ns += if gap > AWAY_MIN_NS { gap } else { 0 };
+            if gap > GAP_MIN_NS && self.gaps.len() < GAPS_MAX {
+                self.gaps.push(gap);
+            }
+            before = now;
+        }
+        self.time_ns += before - start;
+        // A floor that leaves gaps out would be too low without saying so.
+        ensure!(
+            self.gaps.len() < GAPS_MAX,
+            "more than {GAPS_MAX} gaps above {GAP_MIN_NS} ns: look for a shorter time, or free the core"
+        );
+        Ok(())
+    }
+
+    /// Takes in what another look saw.
+    pub(crate) fn absorb(&mut self, other: &Self) -> Result<()> {
+        self.readings.add(&other.readings)?;
+        self.gaps.extend_from_slice(&other.gaps);
+        self.away_ns += other.away_ns;
+        self.time_ns += other.time_ns;
+        Ok(())
+    }
+
+    /// How long it has looked, all in all.
+    pub(crate) fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
+    /// How long an event that is due at a random moment waits for the thread: the wait at this quantile.
+    pub(crate) fn wait_ns(&self, quantile: f64) -> u64 {
+        wait_ns(&self.gaps, self.time_ns as f64, 1.0 - quantile)
+    }
+
+    /// The same for all the quantiles that are shown.
+    pub(crate) fn waits(&self) -> Percentiles {
+        Percentiles::of(|quantile| self.wait_ns(quantile))
+    }
+}
 
 /// The wait that this share of all instants exceeds: the least x with Σ max(0, gap − x) ≤ share × time.
 fn wait_ns(gaps: &[u64], time_ns: f64, share: f64) -> u64 {
@@ -35,51 +109,33 @@ fn wait_ns(gaps: &[u64], time_ns: f64, share: f64) -> u64 {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let core = crate::pin(0);
-    let mut gaps = Histogram::<u64>::new_with_max(60_000_000_000, 3)?;
-    let end = monotonic_ns() + args.seconds * 1_000_000_000;
-    let mut long = Vec::with_capacity(GAPS_MAX);
-    let (mut before, mut away) = (monotonic_ns(), 0);
-    while before < end {
-        let now = monotonic_ns();
-        let gap = now - before;
-        gaps.saturating_record(gap);
-        // Ten microseconds is far above one reading of the clock: the core was doing something else.
-        away += if gap > 10_000 { gap } else { 0 };
-        if gap > 1_000 && long.len() < GAPS_MAX {
-            long.push(gap);
-        }
-        before = now;
-    }
-    let wait = |share: f64| wait_ns(&long, args.seconds as f64 * 1e9, share);
-    let (p99, p999, p9999) = (wait(0.01), wait(0.001), wait(0.0001));
-    let share = away as f64 / (args.seconds as f64 * 1e9);
-    let at = |quantile| gaps.value_at_quantile(quantile);
-    if args.json {
-        let value = json!({
-            "name": "noise", "unit": "ns", "p50": at(0.5), "p9999": at(0.9999), "p99999": at(0.99999),
-            "max": gaps.max(), "away_share": share, "wait": { "p99": p99, "p999": p999, "p9999": p9999 }, "samples": gaps.len(), "core": core,
-        });
-        println!("{value}");
-    } else {
-        println!(
-            "{} readings of the clock on core {}: p50 {} ns, p99.99 {} ns, p99.999 {} ns, max {} ns; away {:.3} % of the time; \
-             an event due at a random moment waits p99 {p99} ns, p99.9 {p999} ns, p99.99 {p9999} ns",
-            gaps.len(),
-            core.map_or("any".to_owned(), |core| core.to_string()),
-            at(0.5),
-            at(0.9999),
-            at(0.99999),
-            gaps.max(),
-            share * 100.0
-        );
-    }
-    Ok(())
+    let core = Cores::choose()?.near;
+    pin(core)?;
+    let mut report = Report::new(&args.form, vec![core]);
+    let mut noise = Noise::new()?;
+    noise.look(args.seconds * 1_000_000_000)?;
+    let share = noise.away_ns as f64 / noise.time_ns as f64;
+    let wait = noise.waits();
+    let mut figure = Figure::of_times("noise", &noise.readings, 1);
+    figure.more = vec![
+        ("p99999", json!(noise.readings.value_at_quantile(0.99999))),
+        ("away_share", json!(share)),
+        ("wait", json!({ "p99": wait.p99, "p999": wait.p999, "p9999": wait.p9999, "max": wait.max })),
+    ];
+    report.add(figure);
+    report.add(Figure::of_waits("noise.wait", &noise, 1));
+    report.note(format!(
+        "noise: readings of the clock. noise.wait: what an event due at a random moment waits for the thread. Away for \
+         {:.3} % of {} s.",
+        share * 100.0,
+        args.seconds
+    ));
+    report.finish()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::wait_ns;
+    use super::*;
 
     #[test]
     fn a_wait_is_weighed_by_time() {
@@ -87,5 +143,21 @@ mod tests {
         assert_eq!(wait_ns(&[100], 1_000.0, 0.05), 50);
         assert_eq!(wait_ns(&[100], 1_000.0, 0.1), 0);
         assert_eq!(wait_ns(&[], 1_000.0, 0.1), 0);
+    }
+
+    #[test]
+    fn a_look_lasts_as_long_as_asked_and_adds_up() {
+        let mut noise = Noise::new().unwrap();
+        noise.look(1_000_000).unwrap();
+        noise.look(1_000_000).unwrap();
+        assert!(noise.time_ns >= 2_000_000);
+        assert!(noise.readings.len() >= 2);
+        let mut both = Noise::new().unwrap();
+        both.absorb(&noise).unwrap();
+        both.absorb(&noise).unwrap();
+        assert_eq!((both.time_ns, both.readings.len()), (2 * noise.time_ns, 2 * noise.readings.len()));
+        assert_eq!(both.waits(), noise.waits());
+        let longest = noise.gaps.iter().copied().max().unwrap_or(0);
+        assert_eq!(noise.waits().max, longest);
     }
 }

@@ -102,6 +102,7 @@ fn serve(path: &Path, slot_bytes: u32) -> Result<(), Box<dyn Error>> {
         allowed_uids: Vec::new(),
         clients_max: 1,
         handshake_timeout: Duration::from_secs(5),
+        durable: false,
     };
     let listener = Listener::bind(path, options)?;
     let watcher = listener.watcher();

@@ -224,6 +224,30 @@ impl fmt::Display for FeatureNames {
 }
 
 impl Refusal {
+    /// One more than the largest [`Refusal::number`].
+    pub const NUMBERS: usize = 12;
+    /// Names of the refusals by their number, for counters.
+    pub const NAMES: [&'static str; Refusal::NUMBERS] = [
+        "unknown",
+        "wrong_abi",
+        "slot_size",
+        "schema_hash",
+        "not_permitted",
+        "too_many_clients",
+        "bad_message",
+        "timed_out",
+        "seal_refused",
+        "header_altered",
+        "no_resources",
+        "not_offered",
+    ];
+
+    /// The code of this refusal in the protocol; 0 for one that this version does not know.
+    pub fn number(self) -> usize {
+        let (code, _) = self.code();
+        usize::try_from(code).ok().filter(|&code| code < Refusal::NUMBERS).unwrap_or(0)
+    }
+
     fn code(self) -> (u64, u64) {
         match self {
             Refusal::WrongAbi { major, minor } => (1, u64::from(major) | u64::from(minor) << 16),

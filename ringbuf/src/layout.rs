@@ -107,8 +107,6 @@ pub const FEATURE_DURABLE: u64 = 1;
 pub const SLOT_HEADER_WORDS: usize = 4;
 /// Bytes of a verdict slot.
 pub const VERDICT_SLOT_BYTES: u32 = 64;
-/// Feature bit: verdicts are released only when their decision is durable.
-pub const FEATURE_DURABLE: u64 = 1;
 /// Payload words of a verdict.
 pub const VERDICT_WORDS: usize = 4;
 /// Payload words of the largest request: a slot of 512 bytes less its header.

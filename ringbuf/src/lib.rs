@@ -133,7 +133,7 @@ pub use connect::{ClientOptions, ConnectError, Connecting};
 pub use error::{Closed, Quarantine, ReplyError, SendError};
 pub use handshake::Refusal;
 pub use layout::{Geometry, GeometryError, REQUEST_WORDS_MAX, Request, VERDICT_WORDS, Verdict};
-pub use listener::{AcceptError, BindError, Listener, ServerOptions};
+pub use listener::{AcceptError, BindError, Listener, ListenerCounts, ServerOptions};
 pub use server::{Connection, Principal};
 pub use session::{
     Answer, Fallback, Session, SessionCounts, SessionError, SessionOptions, Silence, Source, SubmitError,

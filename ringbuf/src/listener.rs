@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::handshake::{self, ACTIVE, HELLO, Incoming, MAPPED, Message, Refusal, WELCOME};
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, Geometry, GeometryError, HEADER_WORDS, Header, LAYOUT_HASH, ROLE_C, ROLE_S,
-    SLOT_HEADER_WORDS, VERDICT_SLOT_BYTES, VERDICT_WORDS, hash_as_words, pair,
+    ABI_MAJOR, ABI_MINOR, FEATURE_DURABLE, Geometry, GeometryError, HEADER_WORDS, Header, LAYOUT_HASH,
+    ROLE_C, ROLE_S, SLOT_HEADER_WORDS, VERDICT_SLOT_BYTES, VERDICT_WORDS, hash_as_words, pair,
 };
 use crate::memory::{self, ReadMap, SEALS_ALL, SEALS_SIZE, WriteMap};
 use crate::server::{Connection, Principal};
@@ -38,6 +38,9 @@ pub struct ServerOptions {
     pub clients_max: u32,
     /// Longest time from connecting to being served.
     pub handshake_timeout: Duration,
+    /// Whether clients may ask that verdicts be released only when what they answer is durable. The server then calls
+    /// [`Connection::reply_when`] and [`Connection::release_verdicts`].
+    pub durable: bool,
 }
 
 /// Why a listener could not be made.
@@ -91,6 +94,21 @@ pub enum AcceptError {
     Io(#[from] io::Error),
 }
 
+/// What a [`Listener`] has counted since it was bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounts {
+    /// Clients taken into service.
+    pub accepted: u64,
+    /// Of these, those whose rings could not be locked in memory.
+    pub unlocked: u64,
+    /// Clients that went away during their handshake.
+    pub went_away: u64,
+    /// Times that the listening socket failed.
+    pub failed: u64,
+    /// Clients refused, by [`Refusal::number`].
+    pub refused: [u64; Refusal::NUMBERS],
+}
+
 /// Listens on a Unix socket and makes [`Connection`]s. For a cold thread: it makes system calls and allocates.
 pub struct Listener {
     socket: OwnedFd,
@@ -104,6 +122,9 @@ pub struct Listener {
     clients: AtomicU32,
     pending: Mutex<Vec<Pending>>,
     watcher: Watcher,
+    /// Given up for a moment when descriptors run out, so that a client can be let in and told.
+    spare: Mutex<Option<OwnedFd>>,
+    counts: Mutex<ListenerCounts>,
 }
 
 /// One of `clients_max` places, given back on drop.
@@ -203,6 +224,8 @@ impl Listener {
             clients: AtomicU32::new(0),
             pending: Mutex::new(Vec::new()),
             watcher: Watcher::default(),
+            spare: Mutex::new(handshake::socket().ok()),
+            counts: Mutex::new(ListenerCounts::default()),
         })
     }
 
@@ -222,8 +245,29 @@ impl Listener {
         self.accept_within(ACCEPT_WAIT)
     }
 
+    /// What has been counted so far.
+    pub fn counts(&self) -> ListenerCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// As [`Listener::accept`], waiting at most `timeout`; zero drives what can be driven now and returns.
     pub fn accept_within(&self, timeout: Duration) -> Result<Option<Connection>, AcceptError> {
+        let result = self.next_client(timeout);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(None) => {}
+            Ok(Some(connection)) => {
+                counts.accepted += 1;
+                counts.unlocked += u64::from(!connection.locked());
+            }
+            Err(AcceptError::Refused { refusal, .. }) => counts.refused[refusal.number()] += 1,
+            Err(AcceptError::WentAway { .. }) => counts.went_away += 1,
+            Err(AcceptError::Io(_)) => counts.failed += 1,
+        }
+        result
+    }
+
+    fn next_client(&self, timeout: Duration) -> Result<Option<Connection>, AcceptError> {
         let end = Instant::now() + timeout;
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -272,6 +316,7 @@ impl Listener {
                 match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
                     Some(libc::EINTR | libc::ECONNABORTED) => continue,
+                    Some(libc::EMFILE | libc::ENFILE) => return self.turn_away(error),
                     _ => return Err(error.into()),
                 }
             }
@@ -283,6 +328,34 @@ impl Listener {
             pending.push(Pending { socket, pidfd, pid, uid, deadline, offered: None });
         }
         Ok(())
+    }
+
+    /// Out of descriptors: lets the next client in on the spare one and tells it. Without that it would wait in the socket's
+    /// queue for an answer that cannot come.
+    fn turn_away(&self, error: io::Error) -> Result<(), AcceptError> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(spare.take());
+        // SAFETY: no address is asked for, so both pointers may be null.
+        let fd = unsafe {
+            libc::accept4(
+                self.socket.as_raw_fd(),
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            )
+        };
+        if fd < 0 {
+            *spare = handshake::socket().ok();
+            return Err(error.into());
+        }
+        // SAFETY: the descriptor was just returned to us and nobody else owns it.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let refusal = Refusal::NoResources;
+        let _ = handshake::send(&socket, &Message::refusal(refusal), &[]);
+        let (pid, uid) = peer(&socket).unwrap_or((0, u32::MAX));
+        drop(socket);
+        *spare = handshake::socket().ok();
+        Err(AcceptError::Refused { pid, uid, refusal })
     }
 
     /// Takes one step of one handshake, if its next message is there.
@@ -329,6 +402,11 @@ impl Listener {
         if hello.low(3) != geometry.slot_bytes {
             return Err(Refusal::SlotSize { expected: geometry.slot_bytes }.into());
         }
+        let features = hello.word(2);
+        let not_offered = features & !if self.options.durable { FEATURE_DURABLE } else { 0 };
+        if not_offered != 0 {
+            return Err(Refusal::NotOffered { features: not_offered }.into());
+        }
         let expected = hash_as_words(&self.options.schema_hash);
         if hello.schema_words() != expected {
             return Err(Refusal::SchemaHash { expected_prefix: expected[0].swap_bytes() }.into());
@@ -343,7 +421,7 @@ impl Listener {
             epoch: self.started_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(client_id.into()),
             first_index: self.first_index,
             schema_hash: self.options.schema_hash,
-            features: hello.word(2),
+            features,
         };
         let (c_fd, c, s_fd, s) = make_files(&header).map_err(|_| Refusal::NoResources)?;
         let welcome = Message::new(WELCOME)

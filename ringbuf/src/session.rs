@@ -34,8 +34,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::client::{Closed, Receiver, SendError, Sender};
+use crate::client::{Receiver, Sender};
 use crate::connect::{ClientOptions, ConnectError, Connecting};
+use crate::error::{Closed, SendError};
 use crate::handshake;
 use crate::layout::{CAPACITY_MAX, Geometry, GeometryError, VERDICT_WORDS, Verdict};
 use table::{Submission, Table};
@@ -579,6 +580,7 @@ mod tests {
             allowed_uids: Vec::new(),
             clients_max: 8,
             handshake_timeout: Duration::from_secs(60),
+            durable: false,
         };
         let listener = Listener::bind(&path, server).unwrap();
         let client = ClientOptions {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
-use tollgate_ring::{AcceptError, Bell, Connection, Listener};
+use tollgate_ring::{AcceptError, Bell, Connection, Listener, ListenerCounts, Refusal};
 
 use crate::clients::{Departure, Leaving};
 use crate::journal::FlushStatus;
@@ -49,7 +49,7 @@ impl Control {
                 self.bell.ring();
             }
             bury(&self.departures, self.log);
-            metrics.tell(&self.shared, &self.flush, self.log);
+            metrics.tell(&self.shared, &self.flush, || self.listener.counts(), self.log);
         }
     }
 
@@ -103,7 +103,7 @@ impl Metrics {
         Self { interval, last: now, before: Counts::default(), degraded: false, looked: now, failed: false }
     }
 
-    fn tell(&mut self, shared: &Shared, flush: &FlushStatus, log: Log) {
+    fn tell(&mut self, shared: &Shared, flush: &FlushStatus, doors: impl Fn() -> ListenerCounts, log: Log) {
         let now = Instant::now();
         if now - self.looked >= LOOK_EVERY {
             self.looked = now;
@@ -125,19 +125,28 @@ impl Metrics {
         }
         if self.interval.is_some_and(|interval| now - self.last >= interval) {
             self.last = now;
-            log.info(metrics_line(&shared.read()));
+            log.info(metrics_line(&shared.read(), &doors()));
         }
     }
 }
 
 /// All counters in one line of `name=value`.
 #[must_use]
-pub fn metrics_line(counts: &Counts) -> String {
+pub fn metrics_line(counts: &Counts, doors: &ListenerCounts) -> String {
     let mut line = String::from("metrics");
     for (name, value) in counts.iter() {
         let pair =
             if name == "digest" { format!(" {name}={value:016x}") } else { format!(" {name}={value}") };
         line.push_str(&pair);
+    }
+    let ListenerCounts { accepted, unlocked, went_away, failed, refused } = doors;
+    for (name, value) in
+        [("accepted", accepted), ("unlocked", unlocked), ("went_away", went_away), ("accept_failed", failed)]
+    {
+        line.push_str(&format!(" clients_{name}={value}"));
+    }
+    for (name, value) in Refusal::NAMES.iter().zip(refused) {
+        line.push_str(&format!(" clients_refused_{name}={value}"));
     }
     line
 }

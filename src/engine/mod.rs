@@ -388,6 +388,13 @@ impl Engine {
         }
     }
 
+    /// Checks a frame and nothing else; the event's own time. For measuring what that takes.
+    #[doc(hidden)]
+    pub fn decode(&self, input: &Input<'_>) -> Result<Time, Refusal> {
+        let event = self.plan.events.get(usize::from(input.kind)).ok_or(Refusal::UnknownEvent)?;
+        event.form.decode(input.words, &self.currencies).map(|decoded| decoded.time)
+    }
+
     fn refuse(&mut self, refusal: Refusal) -> Step {
         self.counters.refused[refusal as usize] += 1;
         Step::Refused(refusal)

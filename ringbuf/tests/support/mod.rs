@@ -27,6 +27,7 @@ pub fn server_options(geometry: Geometry) -> ServerOptions {
         allowed_uids: Vec::new(),
         clients_max: 8,
         handshake_timeout: Duration::from_secs(30),
+        durable: true,
     }
 }
 

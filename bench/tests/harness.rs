@@ -1,0 +1,246 @@
+//! The real binary with tiny slices: whether what it prints can be read and agrees with itself, not how fast anything is.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before the test says that it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Each run wants two cores: one run at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Directories that a run must leave as empty as they were.
+struct Places {
+    disk: TempDir,
+    memory: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Places {
+    fn new() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            disk: tempfile::tempdir().unwrap(),
+            memory: tempfile::tempdir_in("/dev/shm").unwrap(),
+            _turn: turn,
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate-bench"));
+        command.args(arguments).env("TMPDIR", self.disk.path()).stdin(Stdio::null());
+        if arguments[0] == "e2e" {
+            command.arg("--runtime-dir").arg(self.memory.path());
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn assert_empty(&self) {
+        for place in [self.disk.path(), self.memory.path()] {
+            let left: Vec<_> = std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+
+    /// The lines of a run that must go well, by name.
+    fn lines(&self, arguments: &[&str]) -> HashMap<String, Value> {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}\n{errors}", output.status);
+        self.assert_empty();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let named: Vec<_> = lines.map(|line| (line["name"].as_str().unwrap().to_owned(), line)).collect();
+        let count = named.len();
+        let named: HashMap<_, _> = named.into_iter().collect();
+        assert_eq!(named.len(), count, "a name came twice:\n{text}");
+        named.values().for_each(check_fields);
+        named
+    }
+}
+
+fn number(line: &Value, field: &str) -> f64 {
+    line[field].as_f64().unwrap_or_else(|| panic!("{field} of {line}"))
+}
+
+/// What holds for every line.
+fn check_fields(line: &Value) {
+    let unit = line["unit"].as_str().unwrap();
+    assert!(unit == "ns" || unit == "1/s", "{line}");
+    let percentiles = ["p50", "p90", "p99", "p999", "p9999", "max"].map(|field| number(line, field));
+    assert!(percentiles.is_sorted(), "{line}");
+    assert!(number(line, "samples") >= 1.0 && number(line, "slices") >= 1.0, "{line}");
+    for field in ["cpu", "kernel"] {
+        assert!(!line[field].as_str().unwrap().is_empty(), "{line}");
+    }
+    assert!(!line["pinning"].as_array().unwrap().is_empty(), "{line}");
+    for field in ["floor", "ratio"] {
+        let value = line.get(field).unwrap_or_else(|| panic!("no {field}: {line}"));
+        assert!(value.is_null() || value.as_f64().is_some_and(|value| value >= 0.0), "{line}");
+    }
+}
+
+#[test]
+fn noise_tells_readings_and_waits() {
+    let lines = Places::new().lines(&["noise", "--seconds", "1", "--json"]);
+    assert_eq!(lines.len(), 2);
+    assert!((0.0..=1.0).contains(&number(&lines["noise"], "away_share")));
+    // The same gaps: the longest wait is the longest gap, up to the histogram's three digits.
+    let (gap, wait) = (number(&lines["noise"], "max"), number(&lines["noise.wait"], "max"));
+    assert!(wait <= gap && (wait >= gap * 0.99 || wait == 0.0), "{gap} {wait}");
+}
+
+#[test]
+fn every_way_is_measured_against_the_floor() {
+    let places = Places::new();
+    let svg = tempfile::NamedTempFile::new().unwrap();
+    let drawing = svg.path().to_str().unwrap();
+    let arguments =
+        ["ring", "--slices", "1", "--slice-ms", "20", "--slot-bytes", "128", "--json", "--svg", drawing];
+    let lines = places.lines(&arguments);
+    let floor = number(&lines["floor.rtt.128"], "value");
+    assert!(lines["floor.rtt.128"]["ratio"].is_null() && floor > 0.0);
+    let ways = ["ring.rtt", "peer.unix", "peer.seqpacket", "peer.pipe", "peer.tcp", "peer.unix.blocking"];
+    for way in ways {
+        let line = &lines[&format!("{way}.128")];
+        assert_eq!(number(line, "floor"), floor);
+        // One slice: the ratio is that of the two figures.
+        let ratio = number(line, "value") / floor;
+        assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+        assert_eq!(line["pinning"].as_array().unwrap().len(), 2);
+    }
+    let optional = usize::from(lines.contains_key("peer.iceoryx2.128"));
+    assert_eq!(lines.len(), 1 + ways.len() + optional);
+    let drawn = std::fs::read_to_string(svg.path()).unwrap();
+    assert!(lines.keys().all(|name| drawn.contains(&format!(">{name}<"))), "{drawn}");
+}
+
+#[test]
+fn the_table_has_a_row_for_every_figure() {
+    let places = Places::new();
+    let output = places.run(&["ring", "--slices", "1", "--slice-ms", "5", "--slot-bytes", "256,512"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for name in ["floor.rtt.256", "ring.rtt.256", "ring.rtt.512", "peer.tcp.512", "peer.iceoryx2"] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}\n{text}");
+    }
+    places.assert_empty();
+}
+
+#[test]
+fn the_whole_appliance_answers_what_it_is_sent() {
+    let places = Places::new();
+    let arguments = ["e2e", "--keys", "1000", "--slices", "2", "--slice-ms", "100", "--json"];
+    let lines = places.lines(&arguments);
+    let rate = number(&lines["e2e.saturation"], "value");
+    assert_eq!(lines["e2e.saturation"]["unit"], "1/s");
+    assert!(rate > 0.0);
+    let opens = [10, 50, 80, 95].map(|share| (format!("e2e.open.{share}"), f64::from(share) / 100.0));
+    for name in
+        ["e2e.closed", "e2e.saturation"].into_iter().chain(opens.iter().map(|(name, _)| name.as_str()))
+    {
+        let (line, service) = (&lines[name], &lines[&format!("{name}.service")]);
+        assert_eq!(line["samples"], service["samples"], "{name}");
+        assert!(line["idle"]["max"].is_u64() && service.get("idle").is_none());
+        // What the engine took is a part of what the client waited for.
+        assert!(number(service, "p50") <= number(line, "p50"), "{line}\n{service}");
+    }
+    for (name, share) in &opens {
+        let line = &lines[name];
+        let offered = number(line, "offered_per_s");
+        assert!((offered / (rate * share) - 1.0).abs() < 1e-9, "{line}");
+        // Everything that was due in both slices of a tenth of a second was sent and answered, late or not.
+        assert!((number(line, "samples") - offered * 0.2).abs() <= 4.0, "{line}");
+    }
+    assert_eq!(lines.len(), 12);
+}
+
+/// Waits until something is so.
+fn await_true(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: it takes too long");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The one child of a run that is under way.
+fn child_of(process: &Child) -> u32 {
+    let path = format!("/proc/{0}/task/{0}/children", process.id());
+    let mut found = None;
+    await_true("a child", || {
+        let children = std::fs::read_to_string(&path).unwrap_or_default();
+        found = children.split_whitespace().next().map(|child| child.parse().unwrap());
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// Whether a process runs: it is there, and no zombie.
+fn runs(process: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    state
+        .is_ok_and(|state| !state.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
+}
+
+fn signal(process: &Child, signal: i32) {
+    // SAFETY: a signal to a child of our own that has not been waited for.
+    assert_eq!(unsafe { libc::kill(process.id() as i32, signal) }, 0);
+}
+
+const ENDLESS: [&[&str]; 2] =
+    [&["ring", "--slices", "10000"], &["e2e", "--keys", "1000", "--slices", "1000"]];
+
+#[test]
+fn a_killed_run_takes_its_other_process_along() {
+    for arguments in ENDLESS {
+        let places = Places::new();
+        let mut run = places.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = child_of(&run);
+        assert!(runs(child));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        await_true("the end of the child", || !runs(child));
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    for arguments in ENDLESS {
+        let places = Places::new();
+        let run = places.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = child_of(&run);
+        await_true("a directory", || Path::new(places.disk.path()).read_dir().unwrap().next().is_some());
+        signal(&run, libc::SIGINT);
+        let output = run.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("interrupted"), "{said}");
+        await_true("the end of the child", || !runs(child));
+        places.assert_empty();
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let places = Places::new();
+    for (arguments, expected) in [
+        (&["ring", "--slot-bytes", "100"][..], "choose 128, 256 or 512"),
+        (&["ring", "--slices", "0"], "0 is not in 1..="),
+        (&["e2e", "--journal-dir", "/nowhere"], "a directory in /nowhere"),
+    ] {
+        let output = places.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+    }
+    places.assert_empty();
+}
