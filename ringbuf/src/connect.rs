@@ -344,7 +344,7 @@ fn finish(socket: OwnedFd, mapped: Mapped, active: &Message) -> Result<Client, C
 fn check_file(fd: &OwnedFd, bytes: usize, seals: i32) -> Result<(), ConnectError> {
     let length = memory::length_of(fd.as_fd()).map_err(io_error("examine a memory file"))?;
     let found = memory::seals_of(fd).map_err(io_error("examine a memory file"))?;
-    if length != bytes as u64 || found & seals != seals {
+    if !memory::length_fits(length, bytes) || found & seals != seals {
         return Err(ConnectError::Protocol("a memory file is not sized or sealed as agreed"));
     }
     Ok(())

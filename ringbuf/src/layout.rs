@@ -15,7 +15,7 @@
 //! | 32 | u32, u32 | request capacity, verdict capacity (slots; powers of two) |
 //! | 40 | u64 | epoch: differs for every connection |
 //! | 48 | u64 | layout hash: [`LAYOUT_HASH`] |
-//! | 56 | u64 | bytes in this file |
+//! | 56 | u64 | bytes of this file in use; one made of huge pages is rounded up to 2 MiB |
 //! | 64 | `[u8; 32]` | schema hash: what the payload words mean, opaque here |
 //! | 96 | u64 | feature bits in force: [`FEATURE_DURABLE`] |
 //! | 104 | u64 | first index: where both running indices start |

@@ -1,7 +1,7 @@
 //! The server's cold side: the socket, and handshakes driven side by side so that a silent client delays nobody.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -444,7 +444,8 @@ impl Listener {
             return Err(Refusal::BadMessage.into());
         }
         memory::seal(&c_fd, SEALS_ALL).map_err(|_| Refusal::SealRefused)?;
-        memory::allocate(&c_fd, header.geometry.c_bytes()).map_err(|_| Refusal::NoResources)?;
+        let length = memory::length_of(c_fd.as_fd()).map_err(|_| Refusal::NoResources)?;
+        memory::allocate(&c_fd, length as usize).map_err(|_| Refusal::NoResources)?;
         c.lock();
         let found: [u64; HEADER_WORDS] = c.header();
         if found != header.words(ROLE_C) {

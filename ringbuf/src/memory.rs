@@ -19,23 +19,42 @@ pub(crate) const SEALS_ALL: i32 =
 /// The seals of C while the client still has to map it for writing.
 pub(crate) const SEALS_SIZE: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
 
-/// A new memory file of this size with every page allocated.
+/// A new memory file for this many bytes with every page allocated. A file that would fill a huge page is made of huge pages
+/// if the system has any free, and is then rounded up to whole ones.
 pub(crate) fn create(name: &CStr, bytes: usize) -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: `name` is a NUL-terminated string that outlives the call.
-    let mut fd = unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_NOEXEC_SEAL) };
-    if fd < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-        // Kernels before 6.3 do not know MFD_NOEXEC_SEAL.
-        // SAFETY: as above.
-        fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
+    if bytes >= HUGE_PAGE_BYTES
+        && let Ok(fd) = make(name, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB)
+        && allocate(&fd, huge_up(bytes)).is_ok()
+    {
+        return Ok(fd);
     }
+    let fd = match make(name, libc::MFD_NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know MFD_NOEXEC_SEAL.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => make(name, 0),
+        result => result,
+    }?;
+    allocate(&fd, bytes)?;
+    Ok(fd)
+}
+
+fn make(name: &CStr, flags: libc::c_uint) -> io::Result<OwnedFd> {
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    let fd =
+        unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor was just returned to us and nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    allocate(&fd, bytes)?;
-    Ok(fd)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn huge_up(bytes: usize) -> usize {
+    bytes.next_multiple_of(HUGE_PAGE_BYTES)
+}
+
+/// Whether a file may be this long that has to hold so many bytes: exactly as long, or rounded up to huge pages.
+pub(crate) fn length_fits(length: u64, bytes: usize) -> bool {
+    length == bytes as u64 || (bytes >= HUGE_PAGE_BYTES && length == huge_up(bytes) as u64)
 }
 
 /// Allocates every page, growing the file if its seals allow. A file that was only given a length would kill the first
@@ -74,13 +93,17 @@ pub(crate) fn seals_of(fd: &OwnedFd) -> io::Result<i32> {
 
 /// The length of the file.
 pub(crate) fn length_of(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(stat_of(fd)?.st_size as u64)
+}
+
+fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     // SAFETY: a zeroed `stat` is a valid value, and fstat writes only into it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and `stat` is ours to write.
     if unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(stat.st_size as u64)
+    Ok(stat)
 }
 
 /// A shared mapping of a whole memory file. INVARIANT: `base..base + bytes` is mapped, page-aligned and a multiple of
@@ -89,6 +112,7 @@ struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
     locked: bool,
+    huge_pages: bool,
 }
 
 // SAFETY: the mapping is reached only through atomics, and unmapping happens once, in drop.
@@ -98,12 +122,16 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(fd: &OwnedFd, bytes: usize, protection: i32) -> io::Result<Mapping> {
-        if length_of(std::os::fd::AsFd::as_fd(fd))? != bytes as u64 || !bytes.is_multiple_of(8) {
+        let stat = stat_of(std::os::fd::AsFd::as_fd(fd))?;
+        if !length_fits(stat.st_size as u64, bytes) || !bytes.is_multiple_of(8) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the memory file has another length than announced",
             ));
         }
+        // A file of huge pages can only be mapped in whole ones, and says how large they are.
+        let bytes = stat.st_size as usize;
+        let huge_pages = stat.st_blksize as usize == HUGE_PAGE_BYTES;
         // SAFETY: a fresh mapping at an address of the kernel's choice; it overlaps nothing of ours.
         let base = unsafe {
             libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
@@ -112,8 +140,8 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
-        let mut mapping = Mapping { base, bytes, locked: false };
-        if bytes >= HUGE_PAGE_BYTES {
+        let mut mapping = Mapping { base, bytes, locked: false, huge_pages };
+        if bytes >= HUGE_PAGE_BYTES && !huge_pages {
             // Advice only: without it, or where the kernel declines, the ring works with small pages.
             // SAFETY: advice on exactly our own mapping; it does not change the contents.
             unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
@@ -140,8 +168,8 @@ impl Mapping {
     }
 }
 
-/// From here a huge page can be used at all.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Bytes of a huge page, where there are any; the default size of x86-64 and of ARM with small pages of 4 KiB.
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 impl Drop for Mapping {
     fn drop(&mut self) {
@@ -164,6 +192,10 @@ impl ReadMap {
 
     pub(crate) fn locked(&self) -> bool {
         self.0.locked
+    }
+
+    pub(crate) fn huge_pages(&self) -> bool {
+        self.0.huge_pages
     }
 
     /// The address to sleep on: the lower half of the word at a byte offset.
@@ -251,6 +283,10 @@ impl WriteMap {
 
     pub(crate) fn locked(&self) -> bool {
         self.0.locked
+    }
+
+    pub(crate) fn huge_pages(&self) -> bool {
+        self.0.huge_pages
     }
 
     /// The word at a byte offset.

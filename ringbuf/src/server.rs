@@ -10,7 +10,7 @@ use crate::layout::{
     C_HEARTBEAT, FEATURE_DURABLE, Geometry, Header, Request, S_HEARTBEAT, STATE_CLOSED, Verdict,
 };
 use crate::listener::Place;
-use crate::memory::{ReadMap, WriteMap};
+use crate::memory::{HUGE_PAGE_BYTES, ReadMap, WriteMap};
 use crate::watch::{Life, Lifeline};
 
 /// Who is at the other end, as the kernel told it when the client connected.
@@ -166,6 +166,18 @@ impl Connection {
     /// What the client last wrote as its heartbeat. A claim, for logs and counters.
     pub fn client_heartbeat_ns(&self) -> u64 {
         self.end.c.load(C_HEARTBEAT)
+    }
+
+    /// Whether a file large enough for huge pages is made of them; None if neither is. If not, reserve some
+    /// (`vm.nr_hugepages`): the ring works without.
+    pub fn huge_pages(&self) -> Option<bool> {
+        let (c, s) = (self.end.geometry.c_bytes(), self.end.geometry.s_bytes());
+        let large = [(c, self.end.c.huge_pages()), (s, self.end.s.huge_pages())];
+        large
+            .into_iter()
+            .filter(|(bytes, _)| *bytes >= HUGE_PAGE_BYTES)
+            .map(|(_, huge)| huge)
+            .reduce(|a, b| a && b)
     }
 
     /// Whether both files are locked in memory; if not, raise the limit on locked memory (`LimitMEMLOCK=`).

@@ -85,26 +85,74 @@ fn a_full_queue_is_waited_for() {
     assert_eq!((clients.len(), connections.len()), (100, 100));
 }
 
-/// A client that asks for durable verdicts never silently gets others: from a server that does not know the word, or
-/// that refuses it, comes an error that says so.
+/// A client that asks for durable verdicts never silently gets others.
 #[test]
-fn durable_is_granted_or_an_error() {
+fn a_server_that_does_not_offer_durable_verdicts_says_so() {
     let geometry = geometry(128, 8);
     let (_directory, path) = socket_path();
-    let listener = Listener::bind(&path, server_options(geometry)).unwrap();
+    let listener =
+        Listener::bind(&path, ServerOptions { durable: false, ..server_options(geometry) }).unwrap();
     let options = ClientOptions { durable: true, ..client_options(geometry) };
     let error = std::thread::scope(|scope| {
         let client = scope.spawn(|| Client::connect(&path, options).err());
-        assert!(accept_result(&listener).is_err(), "no connection comes of it");
+        let refusal = Refusal::NotOffered { features: layout::FEATURE_DURABLE };
+        assert!(
+            matches!(accept_result(&listener), Err(AcceptError::Refused { refusal: r, .. }) if r == refusal)
+        );
+        assert_eq!(listener.counts().refused[refusal.number()], 1);
         client.join().unwrap().expect("an error")
     });
-    let expected = match error {
-        ConnectError::NotGranted { features } | ConnectError::Refused(Refusal::NotOffered { features }) => {
-            features == layout::FEATURE_DURABLE
-        }
-        _ => false,
-    };
-    assert!(expected, "{error}");
     let message = error.to_string();
     assert!(message.contains("only when durable") && message.contains("connect without it"), "{message}");
+}
+
+#[test]
+fn held_verdicts_are_seen_in_order_once_released() {
+    let geometry = geometry(128, 4);
+    let (_directory, path) = socket_path();
+    let listener = Listener::bind_from(&path, server_options(geometry), u64::MAX - 2).unwrap();
+    let options = ClientOptions { durable: true, ..client_options(geometry) };
+    let (mut connection, mut client) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| Client::connect(&path, options).unwrap());
+        (accept(&listener), client.join().unwrap())
+    });
+    assert!(connection.is_durable());
+    let mut request = Request::new();
+    let mut received = Vec::new();
+    // Three laps: positions 1, 2, 3, …, with a duplicate's older position behind a newer one now and then.
+    for lap in 0..3_u64 {
+        for n in 0..4 {
+            client.send(1, lap * 4 + n, 0, &[]).unwrap();
+            assert!(connection.poll(&mut request).unwrap());
+            let position = if n == 2 { 1 } else { lap * 4 + n + 1 };
+            connection.reply_when(&answer(&request), position).unwrap();
+        }
+        connection.publish();
+        assert_eq!((connection.held(), client.recv()), (4, Ok(None)));
+        assert_eq!(client.wait(Duration::from_millis(1)), Ok(false), "nothing may be seen");
+        for (reached, held) in [(lap * 4, 4), (lap * 4 + 1, 3), (lap * 4 + 2, 1), (lap * 4 + 9, 0)] {
+            connection.release_verdicts(reached);
+            connection.publish();
+            assert_eq!(connection.held(), held, "lap {lap}, {reached} reached");
+        }
+        while let Some(verdict) = client.recv().unwrap() {
+            received.push(verdict.req_id);
+        }
+    }
+    assert_eq!(received, (0..12).collect::<Vec<_>>());
+    // A plain reply waits behind what is held; an end lets nothing out.
+    for n in 0..2 {
+        client.send(1, n, 0, &[]).unwrap();
+        assert!(connection.poll(&mut request).unwrap());
+        let reply = if n == 0 {
+            connection.reply_when(&answer(&request), 1000)
+        } else {
+            connection.reply(&answer(&request))
+        };
+        reply.unwrap();
+    }
+    connection.release_verdicts(999);
+    assert_eq!(connection.held(), 2);
+    drop(connection);
+    assert_eq!(client.recv(), Err(Closed::ServerGone));
 }

@@ -56,11 +56,17 @@ impl Control {
     fn hand_over(&self, connection: Connection) {
         let who = connection.principal();
         self.log.info(format_args!(
-            "client {} connected: process {}, user {}{}",
+            "client {} connected: process {}, user {}{}{}{}",
             who.client_id,
             who.pid,
             who.uid,
-            if connection.locked() { "" } else { "; its rings are not locked in memory" },
+            if connection.is_durable() { "; its verdicts wait for the disk" } else { "" },
+            if connection.locked() { "" } else { "; its rings are not locked in memory (LimitMEMLOCK=)" },
+            if connection.huge_pages() == Some(false) {
+                "; no huge pages were free for its rings"
+            } else {
+                ""
+            },
         ));
         // The listener gives out no more places than the channel has, so it is never full.
         if self.arrivals.try_send(connection).is_err() {
