@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Bytes of a request slot, as the appliance is configured.
     #[arg(long, default_value_t = 256)]
     slot_bytes: u32,
+    /// Take verdicts only when their decisions are on disk.
+    #[arg(long)]
+    durable: bool,
 }
 
 /// Runs the command.
@@ -50,7 +53,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             slot_bytes: options.slot_bytes,
             name: "tollctl switch".to_owned(),
             timeout: Duration::from_secs(5),
-            durable: false,
+            durable: options.durable,
         },
     )
     .with_context(|| format!("cannot connect to {}", options.socket.display()))?;

@@ -77,6 +77,27 @@ fn the_appliance_answers_as_the_replay_does() {
     assert!(summary.trim_end().ends_with(&format!("digest {:016x}", counts.digest)), "{summary}");
 }
 
+/// The same verdicts, each after its decision is on disk.
+#[test]
+fn durable_answers_are_the_same_answers() {
+    let rig = Rig::new();
+    let appliance = rig.start();
+    let socket = appliance.ready().socket.clone();
+    let (replayed, _) = rig.written("replay", "replayed.csv", &[]);
+    let more = ["--socket", socket.to_str().unwrap(), "--durable"];
+    let (answered, _) = rig.written("switch", "answered.csv", &more);
+    assert_eq!(answered, replayed);
+    // All were answered, so all are on disk, and nothing waits.
+    let decided = 3000 + 3000u64.div_ceil(23);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while appliance.stats().seq < decided && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let counts = appliance.stats();
+    assert_eq!((counts.durable_seq, counts.held), (decided, 0));
+    appliance.stop().unwrap();
+}
+
 #[test]
 fn a_rate_spreads_the_requests() {
     let rig = Rig::new();
