@@ -21,12 +21,14 @@ type Sender = SendEnd<ModelFile, ModelFile>;
 type Receiver = ReceiveEnd<ModelFile, ModelFile>;
 type Server = ServerEnd<ModelFile, ModelFile>;
 
-/// Messages in a scenario: loom tries every schedule of a few.
+/// Messages in a scenario: loom tries every schedule of a few, and Miri is some thousand times slower than the machine.
 const fn messages(loom: u64) -> u64 {
     if cfg!(loom) {
         loom
-    } else if cfg!(any(miri, shuttle)) {
+    } else if cfg!(miri) {
         24
+    } else if cfg!(shuttle) {
+        100
     } else {
         2_000
     }
