@@ -241,7 +241,8 @@ impl Receiver {
     }
 }
 
-#[cfg(test)]
+// The atomics of the model checkers work inside models only.
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::file::{WriteFile, WriteSlot};

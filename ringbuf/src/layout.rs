@@ -427,6 +427,89 @@ mod tests {
         }
     }
 
+    /// 2^64: the oracles below count indices, sequence numbers and cursors past it as if they never wrapped.
+    const WRAP: u128 = 1 << 64;
+    /// Largest capacity of the exhaustive tests. Miri is slow and the arithmetic has no memory to get wrong.
+    const LAPPED_MAX: u32 = if cfg!(miri) { 4 } else { 64 };
+
+    fn wrapped(number: u128) -> u64 {
+        (number % WRAP) as u64
+    }
+
+    /// Every power of two up to the largest, with 1, which the models use.
+    fn capacities() -> impl Iterator<Item = u32> {
+        (0..=LAPPED_MAX.ilog2()).map(|log| 1 << log)
+    }
+
+    /// Every index within two laps of the wrap, as if it did not wrap.
+    fn near_wrap(capacity: u32) -> impl Iterator<Item = u128> {
+        let laps = 2 * u128::from(capacity);
+        WRAP - laps..=WRAP + laps
+    }
+
+    #[test]
+    fn every_sequence_number_near_the_wrap_is_judged_as_without_a_wrap() {
+        for capacity in capacities() {
+            let lap = u128::from(capacity);
+            for index in near_wrap(capacity) {
+                let expected = index + 1;
+                // By what the numbers mean: the message with this index is there, or that of the lap before.
+                let judge = |seq: u128| match seq {
+                    seq if seq == expected => SlotState::Ready,
+                    seq if seq + lap == expected => SlotState::Empty,
+                    _ => SlotState::Wrong,
+                };
+                for seq in expected - 3 * lap..=expected + 3 * lap {
+                    let found = slot_state(wrapped(seq), wrapped(index), capacity);
+                    assert_eq!(found, judge(seq), "seq {seq}, index {index}, capacity {capacity}");
+                }
+                for seq in [0, 1, 1 << 63, (1 << 63) - 1, u64::MAX - 1, u64::MAX] {
+                    // A number below the wrap may stand for one above it, but not for both here.
+                    let (below, above) = (judge(seq.into()), judge(u128::from(seq) + WRAP));
+                    let judged = if below == SlotState::Wrong { above } else { below };
+                    let found = slot_state(seq, wrapped(index), capacity);
+                    assert_eq!(found, judged, "seq {seq}, index {index}, capacity {capacity}");
+                }
+                assert_eq!(seq_of(wrapped(index)), wrapped(expected));
+                assert_eq!(empty_seq_of(wrapped(index), capacity), wrapped(expected - lap));
+            }
+        }
+    }
+
+    #[test]
+    fn every_index_near_the_wrap_has_the_slot_it_would_have_without_a_wrap() {
+        for capacity in capacities() {
+            for index in near_wrap(capacity) {
+                let place = (index % u128::from(capacity)) as usize;
+                for slot_words in [8, 16, 32, 64] {
+                    let found = slot_word(wrapped(index), capacity, slot_words);
+                    assert_eq!(found, 512 + place * slot_words, "index {index}, capacity {capacity}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_cursor_near_the_wrap_is_judged_as_without_a_wrap() {
+        let window = if cfg!(miri) { 6 } else { 80 };
+        let near = || WRAP - window..=WRAP + window;
+        for last in near() {
+            // A side has never gone less far than the other was seen to be.
+            for limit in last..=WRAP + window {
+                let judged = |found: u128| (last..=limit).contains(&found);
+                for found in near() {
+                    let sane = cursor_is_sane(wrapped(found), wrapped(last), wrapped(limit));
+                    assert_eq!(sane, judged(found), "found {found}, last {last}, limit {limit}");
+                }
+                for found in [0, 1, 1 << 63, (1 << 63) - 1, u64::MAX - 1, u64::MAX] {
+                    let judged = judged(found.into()) || judged(u128::from(found) + WRAP);
+                    let sane = cursor_is_sane(found, wrapped(last), wrapped(limit));
+                    assert_eq!(sane, judged, "found {found}, last {last}, limit {limit}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn geometry_is_checked() {
         let good = Geometry { slot_bytes: 128, request_capacity: 8, verdict_capacity: 8 };

@@ -1,8 +1,8 @@
 //! Every memory ordering that the protocol rests on, by name.
 //!
 //! The algorithm in [`crate::ends`] takes its orderings from here and nowhere else, so that a reviewer finds them in one
-//! place and a checker can weaken one at a time: under loom and Miri the ordering named by the environment variable
-//! `TOLLGATE_RING_WEAKEN` is one step weaker than it should be, and some model has to fail. `.ci/weaken` does so
+//! place and a checker can weaken one at a time: under loom, Miri and ThreadSanitizer the ordering named by the environment
+//! variable `TOLLGATE_RING_WEAKEN` is one step weaker than it should be, and some model has to fail. `.ci/weaken` does so
 //! for each name, and docs/RING.md lists what caught it. In every other build these are constants.
 
 use core::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ macro_rules! orderings {
         })+
 
         /// Names and strengths, for the checker and for the page that lists them.
-        #[cfg(any(test, loom, miri))]
+        #[cfg(any(test, loom, miri, tsan))]
         pub(crate) const ALL: &[(&str, Ordering)] = &[$((stringify!($name), Ordering::$order),)+];
     };
 }
@@ -58,14 +58,14 @@ orderings! {
     bell_heard = Acquire;
 }
 
-#[cfg(not(any(loom, miri)))]
+#[cfg(not(any(loom, miri, tsan)))]
 #[inline(always)]
 const fn chosen(_name: &str, order: Ordering) -> Ordering {
     order
 }
 
 /// One step weaker for the one named in the environment.
-#[cfg(any(loom, miri))]
+#[cfg(any(loom, miri, tsan))]
 fn chosen(name: &str, order: Ordering) -> Ordering {
     static WEAKENED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     let weakened = WEAKENED.get_or_init(|| {
@@ -80,7 +80,7 @@ fn chosen(name: &str, order: Ordering) -> Ordering {
     }
 }
 
-#[cfg(all(test, not(any(loom, miri))))]
+#[cfg(all(test, not(any(loom, miri, tsan))))]
 mod tests {
     use super::ALL;
 

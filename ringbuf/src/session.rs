@@ -564,7 +564,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().min(u64::MAX.into()) as u64
 }
 
-#[cfg(test)]
+// The atomics of the model checkers work inside models only.
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::listener::{Listener, ServerOptions};

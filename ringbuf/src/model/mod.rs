@@ -6,7 +6,7 @@
 //!
 //! * **loom** (`--cfg loom`): every interleaving of a few messages, up to a bound on preemptions, with the weak memory that
 //!   the orderings allow. A lost wake is a deadlock, which loom reports, because its sleeps have no time limit.
-//! * **shuttle** (`--cfg shuttle`): random schedules of many messages, with reconnections; sequentially consistent.
+//! * **shuttle** (`--cfg shuttle`): random schedules of more messages, with reconnections; sequentially consistent.
 //! * **threads**: the plain test run, Miri, and ThreadSanitizer (`--cfg tsan`).
 //!
 //! `.ci/models` runs them all, `.ci/weaken` shows that they would notice.
@@ -26,7 +26,14 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
         builder.check(scenario);
     }
     #[cfg(shuttle)]
-    shuttle::check_pct(scenario, number("TOLLGATE_RING_SCHEDULES", 200), 5);
+    {
+        // Half of the schedules switch threads at a few places chosen beforehand, half of them anywhere.
+        let scenario = std::sync::Arc::new(scenario);
+        let again = std::sync::Arc::clone(&scenario);
+        let half = number("TOLLGATE_RING_SCHEDULES", 1_000) / 2;
+        shuttle::check_pct(move || scenario(), half, 5);
+        shuttle::check_random(move || again(), half);
+    }
     #[cfg(not(any(loom, shuttle)))]
     for _ in 0..if cfg!(miri) { 1 } else { 20 } {
         scenario();

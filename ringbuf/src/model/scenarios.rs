@@ -21,12 +21,14 @@ type Sender = SendEnd<ModelFile, ModelFile>;
 type Receiver = ReceiveEnd<ModelFile, ModelFile>;
 type Server = ServerEnd<ModelFile, ModelFile>;
 
-/// Messages in a scenario: loom tries every schedule of a few.
+/// Messages in a scenario: loom tries every schedule of a few, and Miri is some thousand times slower than the machine.
 const fn messages(loom: u64) -> u64 {
     if cfg!(loom) {
         loom
-    } else if cfg!(any(miri, shuttle)) {
+    } else if cfg!(miri) {
         24
+    } else if cfg!(shuttle) {
+        100
     } else {
         2_000
     }
@@ -222,35 +224,37 @@ fn no_request_is_slept_through() {
     });
 }
 
-/// A client that sleeps whenever there is nothing to receive is woken for every verdict.
+/// A client that sleeps whenever there is nothing to receive is woken for every verdict. One message by itself
+/// first: with the server finished, a wake that is lost is a deadlock, and not a server that polls for ever.
 #[test]
 fn no_verdict_is_slept_through() {
-    explore(|| {
-        let count = messages(2);
-        let (mut sender, mut receiver, mut server) = connect(2, 2, 0);
-        let serving = thread::spawn(move || {
-            let mut request = Request::new();
-            let mut served = 0;
-            while served < count {
-                if serve(&mut server, &mut request) {
-                    served += 1;
-                } else {
-                    thread::yield_now();
+    for count in [1, messages(2)] {
+        explore(move || {
+            let (mut sender, mut receiver, mut server) = connect(2, 2, 0);
+            let serving = thread::spawn(move || {
+                let mut request = Request::new();
+                let mut served = 0;
+                while served < count {
+                    if serve(&mut server, &mut request) {
+                        served += 1;
+                    } else {
+                        thread::yield_now();
+                    }
                 }
+            });
+            for n in 0..count {
+                assert!(send(&mut sender, n));
+                let verdict = loop {
+                    match receiver.recv().unwrap() {
+                        Some(verdict) => break verdict,
+                        None => drop(receiver.doze(LONG)),
+                    }
+                };
+                check(&verdict, n);
             }
+            serving.join().unwrap();
         });
-        for n in 0..count {
-            assert!(send(&mut sender, n));
-            let verdict = loop {
-                match receiver.recv().unwrap() {
-                    Some(verdict) => break verdict,
-                    None => drop(receiver.doze(LONG)),
-                }
-            };
-            check(&verdict, n);
-        }
-        serving.join().unwrap();
-    });
+    }
 }
 
 /// A connection that ends in good order still yields the verdicts written before, asleep or awake.
