@@ -114,9 +114,9 @@ impl Limited {
     fn switch(&self, name: &str, on: bool) {
         let file = self.directory.path().join(name);
         if on {
-            std::fs::write(file, []).unwrap()
+            std::fs::write(file, []).unwrap();
         } else {
-            std::fs::remove_file(file).unwrap()
+            std::fs::remove_file(file).unwrap();
         }
         self.reaches("limited", on.into());
     }
