@@ -13,6 +13,16 @@
 #include <stdint.h>
 
 /*
+ Version of this interface. It changes when a function or a structure does. Give it to `tg_ring_check`.
+ */
+#define TG_RING_C_VERSION 1
+
+/*
+ Bytes that always suffice for an error text with its final NUL.
+ */
+#define TG_RING_ERROR_BYTES 512
+
+/*
  First word of both files.
  */
 #define TG_RING_MAGIC 5138124842692530004ull
@@ -181,16 +191,6 @@
  Handshake message: refused, by the server.
  */
 #define TG_RING_HAND_REFUSED 5
-
-/*
- Version of this interface. It changes when a function or a structure does. Give it to `tg_ring_check`.
- */
-#define TG_RING_C_VERSION 1
-
-/*
- Bytes that always suffice for an error text with its final NUL.
- */
-#define TG_RING_ERROR_BYTES 512
 
 /*
  Fallback mode: silence lets the request pass.
@@ -546,7 +546,7 @@ uint64_t tg_ring_monotonic_ns(void);
 /*
  Fills options with what has a good default. The path has none.
 
- # Safety
+ Pointers:
  `options` is null or may be written.
  */
 tg_ring_status tg_ring_client_options_init(struct tg_ring_client_options *options);
@@ -555,7 +555,7 @@ tg_ring_status tg_ring_client_options_init(struct tg_ring_client_options *option
  Connects; blocks for `timeout_ns` of the options at most. On success `*client` is a handle to close with
  `tg_ring_client_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says why.
 
- # Safety
+ Pointers:
  Each pointer is null or valid for what is said here; texts are NUL-terminated.
  */
 tg_ring_status tg_ring_client_connect(const struct tg_ring_client_options *options,
@@ -567,7 +567,7 @@ tg_ring_status tg_ring_client_connect(const struct tg_ring_client_options *optio
  Sends one request. BUSY: the ring is full, or as many requests are in flight as the server has verdict slots.
  `payload` may be null if `payload_words` is 0.
 
- # Safety
+ Pointers:
  `client` is null or an open handle; `payload` has `payload_words` words.
  */
 tg_ring_status tg_ring_client_send(struct tg_ring_client *client,
@@ -582,7 +582,7 @@ tg_ring_status tg_ring_client_send(struct tg_ring_client *client,
  Takes the next verdict. OK: `*verdict` is written. NOTHING: there is none yet. Makes no system call, so it does not
  notice a server that died without a word; `tg_ring_client_wait` and `tg_ring_client_is_alive` do.
 
- # Safety
+ Pointers:
  `client` is null or an open handle; `verdict` is null or may be written.
  */
 tg_ring_status tg_ring_client_recv(struct tg_ring_client *client,
@@ -592,7 +592,7 @@ tg_ring_status tg_ring_client_recv(struct tg_ring_client *client,
  Sleeps until there is a verdict to receive, at most `timeout_ns`. OK: receive. NOTHING: the time is over. Notices the
  server's death within 50 ms.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 tg_ring_status tg_ring_client_wait(struct tg_ring_client *client,
@@ -601,7 +601,7 @@ tg_ring_status tg_ring_client_wait(struct tg_ring_client *client,
 /*
  Requests sent whose verdict has not been received. 0 for null.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 uint64_t tg_ring_client_in_flight(struct tg_ring_client *client);
@@ -609,7 +609,7 @@ uint64_t tg_ring_client_in_flight(struct tg_ring_client *client);
 /*
  Asks the system whether the server is still there. One system call. False for null.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 bool tg_ring_client_is_alive(struct tg_ring_client *client);
@@ -617,7 +617,7 @@ bool tg_ring_client_is_alive(struct tg_ring_client *client);
 /*
  Tells the server that this client is at work.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 tg_ring_status tg_ring_client_heartbeat(struct tg_ring_client *client, uint64_t now_ns);
@@ -625,7 +625,7 @@ tg_ring_status tg_ring_client_heartbeat(struct tg_ring_client *client, uint64_t 
 /*
  The number the server knows this client by. 0 for null.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 uint32_t tg_ring_client_id(struct tg_ring_client *client);
@@ -633,7 +633,7 @@ uint32_t tg_ring_client_id(struct tg_ring_client *client);
 /*
  Verdict slots: the most requests in flight. 0 for null.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 uint32_t tg_ring_client_in_flight_max(struct tg_ring_client *client);
@@ -641,7 +641,7 @@ uint32_t tg_ring_client_in_flight_max(struct tg_ring_client *client);
 /*
  Ends a connection. Null is fine. The handle must not be used again.
 
- # Safety
+ Pointers:
  `client` is null or an open handle.
  */
 void tg_ring_client_close(struct tg_ring_client *client);
@@ -649,7 +649,7 @@ void tg_ring_client_close(struct tg_ring_client *client);
 /*
  Fills options with what has a good default. Path, deadline and fallback mode have none.
 
- # Safety
+ Pointers:
  `options` is null or may be written.
  */
 tg_ring_status tg_ring_session_options_init(struct tg_ring_session_options *options);
@@ -659,7 +659,7 @@ tg_ring_status tg_ring_session_options_init(struct tg_ring_session_options *opti
  close with `tg_ring_session_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says what to
  change. `now_ns` of 0: the library reads the clock.
 
- # Safety
+ Pointers:
  Each pointer is null or valid for what is said here; texts are NUL-terminated.
  */
 tg_ring_status tg_ring_session_open(const struct tg_ring_session_options *options,
@@ -673,7 +673,7 @@ tg_ring_status tg_ring_session_open(const struct tg_ring_session_options *option
  unanswered. `t_intended_ns` of 0 means now; `payload` may be null if `payload_words` is 0. `now_ns` of 0: the library
  reads the clock.
 
- # Safety
+ Pointers:
  `session` is null or an open handle; `payload` has `payload_words` words.
  */
 tg_ring_status tg_ring_session_submit(struct tg_ring_session *session,
@@ -689,7 +689,7 @@ tg_ring_status tg_ring_session_submit(struct tg_ring_session *session,
  Takes the next answer. OK: `*answer` is written. NOTHING: there is none yet. Call it often: it also connects, sends what
  waits, and notices the end of a connection. `now_ns` of 0: the library reads the clock.
 
- # Safety
+ Pointers:
  `session` is null or an open handle; `answer` is null or may be written.
  */
 tg_ring_status tg_ring_session_poll(struct tg_ring_session *session,
@@ -700,7 +700,7 @@ tg_ring_status tg_ring_session_poll(struct tg_ring_session *session,
  Sleeps until there may be something to poll for, at most `timeout_ns`. May return early; poll to find out. `now_ns` of 0:
  the library reads the clock.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 tg_ring_status tg_ring_session_wait(struct tg_ring_session *session,
@@ -710,7 +710,7 @@ tg_ring_status tg_ring_session_wait(struct tg_ring_session *session,
 /*
  Ends a session; requests without an answer get none. Null is fine. The handle must not be used again.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 void tg_ring_session_close(struct tg_ring_session *session);
@@ -718,7 +718,7 @@ void tg_ring_session_close(struct tg_ring_session *session);
 /*
  Writes what has happened so far to `*counts`.
 
- # Safety
+ Pointers:
  `session` is null or an open handle; `counts` is null or may be written.
  */
 tg_ring_status tg_ring_session_read_counts(struct tg_ring_session *session,
@@ -727,7 +727,7 @@ tg_ring_status tg_ring_session_read_counts(struct tg_ring_session *session,
 /*
  Whether there is a connection, as far as is known without asking the system. False for null.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 bool tg_ring_session_is_connected(struct tg_ring_session *session);
@@ -735,7 +735,7 @@ bool tg_ring_session_is_connected(struct tg_ring_session *session);
 /*
  Requests submitted that have no answer yet. 0 for null.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 uint32_t tg_ring_session_in_flight(struct tg_ring_session *session);
@@ -744,7 +744,7 @@ uint32_t tg_ring_session_in_flight(struct tg_ring_session *session);
  Requests that the server has not answered, those settled by fallback included: keep polling until it is 0 if the server
  is to hear of everything. 0 for null.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 uint32_t tg_ring_session_unheard(struct tg_ring_session *session);
@@ -753,7 +753,7 @@ uint32_t tg_ring_session_unheard(struct tg_ring_session *session);
  Copies why the last attempt to connect failed to `error`, of `error_bytes` bytes. NOTHING: it did not; the text is then
  empty.
 
- # Safety
+ Pointers:
  `session` is null or an open handle; `error` is null or may be written for `error_bytes` bytes.
  */
 tg_ring_status tg_ring_session_last_error(struct tg_ring_session *session,
@@ -763,235 +763,10 @@ tg_ring_status tg_ring_session_last_error(struct tg_ring_session *session,
 /*
  Why the last connection ended: SERVER_GONE, QUARANTINED or CORRUPT. NOTHING: none has ended.
 
- # Safety
+ Pointers:
  `session` is null or an open handle.
  */
 tg_ring_status tg_ring_session_last_closed(struct tg_ring_session *session);
-
-/*
- Fills options with what has a good default. Path, deadline and fallback mode have none.
-
- # Safety
- `options` is null or may be written.
- */
-tg_ring_status tg_ring_session_options_init(struct tg_ring_session_options *options);
-
-/*
- Opens a session and begins to connect; succeeds whether or not a server listens. On success `*session` is a handle to
- close with `tg_ring_session_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says what to
- change. `now_ns` of 0: the library reads the clock.
-
- # Safety
- Each pointer is null or valid for what is said here; texts are NUL-terminated.
- */
-tg_ring_status tg_ring_session_open(const struct tg_ring_session_options *options,
-                                    struct tg_ring_session **session,
-                                    uint64_t now_ns,
-                                    char *error,
-                                    size_t error_bytes);
-
-/*
- Takes a request in; OK means that `tg_ring_session_poll` will give exactly one answer for it. BUSY: too many are
- unanswered. `t_intended_ns` of 0 means now; `payload` may be null if `payload_words` is 0. `now_ns` of 0: the library
- reads the clock.
-
- # Safety
- `session` is null or an open handle; `payload` has `payload_words` words.
- */
-tg_ring_status tg_ring_session_submit(struct tg_ring_session *session,
-                                      uint16_t kind,
-                                      uint32_t flags,
-                                      uint64_t req_id,
-                                      uint64_t t_intended_ns,
-                                      const uint64_t *payload_or_null,
-                                      size_t payload_words,
-                                      uint64_t now_ns);
-
-/*
- Takes the next answer. OK: `*answer` is written. NOTHING: there is none yet. Call it often: it also connects, sends what
- waits, and notices the end of a connection. `now_ns` of 0: the library reads the clock.
-
- # Safety
- `session` is null or an open handle; `answer` is null or may be written.
- */
-tg_ring_status tg_ring_session_poll(struct tg_ring_session *session,
-                                    struct tg_ring_answer *answer,
-                                    uint64_t now_ns);
-
-/*
- Sleeps until there may be something to poll for, at most `timeout_ns`. May return early; poll to find out. `now_ns` of 0:
- the library reads the clock.
-
- # Safety
- `session` is null or an open handle.
- */
-tg_ring_status tg_ring_session_wait(struct tg_ring_session *session,
-                                    uint64_t timeout_ns,
-                                    uint64_t now_ns);
-
-/*
- Ends a session; requests without an answer get none. Null is fine. The handle must not be used again.
-
- # Safety
- `session` is null or an open handle.
- */
-void tg_ring_session_close(struct tg_ring_session *session);
-
-/*
- Writes what has happened so far to `*counts`.
-
- # Safety
- `session` is null or an open handle; `counts` is null or may be written.
- */
-tg_ring_status tg_ring_session_read_counts(struct tg_ring_session *session,
-                                           struct tg_ring_session_counts *counts);
-
-/*
- Whether there is a connection, as far as is known without asking the system. False for null.
-
- # Safety
- `session` is null or an open handle.
- */
-bool tg_ring_session_is_connected(struct tg_ring_session *session);
-
-/*
- Requests submitted that have no answer yet. 0 for null.
-
- # Safety
- `session` is null or an open handle.
- */
-uint32_t tg_ring_session_in_flight(struct tg_ring_session *session);
-
-/*
- Requests that the server has not answered, those settled by fallback included: keep polling until it is 0 if the server
- is to hear of everything. 0 for null.
-
- # Safety
- `session` is null or an open handle.
- */
-uint32_t tg_ring_session_unheard(struct tg_ring_session *session);
-
-/*
- Copies why the last attempt to connect failed to `error`, of `error_bytes` bytes. NOTHING: it did not; the text is then
- empty.
-
- # Safety
- `session` is null or an open handle; `error` is null or may be written for `error_bytes` bytes.
- */
-tg_ring_status tg_ring_session_last_error(struct tg_ring_session *session,
-                                          char *error,
-                                          size_t error_bytes);
-
-/*
- Why the last connection ended: SERVER_GONE, QUARANTINED or CORRUPT. NOTHING: none has ended.
-
- # Safety
- `session` is null or an open handle.
- */
-tg_ring_status tg_ring_session_last_closed(struct tg_ring_session *session);
-
-/*
- Fills options with what has a good default. The path has none.
-
- # Safety
- `options` is null or may be written.
- */
-tg_ring_status tg_ring_client_options_init(struct tg_ring_client_options *options);
-
-/*
- Connects; blocks for `timeout_ns` of the options at most. On success `*client` is a handle to close with
- `tg_ring_client_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says why.
-
- # Safety
- Each pointer is null or valid for what is said here; texts are NUL-terminated.
- */
-tg_ring_status tg_ring_client_connect(const struct tg_ring_client_options *options,
-                                      struct tg_ring_client **client,
-                                      char *error,
-                                      size_t error_bytes);
-
-/*
- Sends one request. BUSY: the ring is full, or as many requests are in flight as the server has verdict slots.
- `payload` may be null if `payload_words` is 0.
-
- # Safety
- `client` is null or an open handle; `payload` has `payload_words` words.
- */
-tg_ring_status tg_ring_client_send(struct tg_ring_client *client,
-                                   uint16_t kind,
-                                   uint32_t flags,
-                                   uint64_t req_id,
-                                   uint64_t t_intended_ns,
-                                   const uint64_t *payload_or_null,
-                                   size_t payload_words);
-
-/*
- Takes the next verdict. OK: `*verdict` is written. NOTHING: there is none yet. Makes no system call, so it does not
- notice a server that died without a word; `tg_ring_client_wait` and `tg_ring_client_is_alive` do.
-
- # Safety
- `client` is null or an open handle; `verdict` is null or may be written.
- */
-tg_ring_status tg_ring_client_recv(struct tg_ring_client *client,
-                                   struct tg_ring_verdict *verdict);
-
-/*
- Sleeps until there is a verdict to receive, at most `timeout_ns`. OK: receive. NOTHING: the time is over. Notices the
- server's death within 50 ms.
-
- # Safety
- `client` is null or an open handle.
- */
-tg_ring_status tg_ring_client_wait(struct tg_ring_client *client,
-                                   uint64_t timeout_ns);
-
-/*
- Requests sent whose verdict has not been received. 0 for null.
-
- # Safety
- `client` is null or an open handle.
- */
-uint64_t tg_ring_client_in_flight(struct tg_ring_client *client);
-
-/*
- Asks the system whether the server is still there. One system call. False for null.
-
- # Safety
- `client` is null or an open handle.
- */
-bool tg_ring_client_is_alive(struct tg_ring_client *client);
-
-/*
- Tells the server that this client is at work.
-
- # Safety
- `client` is null or an open handle.
- */
-tg_ring_status tg_ring_client_heartbeat(struct tg_ring_client *client, uint64_t now_ns);
-
-/*
- The number the server knows this client by. 0 for null.
-
- # Safety
- `client` is null or an open handle.
- */
-uint32_t tg_ring_client_id(struct tg_ring_client *client);
-
-/*
- Verdict slots: the most requests in flight. 0 for null.
-
- # Safety
- `client` is null or an open handle.
- */
-uint32_t tg_ring_client_in_flight_max(struct tg_ring_client *client);
-
-/*
- Ends a connection. Null is fine. The handle must not be used again.
-
- # Safety
- `client` is null or an open handle.
- */
-void tg_ring_client_close(struct tg_ring_client *client);
 
 #ifdef __cplusplus
 }  // extern "C"
