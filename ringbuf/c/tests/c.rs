@@ -193,3 +193,11 @@ fn a_client_without_the_library_is_served() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.stdout, b"exchanged 5000\n");
 }
+
+#[test]
+fn the_golden_bytes_are_read_and_made_by_c() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile(&root().join("tests/golden.c"), &[], "golden", directory.path());
+    let output = run(&program, &[root().join("../golden").as_os_str()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
