@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ring::{Connection, Geometry, Listener, Request, ServerOptions, Verdict};
+use ring::{Connection, Geometry, Listener, Parker, Request, ServerOptions, Verdict};
 
 const GEOMETRY: Geometry = Geometry { slot_bytes: 128, request_capacity: 32, verdict_capacity: 64 };
 /// Milliseconds that only a hang reaches.
@@ -82,6 +82,7 @@ fn listen(path: &Path) -> Listener {
 /// Answers `count` requests at most with their length and sum, until the client is gone or all is over.
 fn serve(connection: &mut Connection, listener: &Listener, count: u64, over: &AtomicBool) -> u64 {
     let mut request = Request::new();
+    let mut parker = Parker::new();
     let mut served = 0;
     while served < count && !over.load(Ordering::Relaxed) && !connection.hung_up() {
         if connection.poll(&mut request).unwrap() {
@@ -91,7 +92,8 @@ fn serve(connection: &mut Connection, listener: &Listener, count: u64, over: &At
             served += 1;
         } else {
             listener.watcher().poll(Duration::ZERO);
-            std::thread::yield_now();
+            // Asleep now and then, so that clients have to wake it.
+            parker.park([&*connection].into_iter(), Duration::from_millis(5));
         }
         connection.publish();
     }
