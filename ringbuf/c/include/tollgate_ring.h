@@ -233,7 +233,8 @@
 #define TG_RING_SILENCE_OUTAGE 2
 
 /*
- What a call came to. Not negative: the handle is well. The values stay as they are; later versions may add some.
+ What a call came to. From -5 downwards the connection or the handle has ended; otherwise it is well. The values stay as
+ they are; later versions may add some.
  */
 enum tg_ring_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L

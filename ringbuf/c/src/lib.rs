@@ -32,7 +32,8 @@ pub const TG_RING_ERROR_BYTES: u32 = 512;
 /// Longest path or name looked at.
 const TEXT_BYTES_MAX: usize = 4096;
 
-/// What a call came to. Not negative: the handle is well. The values stay as they are; later versions may add some.
+/// What a call came to. From -5 downwards the connection or the handle has ended; otherwise it is well. The values stay as
+/// they are; later versions may add some.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tg_ring_status {
