@@ -15,6 +15,7 @@ use std::hint::spin_loop;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdout;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -265,6 +266,9 @@ impl Street {
         if before {
             neighbour.act();
         }
+        // The neighbour's stores leave this core first: else the request would wait behind them in the store buffer, which a
+        // client on a core of its own would not.
+        fence(Ordering::SeqCst);
         let start = monotonic_ns();
         self.honest.send(1, number, start, &self.payload).context("the honest client's request")?;
         if !before {
@@ -386,6 +390,7 @@ fn report(args: &Args, cores: Cores, series: [Series; 3], counts: Counts, served
             to_goal = figure.ratio.unwrap_or(f64::NAN);
             figure.more.extend([
                 ("ratio_silent", json!(to_silent)),
+                ("tricks", json!(args.tricks.iter().map(|trick| format!("{trick:?}")).collect::<Vec<_>>())),
                 ("connects", json!(counts.connects)),
                 ("hostile_connects", json!(counts.hostile)),
                 ("quarantined", json!(counts.quarantined)),

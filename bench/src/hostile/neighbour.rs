@@ -95,7 +95,8 @@ impl Neighbour {
         let value = self.next();
         self.store(C_VERDICT_CURSOR, if self.trick == Trick::Stall { 0 } else { self.received });
         match self.trick {
-            Trick::Asleep | Trick::Stall => self.store(C_PARKED, value | 1),
+            Trick::Asleep => self.store(C_PARKED, value | 1),
+            Trick::Stall => self.store(C_HEARTBEAT, value),
             Trick::Storm => self.store([C_HEARTBEAT, C_KICK, C_PARKED][(value % 3) as usize], value),
             Trick::Tear => {
                 // Its number, its time or its payload; its length stays possible.
