@@ -174,7 +174,7 @@ enum Stage {
     /// In service until then.
     In { until_ns: u64 },
     /// It has done its worst, and stays for so many round trips more.
-    Leaving { trips: u32 },
+    Leaving { trips: u32, since_ns: u64 },
 }
 
 /// The honest client and its neighbour.
@@ -314,11 +314,18 @@ impl Street {
             }
             Stage::In { until_ns } if now_ns >= *until_ns => {
                 self.neighbour.iter_mut().for_each(Neighbour::doom);
-                self.stage = Stage::Leaving { trips: GRACE };
+                self.stage = Stage::Leaving { trips: GRACE, since_ns: now_ns };
             }
-            Stage::Leaving { trips: 0 } => {
+            Stage::Leaving { trips: 0, since_ns } => {
                 let neighbour = self.neighbour.take().context("a neighbour that leaves")?;
                 let quarantined = u64::from(neighbour.quarantined());
+                let in_time = u128::from(now_ns - *since_ns) < PATIENCE.as_nanos();
+                if self.manner == Manner::Hostile && quarantined == 0 && in_time {
+                    // A loaded machine may not have brought it to the engine thread yet.
+                    self.neighbour = Some(neighbour);
+                    self.stage = Stage::Leaving { trips: GRACE, since_ns: *since_ns };
+                    return Ok(());
+                }
                 match self.manner {
                     Manner::Hostile => self.counts.quarantined += quarantined,
                     Manner::Silent | Manner::Calm => self.counts.wronged += quarantined,
@@ -326,7 +333,7 @@ impl Street {
                 self.orders.send(Order::Close(neighbour.into_rings())).ok().context("the porter has gone")?;
                 self.stage = Stage::Away { until_ns: now_ns + self.period_ns / 5 };
             }
-            Stage::Leaving { trips } => *trips -= 1,
+            Stage::Leaving { trips, .. } => *trips -= 1,
             Stage::Away { .. } | Stage::In { .. } => {}
         }
         Ok(())
