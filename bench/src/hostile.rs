@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// How often the neighbour connects anew, in every manner.
     #[arg(long, default_value_t = 200, value_parser = value_parser!(u64).range(1..=1_000))]
     connects_per_s: u64,
-    /// What a hostile neighbour does, one for each connection, drawn at random.
+    /// What a hostile neighbour does, one for each connection, in turn.
     #[arg(long, value_enum, value_delimiter = ',',
         default_values_t = [Trick::Asleep, Trick::Storm, Trick::Tear, Trick::Stall])]
     tricks: Vec<Trick>,
