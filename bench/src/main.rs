@@ -2,7 +2,7 @@
 //!
 //! `noise` is the floor of everything: what a thread that does nothing but read the clock sees of this machine. `ring` is a
 //! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
-//! offers. `e2e` is the whole appliance, from the intended time of sending to the verdict.
+//! offers. `hostile` is what one client can do to another. `e2e` is the whole appliance, from the intended time of sending to the verdict.
 //! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
 mod child;
@@ -10,6 +10,7 @@ mod control;
 mod e2e;
 mod exchange;
 mod figure;
+mod hostile;
 mod interrupt;
 mod machine;
 mod memory;
@@ -41,9 +42,14 @@ enum What {
     Ring(ring::Args),
     /// The whole appliance: closed loop, saturation, open loop at shares of it
     E2e(e2e::Args),
+    /// What a hostile client costs the others
+    Hostile(hostile::Args),
     /// The answering process of `ring`
     #[command(hide = true)]
     Peer(peer::Args),
+    /// The serving process of `hostile`
+    #[command(hide = true)]
+    HostileServer(hostile::ServerArgs),
     /// The appliance of `e2e`
     #[command(hide = true)]
     Appliance(e2e::appliance::Args),
@@ -51,7 +57,7 @@ enum What {
 
 fn main() -> anyhow::Result<()> {
     let what = Args::parse().what;
-    if !matches!(what, What::Peer(_) | What::Appliance(_)) {
+    if !matches!(what, What::Peer(_) | What::HostileServer(_) | What::Appliance(_)) {
         // The others end when their parent tells them to, or with it.
         interrupt::install();
     }
@@ -59,6 +65,8 @@ fn main() -> anyhow::Result<()> {
         What::Noise(args) => noise::run(&args),
         What::Ring(args) => ring::run(&args),
         What::E2e(args) => e2e::run(&args),
+        What::Hostile(args) => hostile::run(&args),
+        What::HostileServer(args) => hostile::serve(&args),
         What::Peer(args) => peer::run(&args),
         What::Appliance(args) => e2e::appliance::run(&args),
     }

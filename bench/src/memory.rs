@@ -36,6 +36,15 @@ impl Memory {
         Ok(Self { map, file: file.into() })
     }
 
+    /// Maps the whole of a memory file that may only be read; a store to it kills the process.
+    pub(crate) fn open_to_read(file: OwnedFd) -> Result<Self> {
+        let file = File::from(file);
+        let bytes = file.metadata().context("the size of shared memory")?.len() as usize;
+        let options = MmapOptions::new().len(bytes).populate().clone();
+        let map = options.map_raw_read_only(&file).context("cannot map shared memory")?;
+        Ok(Self { map, file: file.into() })
+    }
+
     /// The file, to be handed to the other process.
     pub(crate) fn file(&self) -> &OwnedFd {
         &self.file

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// A descriptor that the measuring process left open for this one.
-fn inherited(fd: i32) -> OwnedFd {
+pub(crate) fn inherited(fd: i32) -> OwnedFd {
     // SAFETY: the numbers come from the process that started this one, which made each for one owner here.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -165,6 +165,47 @@ fn the_whole_appliance_answers_what_it_is_sent() {
     assert_eq!(lines.len(), 12);
 }
 
+#[test]
+fn a_hostile_neighbour_is_put_in_quarantine_and_the_honest_client_is_answered() {
+    let places = Places::new();
+    let arguments = ["hostile", "--slices", "2", "--slice-ms", "60", "--connects-per-s", "100", "--json"];
+    let lines = places.lines(&arguments);
+    let (silent, calm, hostile) =
+        (&lines["hostile.silent.p999"], &lines["hostile.calm.p999"], &lines["hostile.p999"]);
+    assert_eq!(lines.len(), 3);
+    assert!(silent["ratio"].is_null());
+    assert_eq!(calm["floor"], silent["value"]);
+    assert_eq!(hostile["floor"], calm["value"]);
+    assert!(number(hostile, "ratio") > 0.0 && number(hostile, "ratio_silent") > 0.0, "{hostile}");
+    // One connection at least in each slice, and every hostile one found out, by both ends' count.
+    let (connects, all) = (number(hostile, "hostile_connects"), number(hostile, "connects"));
+    assert!(connects >= 2.0 && all >= connects + 4.0, "{hostile}");
+    assert_eq!(number(hostile, "quarantined"), connects);
+    let server = &hostile["server"];
+    let by = ["sequence", "length", "cursor"].map(|by| number(server, by));
+    assert_eq!(by.iter().sum::<f64>(), connects, "{hostile}");
+    // The honest client is one more.
+    assert_eq!(number(server, "accepted"), all + 1.0, "{hostile}");
+    assert_eq!((number(server, "refused"), number(hostile, "lost")), (0.0, 0.0), "{hostile}");
+    let timed = [silent, calm, hostile].map(|line| number(line, "samples")).iter().sum::<f64>();
+    assert!(number(hostile, "asked") >= timed, "{hostile}");
+}
+
+#[test]
+fn every_trick_ends_in_quarantine() {
+    let places = Places::new();
+    for trick in ["asleep", "storm", "tear", "stall"] {
+        let lines =
+            places.lines(&["hostile", "--slices", "1", "--slice-ms", "30", "--tricks", trick, "--json"]);
+        let hostile = &lines["hostile.p999"];
+        assert!(number(hostile, "quarantined") >= 1.0, "{hostile}");
+        assert_eq!(number(hostile, "quarantined"), number(hostile, "hostile_connects"), "{hostile}");
+        // One that stalls is judged by its cursor, once that is all there is to judge.
+        let by_cursor = number(&hostile["server"], "cursor");
+        assert!((trick == "stall") == (by_cursor > 0.0), "{trick}: {hostile}");
+    }
+}
+
 /// Waits until something is so.
 fn await_true(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -198,8 +239,11 @@ fn signal(process: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(process.id() as i32, signal) }, 0);
 }
 
-const ENDLESS: [&[&str]; 2] =
-    [&["ring", "--slices", "10000"], &["e2e", "--keys", "1000", "--slices", "1000"]];
+const ENDLESS: [&[&str]; 3] = [
+    &["ring", "--slices", "10000"],
+    &["e2e", "--keys", "1000", "--slices", "1000"],
+    &["hostile", "--slices", "10000"],
+];
 
 #[test]
 fn a_killed_run_takes_its_other_process_along() {
@@ -237,6 +281,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["ring", "--slot-bytes", "100"][..], "choose 128, 256 or 512"),
         (&["ring", "--slices", "0"], "0 is not in 1..="),
         (&["e2e", "--journal-dir", "/nowhere"], "a directory in /nowhere"),
+        (&["hostile", "--tricks", "politeness"], "possible values: asleep, storm, tear, stall"),
     ] {
         let output = places.run(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
