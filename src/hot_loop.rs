@@ -277,6 +277,10 @@ impl HotLoop {
         if self.holding {
             self.clients.release(self.journal.durable_seq());
         }
+        if taken == 0 {
+            // Wakes that were put off.
+            self.clients.publish();
+        }
         let retired = self.clients.retire();
         self.counts.take_retired(&retired);
         if now.monotonic_ns.saturating_sub(self.told_ns) >= TELL_EVERY_NS {

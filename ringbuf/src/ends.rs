@@ -1,12 +1,13 @@
 //! The algorithm: what each end does to the two files, over any memory.
 //!
 //! Three ends meet at one pair of files. [`SendEnd`] writes requests and [`ReceiveEnd`] takes verdicts, each in a thread of
-//! the client's; [`ServerEnd`] takes requests and writes verdicts. Nothing here knows sockets, clocks or mappings, so
-//! that the models run the very code that production runs. Orderings come from [`crate::order`].
+//! the client's; [`ServerEnd`] takes requests and writes verdicts. Nothing here knows sockets or mappings, so that the
+//! models run the very code that production runs. Orderings come from [`crate::order`].
 //!
 //! Nothing read from the other side's file is trusted: a slot is copied, then judged, and a cursor must lie between where
 //! it was last seen and how far this side has gone itself.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::layout::{
 };
 use crate::order;
 use crate::sync::{AtomicU64, fence};
+use crate::wait::monotonic_ns;
 
 /// Words of a verdict slot.
 const VERDICT_SLOT_WORDS: usize = SLOT_HEADER_WORDS + VERDICT_WORDS;
@@ -234,6 +236,9 @@ pub(crate) struct ServerEnd<C, S> {
     /// The client's verdict cursor as last read and found sane.
     consumed: u64,
     pub(crate) quarantine: Option<Quarantine>,
+    wakes: WakeBudget,
+    /// A wake that the budget did not allow yet.
+    wake_owed: Cell<bool>,
     /// What each verdict slot's verdict waits for; empty if this connection's verdicts are never held.
     waits_for: Box<[u64]>,
 }
@@ -254,6 +259,8 @@ impl<C: ReadFile, S: WriteFile> ServerEnd<C, S> {
             announced: first,
             consumed: first,
             quarantine: None,
+            wakes: WakeBudget::new(),
+            wake_owed: Cell::new(false),
             waits_for: vec![0; held_max].into(),
         }
     }
@@ -356,18 +363,37 @@ impl<C: ReadFile, S: WriteFile> ServerEnd<C, S> {
         self.written.wrapping_sub(self.visible)
     }
 
-    /// Gives request slots back, and wakes the client if it sleeps and verdicts have become visible since the last call.
+    /// Gives request slots back, and wakes the client if it sleeps and verdicts have become visible since the last call; or
+    /// later, in another call or in `park`, if it has been woken too often of late.
     #[inline]
     pub(crate) fn publish(&mut self) {
         self.release_requests();
-        if self.visible == self.announced {
-            return;
+        if self.visible != self.announced {
+            self.announced = self.visible;
+            // Pairs with the fence in `ReceiveEnd::doze`: either the client's last look finds the verdicts, or we see that
+            // it sleeps.
+            fence(order::client_woken());
+            if self.c.load(C_PARKED) != 0 {
+                self.wake_client();
+            }
+        } else if self.wake_owed.get() {
+            self.wake_client();
         }
-        self.announced = self.visible;
-        // Pairs with the fence in `ReceiveEnd::doze`: either the client's last look finds the verdicts, or we see that it
-        // sleeps.
-        fence(order::client_woken());
-        if self.c.load(C_PARKED) != 0 {
+    }
+
+    #[cold]
+    fn wake_client(&mut self) {
+        if self.wakes.take(self.wake_owed.get()) {
+            self.wake_owed.set(true);
+            self.pay_wake();
+        } else {
+            self.wake_owed.set(true);
+        }
+    }
+
+    /// Wakes the client now if that is owed and it still says that it sleeps. If it does not, it looks for itself.
+    pub(crate) fn pay_wake(&self) {
+        if self.wake_owed.replace(false) && self.c.load(C_PARKED) != 0 {
             self.s.bump_and_wake(S_VERDICT_BELL, order::wake_counted());
         }
     }
@@ -448,6 +474,52 @@ impl<C: ReadFile, S: WriteFile> ServerEnd<C, S> {
     }
 }
 
+/// How often a client is woken. A wake is a system call of the thread that serves everybody, and a client that always claims
+/// to sleep would have one with every verdict. A few may follow each other at once; then it is one each
+/// [`WAKE_EVERY_NS`], and the verdicts in between share it. Who wants more wakes than that should poll.
+struct WakeBudget {
+    left: u32,
+    /// Up to when wakes have been earned.
+    earned_ns: u64,
+    looks: u32,
+}
+
+/// Wakes that may follow each other at once.
+pub(crate) const WAKES_AT_ONCE: u32 = 8;
+/// Time in which one more wake is earned.
+pub(crate) const WAKE_EVERY_NS: u64 = 500_000;
+/// Looks at the clock are spared too while a wake is owed.
+const LOOKS_PER_CLOCK: u32 = 64;
+
+impl WakeBudget {
+    fn new() -> WakeBudget {
+        WakeBudget { left: WAKES_AT_ONCE, earned_ns: 0, looks: 0 }
+    }
+
+    /// Whether a wake is allowed now. `owed`: one was refused before.
+    fn take(&mut self, owed: bool) -> bool {
+        self.looks = self.looks.wrapping_add(1);
+        if owed && !self.looks.is_multiple_of(LOOKS_PER_CLOCK) {
+            return false;
+        }
+        if self.left < WAKES_AT_ONCE {
+            self.earn(monotonic_ns());
+        } else {
+            self.earned_ns = monotonic_ns();
+        }
+        let allowed = self.left > 0;
+        self.left -= u32::from(allowed);
+        allowed
+    }
+
+    fn earn(&mut self, now_ns: u64) {
+        let earned = now_ns.saturating_sub(self.earned_ns) / WAKE_EVERY_NS;
+        let room = u64::from(WAKES_AT_ONCE - self.left);
+        self.left += earned.min(room) as u32;
+        self.earned_ns = if earned >= room { now_ns } else { self.earned_ns + earned * WAKE_EVERY_NS };
+    }
+}
+
 /// How one thread sleeps for many ends.
 pub(crate) trait Sleeper<C, S> {
     /// How a sleep ended.
@@ -471,6 +543,8 @@ where
     B: Sleeper<C, S>,
 {
     for end in ends.clone() {
+        // Nobody is kept waiting by a wake now.
+        end.pay_wake();
         sleeper.note(end);
         end.announce(true);
     }

@@ -107,7 +107,9 @@ impl Connection {
     }
 
     /// Once per burst, after its replies: gives the request slots back, and wakes the client if it sleeps and there are
-    /// verdicts since the last call. Without it a sleeping client notices its verdicts only when its wait times out.
+    /// verdicts since the last call. Without it a sleeping client notices its verdicts only when its wait times out. A client
+    /// that is woken more than 2 000 times a second gets further wakes later, by another call or by
+    /// [`crate::Parker::park`]; so call it in rounds without requests too.
     #[inline]
     pub fn publish(&mut self) {
         self.end.publish();

@@ -1,7 +1,7 @@
 //! Atomics and fences: the standard ones, or those of the model checker in use.
 //!
 //! Only private memory and the fences go through here. Shared files are reached through [`crate::file`], whose model is in
-//! [`crate::model`].
+//! `model/`.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
