@@ -122,9 +122,12 @@ impl Client {
     }
 }
 
-/// What became of the clients in one round of [`Clients::retire`].
+/// What [`Clients::end_round`] found.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Retired {
+pub(crate) struct Round {
+    /// Verdicts that still wait for the disk.
+    pub(crate) held: u64,
+    /// Clients that left.
     pub(crate) departed: u64,
     /// Quarantined for a sequence number, a length, a verdict cursor.
     pub(crate) sequence: u64,
@@ -177,35 +180,10 @@ impl Clients {
         (self.turn, &mut self.clients[self.turn])
     }
 
-    /// The client at this place. Places hold until [`retire`](Self::retire).
+    /// The client at this place. Places hold until [`end_round`](Self::end_round).
     #[inline]
     pub(crate) fn at(&mut self, place: usize) -> &mut Client {
         &mut self.clients[place]
-    }
-
-    /// Once per burst: gives request slots back and wakes who sleeps.
-    #[inline]
-    pub(crate) fn publish(&mut self) {
-        for client in &mut self.clients {
-            client.connection.publish();
-        }
-    }
-
-    /// Lets every client that waits for durable verdicts see those of decisions up to `durable_seq`.
-    #[inline]
-    pub(crate) fn release(&mut self, durable_seq: u64) {
-        for client in &mut self.clients {
-            if client.connection.held() > 0 {
-                client.connection.release_verdicts(durable_seq);
-                client.connection.publish();
-            }
-        }
-    }
-
-    /// Verdicts that wait for the disk.
-    #[inline]
-    pub(crate) fn held(&self) -> u64 {
-        self.clients.iter().map(|client| client.connection.held()).sum()
     }
 
     pub(crate) fn heartbeat(&self, now_ns: u64) {
@@ -221,37 +199,48 @@ impl Clients {
         }
     }
 
-    /// Hands those that leave to the control thread. Places change.
+    /// At the end of a round: lets each client see what waited for decisions up to `durable_seq`, gives request slots back,
+    /// wakes who sleeps, and hands those that leave to the control thread. Places change.
     #[inline]
-    pub(crate) fn retire(&mut self) -> Retired {
-        let mut retired = Retired::default();
+    pub(crate) fn end_round(&mut self, durable_seq: u64) -> Round {
+        let mut round = Round::default();
         let mut place = 0;
-        while place < self.clients.len() {
-            let Some(reason) = self.clients[place].leaving else {
+        while let Some(client) = self.clients.get_mut(place) {
+            client.connection.release_verdicts(durable_seq);
+            client.connection.publish();
+            if let Some(reason) = client.leaving {
+                self.dismiss(place, reason, &mut round);
+            } else {
+                round.held += client.connection.held();
                 place += 1;
-                continue;
-            };
-            let connection = self.clients.swap_remove(place).connection;
-            retired.departed += 1;
-            if let Leaving::Quarantined(quarantine) = reason {
-                match quarantine {
-                    Quarantine::Sequence { .. } => retired.sequence += 1,
-                    Quarantine::Length { .. } => retired.length += 1,
-                    Quarantine::VerdictCursor { .. } => retired.cursor += 1,
-                }
             }
-            // When the control thread is behind, the connection is dropped here: slower, and never lost.
-            drop(self.departures.try_send(Departure { connection, reason }));
         }
-        retired
+        round
+    }
+
+    #[cold]
+    fn dismiss(&mut self, place: usize, reason: Leaving, round: &mut Round) {
+        let mut connection = self.clients.swap_remove(place).connection;
+        // Whoever comes next need not wait for the control thread.
+        connection.give_place_back();
+        round.departed += 1;
+        if let Leaving::Quarantined(quarantine) = reason {
+            match quarantine {
+                Quarantine::Sequence { .. } => round.sequence += 1,
+                Quarantine::Length { .. } => round.length += 1,
+                Quarantine::VerdictCursor { .. } => round.cursor += 1,
+            }
+        }
+        // When the control thread is behind, the connection is dropped here: slower, and never lost.
+        drop(self.departures.try_send(Departure { connection, reason }));
     }
 
     /// Dismisses everyone.
-    pub(crate) fn close(&mut self) -> Retired {
+    pub(crate) fn close(&mut self) -> Round {
         for client in &mut self.clients {
             client.leaving.get_or_insert(Leaving::Stopping);
         }
-        self.retire()
+        self.end_round(0)
     }
 
     /// Sleeps until a client has something, the control thread rings or the time is over.

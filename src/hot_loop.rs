@@ -40,8 +40,6 @@ pub struct HotLoop {
     replayed: Counters,
     shared: Arc<Shared>,
     told_ns: u64,
-    /// Whether verdicts wait for the disk.
-    holding: bool,
     /// Whether this round took nothing because the journal ring had no room.
     journal_full: bool,
     /// Set while stopping: when to give up waiting for room in the journal.
@@ -158,7 +156,7 @@ impl HotLoop {
         Ok(())
     }
 
-    /// Makes the verdicts visible. What is late by now is marked so; it stands as decided.
+    /// Writes the verdicts. What is late by now is marked so; it stands as decided.
     fn publish(&mut self, taken: usize, now: Now) {
         let done_ns = monotonic_ns();
         let engine_ns = done_ns.saturating_sub(now.monotonic_ns) / taken as u64;
@@ -176,7 +174,6 @@ impl HotLoop {
                 .reply(&Verdict { kind, flags: 0, req_id, t_intended, payload }, outcome.seq);
             self.counts.verdicts += u64::from(written);
         }
-        self.clients.publish();
         self.counts.frames += taken as u64;
         self.counts.bursts += 1;
     }
@@ -258,7 +255,6 @@ impl HotLoop {
             replayed,
             shared,
             told_ns: 0,
-            holding: false,
             journal_full: false,
             drain_until_ns: None,
         }
@@ -270,19 +266,11 @@ impl HotLoop {
         &self.engine
     }
 
-    /// Between bursts: lets clients go, tells how things are, and rests if there was nothing to do.
+    /// Between bursts: wakes clients and lets them go, tells how things are, and rests if there was nothing to do.
     #[inline]
     fn keep_house(&mut self, taken: usize, now: Now) {
-        self.holding = self.clients.held() > 0;
-        if self.holding {
-            self.clients.release(self.journal.durable_seq());
-        }
-        if taken == 0 {
-            // Wakes that were put off.
-            self.clients.publish();
-        }
-        let retired = self.clients.retire();
-        self.counts.take_retired(&retired);
+        let round = self.clients.end_round(self.journal.durable_seq());
+        self.counts.take_round(&round);
         if now.monotonic_ns.saturating_sub(self.told_ns) >= TELL_EVERY_NS {
             self.tell(now.monotonic_ns);
         }
@@ -298,7 +286,7 @@ impl HotLoop {
                 std::thread::sleep(FULL_REST);
             } else {
                 // Nobody wakes this thread when the disk has caught up.
-                self.clients.park(if self.holding { FULL_REST } else { PARK_MAX });
+                self.clients.park(if self.counts.held > 0 { FULL_REST } else { PARK_MAX });
                 self.counts.parks += 1;
             }
         }
@@ -309,7 +297,6 @@ impl HotLoop {
         self.clients.heartbeat(now_ns);
         self.counts.take_engine(self.engine.counters(), &self.replayed);
         self.counts.clients = self.clients.len() as u64;
-        self.counts.held = self.clients.held();
         self.counts.seq = self.engine.next_seq() - 1;
         self.counts.digest = self.engine.digest();
         self.counts.durable_seq = self.journal.durable_seq();
@@ -328,12 +315,12 @@ impl HotLoop {
     /// the journal.
     fn drained(&self, now: Now) -> bool {
         let Some(until_ns) = self.drain_until_ns else { return false };
-        !(self.journal_full || self.holding) || now.monotonic_ns >= until_ns
+        !(self.journal_full || self.counts.held > 0) || now.monotonic_ns >= until_ns
     }
 
     fn close(&mut self) {
-        let retired = self.clients.close();
-        self.counts.take_retired(&retired);
+        let round = self.clients.close();
+        self.counts.take_round(&round);
         self.tell(monotonic_ns());
     }
 }

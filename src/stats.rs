@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clients::Round;
 use crate::engine::Counters;
 
 macro_rules! counts {
@@ -31,15 +32,6 @@ macro_rules! counts {
         }
 
         impl Counts {
-    /// Adds up who has left.
-    pub(crate) fn take_retired(&mut self, retired: &crate::clients::Retired) {
-        self.departed += retired.departed;
-        self.quarantined_sequence += retired.sequence;
-        self.quarantined_length += retired.length;
-        self.quarantined_cursor += retired.cursor;
-        self.quarantined = self.quarantined_sequence + self.quarantined_length + self.quarantined_cursor;
-    }
-
             /// Names and values, for showing.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name)),+].into_iter()
@@ -106,6 +98,19 @@ counts! {
 }
 
 impl Counts {
+    /// Takes over what a round did for the clients.
+    #[inline]
+    pub(crate) fn take_round(&mut self, round: &Round) {
+        self.held = round.held;
+        if round.departed > 0 {
+            self.departed += round.departed;
+            self.quarantined_sequence += round.sequence;
+            self.quarantined_length += round.length;
+            self.quarantined_cursor += round.cursor;
+            self.quarantined = self.quarantined_sequence + self.quarantined_length + self.quarantined_cursor;
+        }
+    }
+
     /// Takes over what the engine has counted itself since it had counted `before`, in the replay.
     pub fn take_engine(&mut self, engine: &Counters, before: &Counters) {
         self.decided = engine.decided - before.decided;

@@ -374,20 +374,11 @@ impl<C: ReadFile, S: WriteFile> ServerEnd<C, S> {
             // it sleeps.
             fence(order::client_woken());
             if self.c.load(C_PARKED) != 0 {
-                self.wake_client();
+                self.wake_owed.set(true);
             }
-        } else if self.wake_owed.get() {
-            self.wake_client();
         }
-    }
-
-    #[cold]
-    fn wake_client(&mut self) {
-        if self.wakes.take(self.wake_owed.get()) {
-            self.wake_owed.set(true);
+        if self.wake_owed.get() && self.wakes.take() {
             self.pay_wake();
-        } else {
-            self.wake_owed.set(true);
         }
     }
 
@@ -415,10 +406,6 @@ impl<C: ReadFile, S: WriteFile> ServerEnd<C, S> {
     /// Requests taken that have no verdict yet.
     pub(crate) fn owed(&self) -> u64 {
         self.taken.wrapping_sub(self.written)
-    }
-
-    pub(crate) fn prefetch_next(&self) {
-        self.request_slot(self.taken).prefetch();
     }
 
     /// Says in the doorbell whether the server sleeps.
@@ -488,7 +475,7 @@ struct WakeBudget {
 pub(crate) const WAKES_AT_ONCE: u32 = if cfg!(shuttle) { 1 << 30 } else { 8 };
 /// Time in which one more wake is earned.
 pub(crate) const WAKE_EVERY_NS: u64 = 500_000;
-/// Looks at the clock are spared too while a wake is owed.
+/// Who has no wake left looks at the clock only now and then.
 const LOOKS_PER_CLOCK: u32 = 64;
 
 impl WakeBudget {
@@ -496,17 +483,16 @@ impl WakeBudget {
         WakeBudget { left: WAKES_AT_ONCE, earned_ns: 0, looks: 0 }
     }
 
-    /// Whether a wake is allowed now. `owed`: one was refused before.
-    fn take(&mut self, owed: bool) -> bool {
-        self.looks = self.looks.wrapping_add(1);
-        if owed && !self.looks.is_multiple_of(LOOKS_PER_CLOCK) {
-            return false;
+    /// Whether a wake is allowed now.
+    #[cold]
+    fn take(&mut self) -> bool {
+        if self.left == 0 {
+            self.looks = self.looks.wrapping_add(1);
+            if !self.looks.is_multiple_of(LOOKS_PER_CLOCK) {
+                return false;
+            }
         }
-        if self.left < WAKES_AT_ONCE {
-            self.earn(monotonic_ns());
-        } else {
-            self.earned_ns = monotonic_ns();
-        }
+        self.earn(monotonic_ns());
         let allowed = self.left > 0;
         self.left -= u32::from(allowed);
         allowed

@@ -30,8 +30,6 @@ pub(crate) trait ReadSlot {
     fn word(&self, word: usize) -> u64;
     /// Copies words from number `first` on until `out` is full.
     fn copy(&self, first: usize, out: &mut [u64]);
-    /// Asks for the slot's first lines. Changes nothing.
-    fn prefetch(&self);
 }
 
 /// A shared file as its one writer sees it.

@@ -306,22 +306,15 @@ impl Listener {
     /// Takes every client that waits in the socket's queue.
     fn admit(&self, pending: &mut Vec<Pending>) -> Result<(), AcceptError> {
         while pending.len() < PENDING_MAX {
-            let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-            // SAFETY: no address is asked for, so both pointers may be null.
-            let fd = unsafe {
-                libc::accept4(self.socket.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags)
-            };
-            if fd < 0 {
-                let error = io::Error::last_os_error();
-                match error.raw_os_error() {
+            let socket = match self.next_in_queue() {
+                Ok(socket) => socket,
+                Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
                     Some(libc::EINTR | libc::ECONNABORTED) => continue,
                     Some(libc::EMFILE | libc::ENFILE) => return self.turn_away(error),
                     _ => return Err(error.into()),
-                }
-            }
-            // SAFETY: the descriptor was just returned to us and nobody else owns it.
-            let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+                },
+            };
             let (pid, uid) = peer(&socket)?;
             let pidfd = pidfd_of(&socket, pid);
             let deadline = Instant::now() + self.options.handshake_timeout;
@@ -330,26 +323,28 @@ impl Listener {
         Ok(())
     }
 
+    /// The next client in the socket's queue. Does not wait.
+    fn next_in_queue(&self) -> io::Result<OwnedFd> {
+        let (none, flags) =
+            (std::ptr::null_mut::<libc::sockaddr>(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+        // SAFETY: no address is asked for, so both pointers may be null.
+        let fd = unsafe { libc::accept4(self.socket.as_raw_fd(), none, none.cast(), flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just returned to us and nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
     /// Out of descriptors: lets the next client in on the spare one and tells it. Without that it would wait in the socket's
     /// queue for an answer that cannot come.
     fn turn_away(&self, error: io::Error) -> Result<(), AcceptError> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         drop(spare.take());
-        // SAFETY: no address is asked for, so both pointers may be null.
-        let fd = unsafe {
-            libc::accept4(
-                self.socket.as_raw_fd(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            )
-        };
-        if fd < 0 {
+        let Ok(socket) = self.next_in_queue() else {
             *spare = handshake::socket().ok();
             return Err(error.into());
-        }
-        // SAFETY: the descriptor was just returned to us and nobody else owns it.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        };
         let refusal = Refusal::NoResources;
         let _ = handshake::send(&socket, &Message::refusal(refusal), &[]);
         let (pid, uid) = peer(&socket).unwrap_or((0, u32::MAX));

@@ -248,29 +248,6 @@ impl ReadSlot for ReadWords<'_> {
             *to = from.load(Ordering::Relaxed);
         }
     }
-
-    #[inline(always)]
-    fn prefetch(&self) {
-        for word in self.0.iter().step_by(8).take(2) {
-            prefetch(word.as_ptr());
-        }
-    }
-}
-
-#[inline(always)]
-fn prefetch(address: *const u64) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect that a program can observe, at any address.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above; the instruction reads one register and touches neither stack nor flags.
-    unsafe {
-        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
 }
 
 /// A mapping that this process writes and the other only reads.

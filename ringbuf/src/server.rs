@@ -33,7 +33,8 @@ pub struct Connection {
     principal: Principal,
     name: String,
     life: Arc<Life>,
-    _place: Place,
+    /// Of those the listener has to give.
+    place: Option<Place>,
 }
 
 impl Connection {
@@ -48,7 +49,7 @@ impl Connection {
     ) -> Connection {
         let durable = header.features & FEATURE_DURABLE != 0;
         let end = ServerEnd::new(c, s, header.geometry, header.first_index, durable);
-        Connection { end, durable, principal, name, life, _place: place }
+        Connection { end, durable, principal, name, life, place: Some(place) }
     }
 
     /// Who the client is.
@@ -121,12 +122,6 @@ impl Connection {
         self.end.release_requests();
     }
 
-    /// Brings the slot of the next request near. Worth calling for the next client before serving this one.
-    #[inline]
-    pub fn prefetch_next(&self) {
-        self.end.prefetch_next();
-    }
-
     /// Requests that may still be taken before the client must receive a verdict, as of the last look at its cursor.
     #[inline]
     pub fn credit(&self) -> u32 {
@@ -146,6 +141,12 @@ impl Connection {
     /// Why this client is read no more, if so.
     pub fn quarantined(&self) -> Option<Quarantine> {
         self.end.quarantine
+    }
+
+    /// Lets another client have this one's place among [`ServerOptions::clients_max`](crate::ServerOptions::clients_max)
+    /// already, where dropping the connection is left to another thread.
+    pub fn give_place_back(&mut self) {
+        self.place = None;
     }
 
     /// True once a [`crate::Watcher`] has seen the peer go. One relaxed look at private memory.

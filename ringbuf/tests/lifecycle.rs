@@ -47,9 +47,14 @@ fn a_client_that_does_not_fit_is_told_why() {
     let (connection, _client) = join(&listener, &path, geometry);
     let (refusal, _) = refused(&listener, good, &path);
     assert_eq!(refusal, Refusal::TooManyClients { clients_max: 1 });
-    // A place is free again once its connection is dropped, and refusals took none.
+    // A place is free again once its connection is dropped, and refusals took none; or as soon as it is given back.
     drop(connection);
+    let (mut old, _client) = join(&listener, &path, geometry);
+    old.give_place_back();
     let (connection, client) = join(&listener, &path, geometry);
+    drop(old);
+    let (refusal, _) = refused(&listener, client_options(geometry), &path);
+    assert_eq!(refusal, Refusal::TooManyClients { clients_max: 1 }, "a place is given back once");
     assert_eq!(connection.principal().client_id, client.client_id());
     assert_eq!(connection.name(), "test");
 }

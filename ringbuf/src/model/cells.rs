@@ -194,8 +194,6 @@ impl ReadSlot for ModelSlot<'_> {
             *to = from.get();
         }
     }
-
-    fn prefetch(&self) {}
 }
 
 impl WriteSlot for ModelSlot<'_> {
