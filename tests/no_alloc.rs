@@ -11,7 +11,7 @@ use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -99,7 +99,8 @@ fn features() -> Vec<Feature> {
     let mut features: Vec<Feature> = Vec::new();
     let mut feature = |role: u16, span_us, delay_us, ty, aggregate| {
         let judged_by = vec![(PAYMENT, FieldIx(role))];
-        let window = Window { entity: EntityIx(role), span_us, delay_us, aggregate, judged_by };
+        let frame = Frame::Last { span_us };
+        let window = Window { entity: EntityIx(role), frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     };

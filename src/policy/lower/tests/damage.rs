@@ -109,7 +109,7 @@ fn refused(change: impl FnOnce(&mut Program), expected: &str) {
 
 #[test]
 fn what_is_wrong_is_said() {
-    refused(|p| p.semantics = 9, "it has semantics version 9, this build 1; compile the policy again");
+    refused(|p| p.semantics = 9, "it has semantics version 9, this build 2; compile the policy again");
     refused(|p| p.consts[0].den = 0, "literal 0 has no positive denominator");
     refused(|p| p.entities[0].record_words = 31, {
         "entity 0: a record of 31 words is not a multiple of 8 up to 1024"
@@ -132,7 +132,10 @@ fn what_is_wrong_is_said() {
     refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
     refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
-    refused(|p| p.features[1].span_us *= 2, "feature 1: its window is longer than its rows are kept");
+    refused(
+        |p| p.features[1].frame = program::Frame::Last(48 * HOUR),
+        "feature 1: its window is longer than its rows are kept",
+    );
     refused(|p| p.features[1].terms[0].group = 2, "feature 1: there is no bit 0");
     refused(|p| p.rules[2].allow_over[0] = 0, "rule 2: it allows over rule 0, which is mandatory");
     refused(|p| p.rules[1].reason = 3, "rule 1: there is no reason 3");
