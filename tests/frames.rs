@@ -1,5 +1,5 @@
-//! The edges of every frame, to the microsecond, and what each aggregate makes of a handful of events: worked out by hand,
-//! and held against the engine and against the oracle.
+//! The edges of every frame, to the microsecond, and what each aggregate makes of a handful of events: worked out by
+//! hand, and held against the engine and against the oracle.
 //!
 //! Policies are written as text; cards and times are the only things that matter in most stories.
 
@@ -340,8 +340,8 @@ fn the_other_events_are_never_the_judged_one() {
         feature last = since_last(payment) by card last 1h
         feature first = since_first(payment) by card last 1h
         feature pair = since_last(payment) by card last 1 events within 1h
-        feature shop = seen(payment.shop) by card last 1h
-        feature amount = seen(payment.amount where ok) by card last 1h
+        feature same_shop = seen(payment.shop) by card last 1h
+        feature same_amount = seen(payment.amount where ok) by card last 1h
         feature older = seen(payment.shop) by card last 1h delayed 10m
         feature ticks = since_last(touch) by card last 1h";
     with(frames, HOUR, |both| {

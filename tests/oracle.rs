@@ -160,8 +160,7 @@ fn policy() -> Policy {
             ..rule("watched", at_least(0, 0))
         },
     ];
-    let half =
-        |of| Expr::Arithmetic(typed::Arithmetic::Div, Box::new(of), Box::new(int(2)));
+    let half = |of| Expr::Arithmetic(typed::Arithmetic::Div, Box::new(of), Box::new(int(2)));
     let reached = |n| Expr::Compare(Compare::Ge, Box::new(Expr::Score), Box::new(int(n)));
     let small =
         Expr::Compare(Compare::Lt, Box::new(amount()), Box::new(Expr::Const(Value::int(5_000), money)));

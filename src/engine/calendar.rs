@@ -1,8 +1,8 @@
 //! Local time: what the clocks of a zone show, and when the calendar period of an instant began.
 //!
-//! A zone is a table of offsets, each from an instant on (see [`ZonePlan`](super::program::ZonePlan)). A day, week or month
-//! begins at the earliest instant whose local date is not before its first day. Where clocks go forward over midnight that is
-//! the instant of the change; where they go back over it, the first of two midnights.
+//! A zone is a table of offsets, each from an instant on (see [`ZonePlan`](super::program::ZonePlan)). A day, week or
+//! month begins at the earliest instant whose local date is not before its first day. Where clocks go forward over
+//! midnight that is the instant of the change; where they go back over it, the first of two midnights.
 
 use super::program::{ArchivedPeriod, ArchivedZonePlan};
 use super::units::{HOUR, SECOND, Time};

@@ -1,9 +1,9 @@
 //! Places on the earth, and how far apart two of them are.
 //!
-//! Whole numbers alone, so that every machine finds the same metre: sines, cosines and the arc tangent by CORDIC (shifts and
-//! additions) with 60 bits after the point. Distances are great circles on a sphere of the mean radius, by Vincenty's
-//! formula for spheres, which loses nothing where two places are close together or opposite; the error is below a
-//! thousandth of a millimetre before rounding to metres.
+//! Whole numbers alone, so that every machine finds the same metre: sines, cosines and the arc tangent by CORDIC
+//! (shifts and additions) with 60 bits after the point. Distances are great circles on a sphere of the mean radius,
+//! by Vincenty's formula for spheres, which loses nothing where two places are close together or opposite; the error
+//! is below a thousandth of a millimetre before rounding to metres.
 
 /// A place: latitude and longitude in millionths of a degree, north and east positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,8 +31,8 @@ impl Frame {
         }
     }
 
-    /// No row at or before this is in the frame that looks back from `until`. Where [`is_by_event`](ArchivedFrame::is_by_event) is
-    /// false, all others up to `until` are.
+    /// No row at or before this is in the frame that looks back from `until`. Where
+    /// [`is_by_event`](ArchivedFrame::is_by_event) is false, all others up to `until` are.
     pub(super) fn after(self, program: &ArchivedProgram, until: i64) -> i64 {
         match self {
             Self::Last { span } | Self::Events { span, .. } | Self::Session { span, .. } => {

@@ -1,8 +1,9 @@
 //! The general way to a windowed feature: the rows of its frame one by one, for what masks cannot say.
 //!
-//! A [`Gather`] is one feature of one judged event. The qualifying rows in reach of its frame are collected, put in order where
-//! the frame is formed by events, cut to the frame, and only then computed with. What each frame and aggregate means is
-//! written at `policy::typed`; [`windows`](super::windows) is the fast way to the aggregates that are sums over times.
+//! A [`Gather`] is one feature of one judged event. The qualifying rows in reach of its frame are collected, put in
+//! order where the frame is formed by events, cut to the frame, and only then computed with. What each frame and
+//! aggregate means is written at `policy::typed`; [`windows`](super::windows) is the fast way to the aggregates that
+//! are sums over times.
 
 use super::calendar::local_day;
 use super::decay;
@@ -93,7 +94,8 @@ impl Gathered {
         Self { items: Vec::with_capacity(rows) }
     }
 
-    /// The feature's value at time `t`, and the end of its reach: a row that was given up matters if it is newer than that.
+    /// The feature's value at time `t`, and the end of its reach: a row that was given up matters if it is newer than
+    /// that.
     pub(super) fn run<'a, B: Iterator<Item = Block<'a>> + Clone>(
         &mut self,
         gather: &Gather,

@@ -341,7 +341,8 @@ fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
     }
 }
 
-/// Whether masks do for a feature: its rows are a range of times, and each adds something of its own to a sum, an extreme or a set.
+/// Whether masks do for a feature: its rows are a range of times, and each adds something of its own to a sum, an
+/// extreme or a set.
 fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
     let summed = matches!(
         feature.agg,

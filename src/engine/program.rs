@@ -1,13 +1,13 @@
 //! The compiled policy: a flat, archived program that the engine executes in place.
 //!
-//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before the engine trusts a
-//! single index in it. Everything is in tables; expressions are runs of three-address instructions over one
-//! register file.
+//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before
+//! the engine trusts a single index in it. Everything is in tables; expressions are runs of three-address
+//! instructions over one register file.
 //!
 //! # Registers
 //!
-//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the judged event; the
-//! compiler assigns the rest. The engine sets the feature registers, the score registers of
+//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the
+//! judged event; the compiler assigns the rest. The engine sets the feature registers, the score registers of
 //! [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
 
 use super::units::{DAY, HOUR};
@@ -31,7 +31,8 @@ pub enum Op {
     Const,
     /// `dst = a`.
     Move,
-    /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1. A place too is one number here.
+    /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1. A place too is one
+    /// number here.
     Field,
     /// The same with denominator [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
     FieldDecimal,
@@ -611,8 +612,8 @@ impl ArchivedAgg {
     }
 }
 
-/// Which rows a feature speaks of, looking back from u, the time of the judged event less the delay. Lengths are in µs. The
-/// meaning of each is that of `policy::typed::Frame`.
+/// Which rows a feature speaks of, looking back from u, the time of the judged event less the delay. Lengths are in
+/// µs. The meaning of each is that of `policy::typed::Frame`.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub enum Frame {
@@ -677,15 +678,15 @@ impl ArchivedFrame {
 }
 
 impl Period {
-    /// No period is longer: clocks never went back by more than four hours in all within one since 1970 (a test of the
+    /// No period is longer: since 1970 clocks never went back by more than seven hours within one (a test of the
     /// calendar goes through all zones).
     #[must_use]
     pub const fn reach_us(self) -> i64 {
         match self {
             Self::Hour => HOUR,
-            Self::Day => DAY + 4 * HOUR,
-            Self::Week => 7 * DAY + 4 * HOUR,
-            Self::Month => 31 * DAY + 4 * HOUR,
+            Self::Day => DAY + 12 * HOUR,
+            Self::Week => 7 * DAY + 12 * HOUR,
+            Self::Month => 31 * DAY + 12 * HOUR,
         }
     }
 }

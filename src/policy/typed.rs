@@ -220,8 +220,8 @@ pub enum Expr {
     And(Box<Expr>, Box<Expr>),
     /// Kleene disjunction: true if either is true.
     Or(Box<Expr>, Box<Expr>),
-    /// Numbers with numbers, money with money of the same currency, durations, distances and speeds with their like, enums
-    /// and bools with their like (`Eq`, `Ne` only).
+    /// Numbers with numbers, money with money of the same currency, durations, distances and speeds with their like,
+    /// enums and bools with their like (`Eq`, `Ne` only).
     Compare(Compare, Box<Expr>, Box<Expr>),
     /// Number with number; money ± money of one currency; money × number; money ÷ number; money ÷ money = number;
     /// duration ± duration; duration × number; duration ÷ number.
@@ -284,19 +284,22 @@ pub enum FeatureKind {
 
 /// A windowed aggregate: AGGREGATE over the events that are kept under the judged event's key and lie in a frame.
 ///
-/// * t is the time of the judged event as judged, D the delay, and u = t − D the instant that the frame looks back from.
+/// * t is the time of the judged event as judged, D the delay, and u = t − D the instant that the frame looks back
+///   from.
 /// * The *kept* events are those of the source's kind whose key in the source's `role` is the judged event's key of
 ///   kind `entity` (read from the field that `judged_by` names).
-/// * An event *qualifies* when the source's `where` is true (not unknown) of it, with the amendments applied to it so far.
-/// * The frame is a set of qualifying events, none of them later than u. The judged event is one of the kept events when it is of
-///   the source's kind and has that key in `role`; it is then treated like any other: it takes its place in the frame when
-///   it qualifies and u is not before it. Aggregates over *other* events form the frame with it and then
-///   leave it out.
+/// * An event *qualifies* when the source's `where` is true (not unknown) of it, with the amendments applied to it so
+///   far.
+/// * The frame is a set of qualifying events, none of them later than u. The judged event is one of the kept events
+///   when it is of the source's kind and has that key in `role`; it is then treated like any other: it takes its
+///   place in the frame when it qualifies and u is not before it. Aggregates over *other* events form the frame with
+///   it and then leave it out.
 /// * An event in the frame whose aggregated value (or key) is missing has no part in what is computed, but keeps its
 ///   place in the frame: it is one of the last N, and it carries a session on.
-/// * Where the order of events matters, the *later* is the one with the greater (time, id tag). Should one id have been taken in
-///   twice at one time, the one with the greater value is the later (a missing value is least, false is less than true, enums compare by
-///   ordinal, keys by their words, places by their word as a signed number), and the judged event is later than its equals.
+/// * Where the order of events matters, the *later* is the one with the greater (time, id tag). Should one id have
+///   been taken in twice at one time, the one with the greater value is the later (a missing value is least, false is
+///   less than true, enums compare by ordinal, keys by their words, places by their word as a signed number), and the
+///   judged event is later than its equals.
 ///
 /// Missing when the judged event has no such key, or came too late to be placed, or was shed.
 #[derive(Clone, Debug, PartialEq)]
@@ -336,8 +339,8 @@ pub enum Frame {
         /// T > 0, in microseconds.
         span_us: i64,
     },
-    /// `this hour`, `this day`, `this week`, `this month` `in "Zone"`: the calendar period that u is in, so far: from its
-    /// start to u, both included (see [`Period`]).
+    /// `this hour`, `this day`, `this week`, `this month` `in "Zone"`: the calendar period that u is in, so far: from
+    /// its start to u, both included (see [`Period`]).
     This {
         /// Which period.
         period: Period,
@@ -358,9 +361,9 @@ pub enum Frame {
 
 /// A calendar period on the clocks of a time zone.
 ///
-/// The local date of an instant is that shown by the zone's clocks. A day, week or month starts at the earliest instant whose
-/// local date is not before its first day: at midnight, or where midnight is skipped at the first instant after the gap, or
-/// where it comes twice at the first one. So days of 23 and 25 hours are whole days.
+/// The local date of an instant is that shown by the zone's clocks. A day, week or month starts at the earliest
+/// instant whose local date is not before its first day: at midnight, or where midnight is skipped at the first
+/// instant after the gap, or where it comes twice at the first one. So days of 23 and 25 hours are whole days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Period {
     /// 60 minutes by the offset in force at u: starts at u − (local time at u mod 1 h).
@@ -374,9 +377,9 @@ pub enum Period {
 }
 
 impl Frame {
-    /// How far before u an event can be and still be in the frame, in microseconds: T or H. Of calendar periods the longest
-    /// there is and some hours more, since a day on which clocks go back is longer: 1 hour; 28 hours; 7 days and 4 hours;
-    /// 31 days and 4 hours.
+    /// How far before u an event can be and still be in the frame, in microseconds: T or H. Of calendar periods the
+    /// longest there is and half a day more, since a day on which clocks go back is longer: 1 hour; 36 hours; 7½ days;
+    /// 31½ days. This is how long events are kept, and so how long a key has a history; it never cuts a period short.
     #[must_use]
     pub fn reach_us(&self) -> i64 {
         match self {
@@ -386,9 +389,9 @@ impl Frame {
             | Self::Session { span_us, .. } => *span_us,
             Self::This { period, .. } => match period {
                 Period::Hour => HOUR,
-                Period::Day => DAY + 4 * HOUR,
-                Period::Week => 7 * DAY + 4 * HOUR,
-                Period::Month => 31 * DAY + 4 * HOUR,
+                Period::Day => DAY + 12 * HOUR,
+                Period::Week => 7 * DAY + 12 * HOUR,
+                Period::Month => 31 * DAY + 12 * HOUR,
             },
         }
     }
@@ -418,8 +421,8 @@ pub struct Source {
 
 /// What is computed over the events of a frame.
 ///
-/// Values are as rows hold them: money in minor units and whole numbers whole, decimals rounded half-even to six digits after the
-/// point; a value that does not fit 64 bits is missing. "Values" are those that are there.
+/// Values are as rows hold them: money in minor units and whole numbers whole, decimals rounded half-even to six
+/// digits after the point; a value that does not fit 64 bits is missing. "Values" are those that are there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Aggregate {
     /// How many events. Int.
@@ -438,12 +441,13 @@ pub enum Aggregate {
     DistinctValues(Source, Expr),
     /// Count ÷ count, an exact decimal; 0 when the second is 0.
     ///
-    /// Over `last N events` and `session` both sources are of one event kind under one role: the frame is that of the second,
-    /// and the first counts those of its events for which its own `where` is true as well.
+    /// Over `last N events` and `session` both sources are of one event kind under one role: the frame is that of the
+    /// second, and the first counts those of its events for which its own `where` is true as well.
     Ratio(Source, Source),
-    /// Sample standard deviation: of n values x in the unit u of their rows (1, a minor unit, or a millionth for decimals),
-    /// √((n·Σx² − (Σx)²) ÷ (n·(n − 1))) · u, rounded down to six digits after the point. Missing when there are fewer than two values,
-    /// when n·Σx² leaves 127 bits, or the result 64 bits in millionths. The values' type; of whole numbers decimal.
+    /// Sample standard deviation: of n values x in the unit u of their rows (1, a minor unit, or a millionth for
+    /// decimals), √((n·Σx² − (Σx)²) ÷ (n·(n − 1))) · u, rounded down to six digits after the point. Missing when
+    /// there are fewer than two values, when n·Σx² leaves 127 bits, or the result 64 bits in millionths. The values'
+    /// type; of whole numbers decimal.
     Stddev(Source, Expr),
     /// The earliest value; missing of none. Of any type but those of durations, distances and speeds.
     First(Source, Expr),
@@ -453,12 +457,13 @@ pub enum Aggregate {
     ShareKeys(Source, FieldIx),
     /// Events with the most frequent value ÷ events with a value; missing of none.
     ShareValues(Source, Expr),
-    /// The value of rank max(1, ⌈P·n ÷ 100⌉) among the n values in ascending order (nearest rank); missing of none. P is 0 to
-    /// 100: 0 gives the least, 100 the greatest. The values' type.
+    /// The value of rank max(1, ⌈P·n ÷ 100⌉) among the n values in ascending order (nearest rank); missing of none. P
+    /// is 0 to 100: 0 gives the least, 100 the greatest. The values' type.
     Percentile(u8, Source, Expr),
-    /// `change(AGGREGATE) FRAME [delayed D] against FRAME [delayed D]`: with a the aggregate over the window's own frame and
-    /// delay, and b the same aggregate over these, (a − b) ÷ b, an exact decimal; missing when either is missing, b is 0,
-    /// or the fraction does not fit. Of count, sum, avg, min, max, stddev, distinct and percentile, never of another change.
+    /// `change(AGGREGATE) FRAME [delayed D] against FRAME [delayed D]`: with a the aggregate over the window's own
+    /// frame and delay, and b the same aggregate over these, (a − b) ÷ b, an exact decimal; missing when either is
+    /// missing, b is 0, or the fraction does not fit. Of count, sum, avg, min, max, stddev, distinct and percentile,
+    /// never of another change.
     Change {
         /// What is compared.
         of: Box<Aggregate>,
@@ -467,37 +472,38 @@ pub enum Aggregate {
         /// The delay of b, in microseconds; ≥ 0.
         delay_us: i64,
     },
-    /// `decayed_count(…) … half_life H`: Σ w over the events, where w halves with every H of age (see [`DecayedSum`](Self::DecayedSum)).
-    /// Decimal.
+    /// `decayed_count(…) … half_life H`: Σ w over the events, where w halves with every H of age (see
+    /// [`DecayedSum`](Self::DecayedSum)). Decimal.
     DecayedCount(Source, i64),
     /// `decayed_sum(…) … half_life H`: Σ w·x over the values x; 0 of none. H is in microseconds, 1 to
     /// [`WINDOW_MAX_DAYS`] days.
     ///
-    /// The weight of an event of age a = u − time is, in units of 2⁻³², w = ⌊table[f] ÷ 2^k⌋ with k = ⌊a ÷ H⌋,
-    /// f = ⌊(a mod H)·1024 ÷ H⌋ and table[f] = 2^(32 − f/1024) rounded to the nearest whole number; 0 when k ≥ 32. The result is
-    /// Σ w·x ÷ 2³² rounded half-even to millionths (of a minor unit for money); missing when that leaves 64 bits. The values'
-    /// type; of whole numbers decimal.
+    /// The weight of an event of age a = u − time is, in units of 2⁻³², w = ⌊table[f] ÷ 2^k⌋ with k = ⌊a ÷ H⌋, f =
+    /// ⌊(a mod H)·1024 ÷ H⌋ and table[f] = 2^(32 − f/1024) rounded to the nearest whole number; 0 when k ≥ 32. The
+    /// result is Σ w·x ÷ 2³² rounded half-even to millionths (of a minor unit for money); missing when that leaves 64
+    /// bits. The values' type; of whole numbers decimal.
     DecayedSum(Source, Expr, i64),
-    /// t − the time of the latest *other* event of the frame (from t, whatever the delay); missing when there is none. Duration.
+    /// t − the time of the latest *other* event of the frame (from t, whatever the delay); missing when there is
+    /// none. Duration.
     SinceLast(Source),
     /// t − the time of the earliest *other* event of the frame; missing when there is none. Duration.
     SinceFirst(Source),
-    /// Great-circle distance from the place (this `geo` field) of the latest *other* event of the frame that has one to the judged
-    /// event's own, in whole metres, rounded half up, on a sphere of radius 6 371 008.8 m.
+    /// Great-circle distance from the place (this `geo` field) of the latest *other* event of the frame that has one
+    /// to the judged event's own, in whole metres, rounded half up, on a sphere of radius 6 371 008.8 m.
     ///
-    /// Missing unless the judged event is itself one of the kept events, qualifies (whatever the delay) and has a place, and
-    /// there is such another. Distance.
+    /// Missing unless the judged event is itself one of the kept events, qualifies (whatever the delay) and has a
+    /// place, and there is such another. Distance.
     Distance(Source, FieldIx),
-    /// That distance ÷ the time between the two events (t − the other's time); less than a second apart counts as one second.
-    /// Missing when the distance is. Speed.
+    /// That distance ÷ the time between the two events (t − the other's time); less than a second apart counts as one
+    /// second. Missing when the distance is. Speed.
     Speed(Source, FieldIx),
-    /// Whether the judged event's own key in this field is that of an *other* event of the frame. Missing unless the judged event
-    /// is itself one of the kept events (it need not qualify) and has a key there. Bool.
+    /// Whether the judged event's own key in this field is that of an *other* event of the frame. Missing unless the
+    /// judged event is itself one of the kept events (it need not qualify) and has a key there. Bool.
     SeenKey(Source, FieldIx),
     /// The same of a value.
     SeenValue(Source, Expr),
-    /// `days(…) … in "Zone"`: how many different local dates the events of the frame have in this time zone (an IANA name; UTC when
-    /// none is given). Int.
+    /// `days(…) … in "Zone"`: how many different local dates the events of the frame have in this time zone (an IANA
+    /// name; UTC when none is given). Int.
     Days(Source, String),
 }
 

@@ -47,9 +47,9 @@ pub fn reach(frame: &Frame) -> i64 {
         | Frame::Every { span_us }
         | Frame::Session { span_us, .. } => *span_us,
         Frame::This { period: Period::Hour, .. } => HOUR,
-        Frame::This { period: Period::Day, .. } => (24 + 4) * HOUR,
-        Frame::This { period: Period::Week, .. } => (7 * 24 + 4) * HOUR,
-        Frame::This { period: Period::Month, .. } => (31 * 24 + 4) * HOUR,
+        Frame::This { period: Period::Day, .. } => (24 + 12) * HOUR,
+        Frame::This { period: Period::Week, .. } => (7 * 24 + 12) * HOUR,
+        Frame::This { period: Period::Month, .. } => (31 * 24 + 12) * HOUR,
     }
 }
 
@@ -156,8 +156,8 @@ pub fn deviation(values: &[Fraction], den: i64) -> Answer {
     let Some(squares) = squares.filter(|_| n >= 2) else { return Answer::Missing };
     let total = units.iter().sum::<i128>().unsigned_abs();
     let (over, under) = (squares - total * total, n * (n - 1));
-    // r millionths are not too many when r² · under ≤ over · (10⁶ ÷ den)²: compared in two halves, the whole part of the
-    // variance and the rest of it.
+    // r millionths are not too many when r² · under ≤ over · (10⁶ ÷ den)²: compared in two halves, the whole part of
+    // the variance and the rest of it.
     let scale = (1_000_000 / den).unsigned_abs();
     let scale = u128::from(scale * scale);
     let Some(whole) = (over / under).checked_mul(scale) else { return Answer::Missing };
@@ -214,8 +214,8 @@ pub fn degrees(word: i64) -> (f64, f64) {
     (f64::from(latitude) / 1e6, f64::from(longitude) / 1e6)
 }
 
-/// The great-circle distance between two places, in floating point: closer to the truth than a millionth of a metre, so that it
-/// rounds to another metre than the engine's about once in a million times.
+/// The great-circle distance between two places, in floating point: closer to the truth than a millionth of a metre,
+/// so that it rounds to another metre than the engine's about once in a million times.
 pub fn metres(a: Fraction, b: Fraction) -> i64 {
     let radians = |place: Fraction| {
         let (latitude, longitude) = degrees(place.round_half_even(1) as i64);

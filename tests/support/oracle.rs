@@ -5,8 +5,9 @@
 //! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
 //! remembered until an amendment changes the row.
 //!
-//! What a decision means is written here once more, from the documentation of `policy::typed`, `engine::wire` and the
-//! design, and from nothing else:
+//! It is one file, so that it can be read beside the policy's types from top to bottom;
+//! [`aggregates`](super::aggregates) has the arithmetic. What a decision means is written here once more, from the
+//! documentation of `policy::typed`, `engine::wire` and the design, and from nothing else:
 //!
 //! 1. A malformed frame is refused; a repeated one gets the stored verdict; an id with other content is refused.
 //! 2. Time: `Clock::Event` takes the event's; `Clock::Wall` the event's too, unless it is beyond the skew of now.
