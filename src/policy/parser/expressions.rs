@@ -238,7 +238,8 @@ impl Parser<'_> {
             );
         } else if let Some(right) = match word {
             "km_h" | "kmh" | "kph" => Some("km/h"),
-            "m" | "meter" | "meters" | "metre" => Some("metres"),
+            "meter" | "meters" | "metre" => Some("metres"),
+            "m" => Some("30 metres` or, for minutes, `30m"),
             _ => None,
         } {
             self.error(
