@@ -2,17 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "tollgate_ring.h"
-
-static int failures = 0;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
-            failures++; \
-        } \
-    } while (0)
 
 static void wrong_sessions(const char *path)
 {
@@ -122,5 +113,5 @@ int main(int argc, char **argv)
     }
     wrong_sessions(argv[2]);
     bare_client(argv[1]);
-    return failures == 0 ? 0 : 1;
+    return failures != 0;
 }
