@@ -1,13 +1,14 @@
 //! A client that always has an answer in time: deadline, declared fallback, reconnection. See [`ring::Session`].
 
 use std::ffi::c_char;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ring::{Answer, ClientOptions, Fallback, Session, SessionOptions, Silence, Source, SubmitError};
 
 use crate::{
-    Guarded, Status, copy_text, guard, handle, path, payload, readable, text, tg_ring_status, time_or_now,
-    writable,
+    Guarded, Status, check_options, close, copy_text, guard, handle, open, path_and_name, payload, readable,
+    tg_ring_status, time_or_now, writable,
 };
 
 /// Fallback mode: silence lets the request pass.
@@ -130,9 +131,15 @@ pub unsafe extern "C" fn tg_ring_session_options_init(
     // SAFETY: the caller's promise.
     let Some(out) = (unsafe { writable(options) }) else { return Status::BadArgument };
     guard(|| {
-        let client = client_options([0; 32], 128, b"", Duration::from_secs(1), false);
+        let client = ClientOptions {
+            schema_hash: [0; 32],
+            slot_bytes: 128,
+            name: String::new(),
+            timeout: Duration::from_secs(1),
+            durable: false,
+        };
         let fallback = Fallback::FailClosed { payload: [0; 4] };
-        let defaults = SessionOptions::new(path(b""), client, Duration::ZERO, fallback);
+        let defaults = SessionOptions::new(PathBuf::new(), client, Duration::ZERO, fallback);
         out.write(tg_ring_session_options {
             struct_bytes: size_of::<tg_ring_session_options>() as u32,
             slot_bytes: defaults.client.slot_bytes,
@@ -158,17 +165,6 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().min(u64::MAX.into()) as u64
 }
 
-pub(crate) fn client_options(
-    schema_hash: [u8; 32],
-    slot_bytes: u32,
-    name: &[u8],
-    timeout: Duration,
-    durable: bool,
-) -> ClientOptions {
-    let name = String::from_utf8_lossy(name).into_owned();
-    ClientOptions { schema_hash, slot_bytes, name, timeout, durable }
-}
-
 /// Opens a session and begins to connect; succeeds whether or not a server listens. On success `*session` is a handle to
 /// close with `tg_ring_session_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says what to
 /// change. `now_ns` of 0: the library reads the clock.
@@ -183,52 +179,35 @@ pub unsafe extern "C" fn tg_ring_session_open(
     error: *mut c_char,
     error_bytes: usize,
 ) -> tg_ring_status {
-    // SAFETY: the caller's promise.
-    let (given, out) = unsafe { (readable(options), writable(session)) };
-    let Some(out) = out else { return Status::BadArgument };
-    let out = out.write(std::ptr::null_mut());
-    guard(|| {
+    let opened = || {
         // SAFETY: the caller's promise.
-        let say = |message: &dyn std::fmt::Display| unsafe { copy_text(message, error, error_bytes) };
-        // SAFETY: the caller's promise about the texts.
-        let opened = match unsafe { checked(given) } {
-            Ok(options) => Session::open(options, time_or_now(now_ns)).map_err(|error| say(&error)),
-            Err(message) => {
-                say(&message);
-                Err(())
-            }
-        };
-        let Ok(session) = opened else { return Status::BadArgument };
-        say(&"");
-        *out = Box::into_raw(Box::new(tg_ring_session { guarded: Guarded::new(session) }));
-        Status::Ok
-    })
+        let options = unsafe { checked(options) }.map_err(|why| (Status::BadArgument, why.into()))?;
+        let session = Session::open(options, time_or_now(now_ns));
+        let session = session.map_err(|why| (Status::BadArgument, why.to_string()))?;
+        Ok(tg_ring_session { guarded: Guarded::new(session) })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { open(session, error, error_bytes, opened) }
 }
 
 /// # Safety
-/// The texts in the options are null or NUL-terminated.
-unsafe fn checked(given: Option<&tg_ring_session_options>) -> Result<SessionOptions, &'static str> {
-    let given = given.ok_or("options is null: give the address of a tg_ring_session_options")?;
-    if given.struct_bytes as usize != size_of::<tg_ring_session_options>() {
-        return Err("struct_bytes is wrong: call tg_ring_session_options_init of this library's header");
-    }
-    if given.durable > 1 || given.reserved != 0 {
-        return Err("durable must be 0 or 1, and reserved 0");
-    }
+/// The options are null or readable, and their texts null or NUL-terminated.
+unsafe fn checked(given: *const tg_ring_session_options) -> Result<SessionOptions, &'static str> {
+    // SAFETY: the caller's promise.
+    let given = unsafe { readable(given) }.ok_or("options is null: give the address of a structure")?;
+    check_options(size_of_val(given), given.struct_bytes, given.durable, given.reserved)?;
     let fallback = match given.fallback_mode {
         TG_RING_FAIL_OPEN => Fallback::FailOpen { payload: given.fallback_payload },
         TG_RING_FAIL_CLOSED => Fallback::FailClosed { payload: given.fallback_payload },
         _ => return Err("fallback_mode is not set: choose TG_RING_FAIL_OPEN or TG_RING_FAIL_CLOSED"),
     };
     // SAFETY: the caller's promise.
-    let (socket, name) = unsafe { (text(given.path), text(given.name)) };
-    let (Some(socket), Some(name)) = (socket, name) else {
-        return Err("path or name does not end: use NUL-terminated texts below 4096 bytes");
-    };
-    let timeout = Duration::from_nanos(given.connect_timeout_ns);
+    let (path, name) = unsafe { path_and_name(given.path, given.name) }?;
+    let &tg_ring_session_options { schema_hash, slot_bytes, connect_timeout_ns, .. } = given;
+    let timeout = Duration::from_nanos(connect_timeout_ns);
     Ok(SessionOptions {
-        client: client_options(given.schema_hash, given.slot_bytes, name, timeout, given.durable == 1),
-        path: path(socket),
+        client: ClientOptions { schema_hash, slot_bytes, name, timeout, durable: given.durable == 1 },
+        path,
         in_flight_max: given.in_flight_max,
         deadline: Duration::from_nanos(given.deadline_ns),
         fallback,
@@ -329,13 +308,8 @@ pub unsafe extern "C" fn tg_ring_session_wait(
 /// `session` is null or an open handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_ring_session_close(session: *mut tg_ring_session) {
-    if !session.is_null() {
-        guard(|| {
-            // SAFETY: made by `Box::into_raw` in open, and given up by the caller now.
-            drop(unsafe { Box::from_raw(session) });
-            Status::Ok
-        });
-    }
+    // SAFETY: the caller's promise.
+    unsafe { close(session) };
 }
 
 /// Writes what has happened so far to `*counts`.
