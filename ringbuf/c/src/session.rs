@@ -4,7 +4,9 @@ use std::ffi::c_char;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ring::{Answer, ClientOptions, Fallback, Session, SessionOptions, Silence, Source, SubmitError};
+use ring::{
+    Answer, ClientOptions, Fallback, Session, SessionCounts, SessionOptions, Silence, Source, SubmitError,
+};
 
 use crate::{
     Guarded, Status, check_options, close, copy_text, guard, handle, open, path_and_name, payload, readable,
@@ -90,34 +92,6 @@ pub struct tg_ring_answer {
     pub source: u8,
     /// Why the server did not: `TG_RING_SILENCE_NONE`, `_DEADLINE` or `_OUTAGE`.
     pub silence: u8,
-}
-
-/// What has happened so far. `submitted` = `answered` + `fallback_deadline` + `fallback_outage` + those in flight.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct tg_ring_session_counts {
-    /// Requests accepted.
-    pub submitted: u64,
-    /// Answers that were the server's.
-    pub answered: u64,
-    /// Answers by fallback because of the deadline.
-    pub fallback_deadline: u64,
-    /// Answers by fallback because there was no server.
-    pub fallback_outage: u64,
-    /// Verdicts dropped because they came after the fallback.
-    pub late: u64,
-    /// Verdicts dropped because nothing waits for them.
-    pub strange: u64,
-    /// Requests that the server may never have heard of, given up to make room.
-    pub forgotten: u64,
-    /// Requests sent once more on a later connection.
-    pub resubmitted: u64,
-    /// Connections made.
-    pub connects: u64,
-    /// Connections lost.
-    pub disconnects: u64,
-    /// Requests refused because too many were unanswered.
-    pub busy: u64,
 }
 
 /// Fills options with what has a good default. Path, deadline and fallback mode have none.
@@ -319,26 +293,13 @@ pub unsafe extern "C" fn tg_ring_session_close(session: *mut tg_ring_session) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_ring_session_read_counts(
     session: *mut tg_ring_session,
-    counts: *mut tg_ring_session_counts,
+    counts: *mut SessionCounts,
 ) -> tg_ring_status {
     // SAFETY: the caller's promise.
     let (session, out) = unsafe { (handle(session), writable(counts)) };
     let (Some(session), Some(out)) = (session, out) else { return Status::BadArgument };
     session.guarded.call(|session| {
-        let found = session.counts();
-        out.write(tg_ring_session_counts {
-            submitted: found.submitted,
-            answered: found.answered,
-            fallback_deadline: found.fallback_deadline,
-            fallback_outage: found.fallback_outage,
-            late: found.late,
-            strange: found.strange,
-            forgotten: found.forgotten,
-            resubmitted: found.resubmitted,
-            connects: found.connects,
-            disconnects: found.disconnects,
-            busy: found.busy,
-        });
+        out.write(session.counts());
         Status::Ok
     })
 }
