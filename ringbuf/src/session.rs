@@ -195,6 +195,8 @@ pub enum SubmitError {
 }
 
 /// What has happened so far. `submitted` = `answered` + `fallback_deadline` + `fallback_outage` + those in flight.
+// C programs see it as it is here: adding a count changes the version of their interface.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
     /// Requests accepted.
