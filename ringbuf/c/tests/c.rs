@@ -1,4 +1,5 @@
-//! C programs against both libraries and against a server in this process. Needs `cc`.
+//! C programs against both libraries and against a server in this process. Needs `cc`, or the compiler that
+//! `TOLLGATE_TEST_CC` names. `TOLLGATE_TEST_RUNNER` is the emulator where these tests are for another processor.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,18 +18,26 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The words of a variable: none if it is not set.
+fn words_of(variable: &str) -> Vec<String> {
+    std::env::var(variable).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
 /// The two libraries, built once: a test does not build them by itself, as no Rust program can link to them.
 fn libraries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "tollgate-ring-c", "--target-dir"])
-            .arg(target)
-            .current_dir(root())
-            .status()
-            .unwrap();
-        assert!(status.success(), "the libraries do not build");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "tollgate-ring-c"]).current_dir(root());
+        if words_of("TOLLGATE_TEST_RUNNER").is_empty() {
+            build.arg("--target-dir").arg(target);
+        } else {
+            // Built for another processor, these tests lie in a directory that has its name.
+            let (directory, processor) = (target.parent().unwrap(), target.file_name().unwrap());
+            build.arg("--target-dir").arg(directory).arg("--target").arg(processor);
+        }
+        assert!(build.status().unwrap().success(), "the libraries do not build");
         target.join("debug")
     })
 }
@@ -36,7 +45,8 @@ fn libraries() -> &'static Path {
 /// Compiles one program, with what else the linker needs.
 fn compile(source: &Path, link: &[&str], name: &str, directory: &Path) -> PathBuf {
     let program = directory.join(name);
-    let output = Command::new("cc")
+    let compiler = std::env::var("TOLLGATE_TEST_CC").unwrap_or_else(|_| "cc".into());
+    let output = Command::new(&compiler)
         .args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
         .arg(root().join("include"))
         .arg(source)
@@ -44,7 +54,7 @@ fn compile(source: &Path, link: &[&str], name: &str, directory: &Path) -> PathBu
         .arg(&program)
         .args(link)
         .output()
-        .expect("cc, which these tests need");
+        .unwrap_or_else(|error| panic!("{compiler}, which these tests need: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     program
 }
@@ -63,7 +73,9 @@ fn both(source: &Path, directory: &Path) -> [PathBuf; 2] {
 }
 
 fn run(program: &Path, arguments: &[&std::ffi::OsStr]) -> Output {
-    Command::new(program).args(arguments).output().unwrap()
+    let runner = words_of("TOLLGATE_TEST_RUNNER");
+    let mut command = runner.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]);
+    Command::new(command.next().unwrap()).args(command).args(arguments).output().unwrap()
 }
 
 fn listen(path: &Path) -> Listener {
