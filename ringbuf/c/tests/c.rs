@@ -1,5 +1,6 @@
-//! C programs, and one in C++, against both libraries and against a server in this process. Needs `cc`; says so if there
-//! is no `g++`.
+//! C programs, and one in C++, against both libraries and against a server in this process. Needs `cc`, or the compiler
+//! that `TOLLGATE_TEST_CC` names; says so if there is no `g++` or `TOLLGATE_TEST_CXX`. `TOLLGATE_TEST_RUNNER` is the
+//! emulator where these tests are for another processor.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,28 +24,43 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The words of a variable: none if it is not set.
+fn words_of(variable: &str) -> Vec<String> {
+    std::env::var(variable).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
 /// The two libraries, built once: a test does not build them by itself, as no Rust program can link to them.
 fn libraries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "tollgate-ring-c", "--target-dir"])
-            .arg(target)
-            .current_dir(root())
-            .status()
-            .unwrap();
-        assert!(status.success(), "the libraries do not build");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "tollgate-ring-c"]).current_dir(root());
+        if words_of("TOLLGATE_TEST_RUNNER").is_empty() {
+            build.arg("--target-dir").arg(target);
+        } else {
+            // Built for another processor, these tests lie in a directory that has its name.
+            let (directory, processor) = (target.parent().unwrap(), target.file_name().unwrap());
+            build.arg("--target-dir").arg(directory).arg("--target").arg(processor);
+        }
+        assert!(build.status().unwrap().success(), "the libraries do not build");
         target.join("debug")
     })
+}
+
+fn compiler_cpp() -> String {
+    std::env::var("TOLLGATE_TEST_CXX").unwrap_or_else(|_| "g++".into())
 }
 
 /// Compiles one program, with what else the linker needs.
 fn compile(source: &Path, link: &[&str], name: &str, directory: &Path) -> PathBuf {
     let program = directory.join(name);
-    let cpp = source.extension().is_some_and(|extension| extension == "cpp");
-    let (compiler, standard) = if cpp { ("g++", "-std=c++11") } else { ("cc", "-std=c11") };
-    let output = Command::new(compiler)
+    let (compiler, standard) = if source.extension().is_some_and(|extension| extension == "cpp") {
+        (compiler_cpp(), "-std=c++11")
+    } else {
+        (std::env::var("TOLLGATE_TEST_CC").unwrap_or_else(|_| "cc".into()), "-std=c11")
+    };
+    let output = Command::new(&compiler)
         .args([standard, "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
         .arg(root().join("include"))
         .arg(source)
@@ -79,7 +95,10 @@ fn run(program: &Path, arguments: &[&OsStr]) -> Output {
 fn run_within(limit: Duration, program: &Path, arguments: &[&OsStr]) -> Output {
     // Files, because a pipe that nobody reads fills up and would hold the program.
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    let mut child = Command::new(program)
+    let runner = words_of("TOLLGATE_TEST_RUNNER");
+    let mut command = runner.iter().map(OsStr::new).chain([program.as_os_str()]);
+    let mut child = Command::new(command.next().unwrap())
+        .args(command)
         .args(arguments)
         .stdout(stdout.try_clone().unwrap())
         .stderr(stderr.try_clone().unwrap())
@@ -291,9 +310,9 @@ fn a_session_in_c_outlives_its_server() {
 
 #[test]
 fn both_headers_are_also_cpp() {
-    if Command::new("g++").arg("--version").output().is_err() {
+    if Command::new(compiler_cpp()).arg("--version").output().is_err() {
         // Not by a macro, whose words a passing test keeps to itself.
-        writeln!(std::io::stderr(), "SKIPPED: both_headers_are_also_cpp needs g++").unwrap();
+        writeln!(std::io::stderr(), "SKIPPED: both_headers_are_also_cpp needs {}", compiler_cpp()).unwrap();
         return;
     }
     let directory = tempfile::tempdir().unwrap();
