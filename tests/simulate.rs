@@ -150,7 +150,7 @@ impl Reach {
         self.note("duplicates forgotten", counters.dedup_evicted);
     }
 
-    /// Fails when something never came up. A few policies do not hold every aggregate; `many` do.
+    /// Fails when something never came up. A few policies do not hold everything; `many` do.
     fn complete(&self, also: &[&str], many: bool) {
         let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
         let other = "None Allow Challenge Review Block late skewed amended promoted";
@@ -171,7 +171,7 @@ impl Reach {
             wanted.push(what.to_owned());
         }
         wanted.extend(also.iter().map(|&what| what.to_owned()));
-        wanted.extend((0..=4).map(|n| format!("{n} reasons")));
+        wanted.extend((0..=if many { 4 } else { 3 }).map(|n| format!("{n} reasons")));
         let flags =
             [0, FLAG_INEXACT, FLAG_FALLBACK, FLAG_FALLBACK | FLAG_INEXACT, FLAG_ACK, FLAG_ACK | FLAG_INEXACT];
         wanted.extend(flags.map(|flags| format!("flags {flags}")));

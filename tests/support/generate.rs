@@ -352,8 +352,8 @@ impl Maker<'_> {
         let scope = self.scope(event, true, amended);
         let longest = *self.rng.pick(&SPANS);
         let half_life = self.rng.between(1, longest);
-        Some(match self.rng.below(26) {
-            0 | 1 => (Aggregate::Count(source), Type::Int),
+        Some(match self.rng.below(30) {
+            0 | 1 | 26.. => (Aggregate::Count(source), Type::Int),
             2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
                 let mut over = self.source(entity, judged)?;
