@@ -3,9 +3,9 @@
 //!
 //! The appliance is this program again (cargo builds a package's tests only its own binaries), so that it can be killed.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
 use tollgate::appliance::{self, PolicyText};
 use tollgate::config::Config;
@@ -77,6 +77,8 @@ struct Rig {
 struct Running {
     child: Child,
     socket: PathBuf,
+    /// Kept open: the harness in the child writes to it in the end.
+    _lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -130,17 +132,19 @@ impl Rig {
     }
 
     fn start(&self) -> Running {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env(CHILD, self.path("appliance.toml"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready =
-            lines.map_while(Result::ok).find_map(|line| line.strip_prefix("ready ").map(PathBuf::from));
-        Running { child, socket: ready.expect("the appliance starts") }
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let path = |line: std::io::Result<String>| line.unwrap().strip_prefix("ready ").map(PathBuf::from);
+        let socket = lines.find_map(path).unwrap_or_else(|| panic!("it did not start: {}", self.read("log")));
+        Running { child, socket, _lines: lines }
     }
 
     fn tollctl(&self, running: &Running, arguments: &[&str]) -> Command {
