@@ -13,8 +13,8 @@
 //!
 //! # Memory
 //!
-//! Twice 24 bytes for every id asked for and for every find in one segment; one batch of a segment; one run of an index
-//! while it is made (16 MiB); an eighth of a percent of a segment for the fences of its index.
+//! 32 bytes for every id asked for, 24 for every find in one segment; one batch of a segment; the fences of an index (8 bytes
+//! for 255 events), or one run of it while it is made (16 MiB); the reader's copy of the ring.
 
 use super::frame::{FRAME_WORDS_MAX, Frame, Record};
 use super::index::{self, Index, NotMade, RUN_BLOCKS, Sealed, Unusable};
