@@ -217,12 +217,28 @@ impl Maker<'_> {
     // ── features ────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn features(&mut self, judged: &[EventIx]) {
+        if self.rng.percent(30) {
+            self.plain_count(judged);
+        }
         for i in 0..3 + self.rng.below(18) {
             let window = if self.rng.percent(88) { self.window(judged) } else { None };
             let (kind, ty) =
                 window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
             self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind });
         }
+    }
+
+    /// A count of everything in a long window: what shows how many rows of a hot key are held.
+    fn plain_count(&mut self, judged: &[EventIx]) {
+        let (event, role) = (judged[0], self.key_of(judged[0]));
+        let FieldType::Entity(entity) = self.policy.events[event.index()].fields[role.index()].ty else {
+            unreachable!("a key field")
+        };
+        let aggregate = Aggregate::Count(Source { event, role, filter: None });
+        let frame = Frame::Last { span_us: 30 * DAY };
+        let window = Window { entity, frame, delay_us: 0, aggregate, judged_by: vec![(event, role)] };
+        let kind = FeatureKind::Window(window);
+        self.policy.features.push(Feature { name: "plain".to_owned(), ty: Type::Int, kind });
     }
 
     fn scalar(&mut self, judged: &[EventIx]) -> (FeatureKind, Type) {
@@ -352,8 +368,8 @@ impl Maker<'_> {
         let scope = self.scope(event, true, amended);
         let longest = *self.rng.pick(&SPANS);
         let half_life = self.rng.between(1, longest);
-        Some(match self.rng.below(30) {
-            0 | 1 | 26.. => (Aggregate::Count(source), Type::Int),
+        Some(match self.rng.below(26) {
+            0 | 1 => (Aggregate::Count(source), Type::Int),
             2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
                 let mut over = self.source(entity, judged)?;
