@@ -10,7 +10,7 @@ use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, TIME_MIN, Val
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
-    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
     FieldIx, FieldType, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
@@ -90,31 +90,38 @@ fn policy() -> Policy {
     }
 }
 
-/// Sixteen windows: seven by card, seven by device, and two that count different things.
+/// Twenty-three windows: seven by card, seven by device, seven by both, and two that count different things.
 fn features() -> Vec<Feature> {
     let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
     let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
-    let payments = |role, filter| Source { event: PAYMENT, role: FieldIx(role), filter };
-    let results = |role| Source { event: RESULT, role: FieldIx(role), filter: Some(Expr::Field(FieldIx(0))) };
+    let payments = |role, filter| Source { event: PAYMENT, role, filter };
+    let results = |role| Source { event: RESULT, role, filter: Some(Expr::Field(FieldIx(0))) };
+    // A payment's key fields are numbered as their kinds; a result's come one later.
+    let fields = |kinds: By<u16>, from| kinds.try_map(|kind| Some(FieldIx(kind + from))).expect("all fields");
     let mut features: Vec<Feature> = Vec::new();
-    let mut feature = |role: u16, span_us, delay_us, ty, aggregate| {
-        let judged_by = vec![(PAYMENT, FieldIx(role))];
-        let window = Window { entity: EntityIx(role), span_us, delay_us, aggregate, judged_by };
+    let mut feature = |kinds: By<u16>, span_us, delay_us, ty, aggregate| {
+        let judged_by = vec![(PAYMENT, fields(kinds, 0))];
+        let by = kinds.try_map(|kind| Some(EntityIx(kind))).expect("all kinds");
+        let window = Window { by, span_us, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     };
-    for role in [0, 1] {
+    for kinds in [By::One(0), By::One(1), By::Pair(0, 1)] {
+        let role = fields(kinds, 0);
         let all = || payments(role, None);
-        feature(role, HOUR, 0, Type::Int, Aggregate::Count(all()));
-        feature(role, DAY, 0, Type::Int, Aggregate::Count(all()));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Sum(all(), usd()));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Max(all(), usd()));
-        feature(role, DAY, HOUR, Type::Decimal, Aggregate::Ratio(payments(role, declined()), all()));
-        feature(role, HOUR, 0, Type::Int, Aggregate::Count(results(role + 1)));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Avg(payments(role, declined()), usd()));
+        feature(kinds, HOUR, 0, Type::Int, Aggregate::Count(all()));
+        feature(kinds, DAY, 0, Type::Int, Aggregate::Count(all()));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Sum(all(), usd()));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Max(all(), usd()));
+        feature(kinds, DAY, HOUR, Type::Decimal, Aggregate::Ratio(payments(role, declined()), all()));
+        feature(kinds, HOUR, 0, Type::Int, Aggregate::Count(results(fields(kinds, 1))));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Avg(payments(role, declined()), usd()));
     }
-    feature(1, DAY, 0, Type::Int, Aggregate::DistinctKeys(payments(1, None), FieldIx(0)));
-    feature(0, DAY, 0, Type::Int, Aggregate::DistinctValues(payments(0, None), usd()));
+    let (card, device) = (By::One(0), By::One(1));
+    let cards = Aggregate::DistinctKeys(payments(fields(device, 0), None), FieldIx(0));
+    feature(device, DAY, 0, Type::Int, cards);
+    let amounts = Aggregate::DistinctValues(payments(fields(card, 0), None), usd());
+    feature(card, DAY, 0, Type::Int, amounts);
     features
 }
 

@@ -30,7 +30,7 @@ use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
 use tollgate::engine::{Counters, Engine, Limits, Loaded, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
-use tollgate::policy::typed::{Aggregate, FeatureKind, Policy};
+use tollgate::policy::typed::{Aggregate, By, EntityIx, FeatureKind, Policy};
 use tollgate::token::Tokenizer;
 
 /// Frames of one stream, and streams of one policy.
@@ -95,12 +95,18 @@ impl Reach {
                     Aggregate::Ratio(..) => "Ratio",
                 },
             };
+            let pair = match &feature.kind {
+                FeatureKind::Window(window) if is_twice(window.by) => Some("pair of one kind"),
+                FeatureKind::Window(window) => window.by.second().map(|_| "pair"),
+                FeatureKind::Scalar { .. } => None,
+            };
             let said = match value {
                 None => "missing",
                 Some(value) if *value == Fraction::int(0) => "0",
                 Some(_) => "something",
             };
             self.note(format!("{name}: {said}"), 1);
+            pair.into_iter().for_each(|pair| self.note(format!("{pair}: {said}"), 1));
             if name == "Count" {
                 let above = [64, 256, 1024]
                     .into_iter()
@@ -131,6 +137,9 @@ impl Reach {
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
         for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
             wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
+        }
+        for pair in ["pair", "pair of one kind"] {
+            wanted.extend(["missing", "0", "something"].map(|said| format!("{pair}: {said}")));
         }
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());
@@ -267,6 +276,10 @@ fn replay(
     Ok(())
 }
 
+fn is_twice(by: By<EntityIx>) -> bool {
+    by.second() == Some(by.first())
+}
+
 /// As [`run`], with panics as disagreements.
 fn attempt(policy: &Policy, frames: &[Frame], limits: &Limits) -> Result<(), String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -318,7 +331,7 @@ fn simulate(seed: u64, frames: usize, reach: &mut Reach) -> usize {
         Err(_) => panic!("seed {seed}: this policy does not compile\n{policy:#?}"),
     };
     for _ in 0..STREAMS {
-        let shape = Shape::random(&mut rng, frames);
+        let shape = Shape::random(&mut rng, &policy, frames);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let result =
             catch_unwind(AssertUnwindSafe(|| run(&policy, &compiled, &stream, &shape.limits, reach)));
@@ -401,7 +414,7 @@ fn what_is_lost_is_flagged() {
         let policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();
         let compiled = compile(&policy, &tokenizer);
-        let shape = Shape::random(&mut rng, 400);
+        let shape = Shape::random(&mut rng, &policy, 400);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let limits = Limits {
             keys_max: *rng.pick(&[2, 20, 256]),

@@ -58,6 +58,8 @@ struct Checker<'p> {
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
+    /// By feature name: the fields that its `via` chose.
+    vias: HashMap<String, features::Via>,
     rules: HashMap<String, RuleIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.
@@ -107,6 +109,7 @@ impl<'p> Checker<'p> {
             feature_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
+            vias: HashMap::new(),
             rules: HashMap::new(),
             decided: HashSet::new(),
             taken: HashMap::new(),

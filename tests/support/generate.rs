@@ -9,9 +9,9 @@ use super::oracle::sources;
 use super::rng::Rng;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
-    Field, FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type,
-    WINDOW_MAX_DAYS, Window,
+    Aggregate, Arithmetic, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
+    FeatureKind, Field, FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Reason, Rule, RuleIx,
+    Source, Type, WINDOW_MAX_DAYS, Window,
 };
 
 /// With two, zero and three digits after the point.
@@ -52,6 +52,8 @@ struct Maker<'r> {
     /// Whether each let is plain, and whether it names amendments.
     lets: Vec<(bool, bool)>,
     zones: Vec<&'static str>,
+    /// Percentage of windows that are by a pair of keys, where the events have them.
+    pairs: u64,
 }
 
 /// A random policy.
@@ -70,7 +72,8 @@ pub fn policy(rng: &mut Rng) -> Policy {
         rules: Vec::new(),
         decides: Vec::new(),
     };
-    let mut maker = Maker { rng, policy, lets: Vec::new(), zones };
+    let pairs = *rng.pick(&[0, 0, 20, 60]);
+    let mut maker = Maker { rng, policy, lets: Vec::new(), zones, pairs };
     let judged = maker.events();
     maker.lists();
     maker.lets();
@@ -237,21 +240,43 @@ impl Maker<'_> {
     fn window(&mut self, judged: &[EventIx]) -> Option<(Window, Type)> {
         let first = *self.rng.pick(judged);
         let roles = self.fields_where(first, |ty| matches!(ty, FieldType::Entity(_)));
-        let role = *self.rng.pick(&roles);
-        let FieldType::Entity(entity) = self.policy.events[first.index()].fields[role.index()].ty else {
-            unreachable!("a key field")
+        let one = *self.rng.pick(&roles);
+        let other = *self.rng.pick(&roles);
+        let role = match other != one && self.rng.percent(self.pairs) {
+            false => By::One(one),
+            // Of two kinds the one declared first comes first; of one kind twice, either field may.
+            true if self.kind(first, one) <= self.kind(first, other) => By::Pair(one, other),
+            true => By::Pair(other, one),
         };
+        let by = role.try_map(|field| Some(self.kind(first, field)))?;
         let mut judged_by = vec![(first, role)];
         for &event in judged.iter().filter(|event| **event != first) {
-            let fields = self.keys(event, entity);
-            if !fields.is_empty() && self.rng.percent(85) {
-                judged_by.push((event, *self.rng.pick(&fields)));
+            let roles = self.roles(event, by);
+            if !roles.is_empty() && self.rng.percent(85) {
+                judged_by.push((event, *self.rng.pick(&roles)));
             }
         }
         judged_by.sort_unstable();
-        let (aggregate, ty) = self.aggregate(entity)?;
+        let (aggregate, ty) = self.aggregate(by)?;
         let (span_us, delay_us) = self.reach();
-        Some((Window { entity, span_us, delay_us, aggregate, judged_by }, ty))
+        Some((Window { by, span_us, delay_us, aggregate, judged_by }, ty))
+    }
+
+    /// The kind of a key field.
+    fn kind(&self, event: EventIx, field: FieldIx) -> EntityIx {
+        match self.policy.events[event.index()].fields[field.index()].ty {
+            FieldType::Entity(entity) => entity,
+            _ => unreachable!("a key field"),
+        }
+    }
+
+    /// All ways to look an event up by a key, or by a pair of keys in two different fields.
+    fn roles(&self, event: EventIx, by: By<EntityIx>) -> Vec<By<FieldIx>> {
+        let firsts = self.keys(event, by.first());
+        let Some(second) = by.second() else { return firsts.into_iter().map(By::One).collect() };
+        let seconds = self.keys(event, second);
+        let pairs = firsts.iter().flat_map(|&a| seconds.iter().map(move |&b| (a, b)));
+        pairs.filter(|(a, b)| a != b).map(|(a, b)| By::Pair(a, b)).collect()
     }
 
     fn reach(&mut self) -> (i64, i64) {
@@ -272,10 +297,10 @@ impl Maker<'_> {
         fields.filter(|(_, field)| wanted(&field.ty)).map(|(i, _)| FieldIx(i as u16)).collect()
     }
 
-    fn source(&mut self, entity: EntityIx) -> Option<Source> {
+    fn source(&mut self, by: By<EntityIx>) -> Option<Source> {
         let mut roles = Vec::new();
         for event in (0..self.policy.events.len()).map(|i| EventIx(i as u16)) {
-            roles.extend(self.keys(event, entity).into_iter().map(|role| (event, role)));
+            roles.extend(self.roles(event, by).into_iter().map(|role| (event, role)));
         }
         if roles.is_empty() {
             return None;
@@ -289,8 +314,8 @@ impl Maker<'_> {
         Some(Source { event, role, filter })
     }
 
-    fn aggregate(&mut self, entity: EntityIx) -> Option<(Aggregate, Type)> {
-        let source = self.source(entity)?;
+    fn aggregate(&mut self, by: By<EntityIx>) -> Option<(Aggregate, Type)> {
+        let source = self.source(by)?;
         let event = source.event;
         let amended = self.rng.percent(50);
         let scope = self.scope(event, true, amended);
@@ -301,7 +326,7 @@ impl Maker<'_> {
                 let field = *self.rng.pick(&fields);
                 (Aggregate::DistinctKeys(source, field), Type::Int)
             }
-            3 => (Aggregate::Ratio(source, self.source(entity)?), Type::Decimal),
+            3 => (Aggregate::Ratio(source, self.source(by)?), Type::Decimal),
             4 => {
                 let enums = self.fields_where(event, |ty| matches!(ty, FieldType::Enum(_)));
                 let value = if !enums.is_empty() && self.rng.percent(50) {

@@ -1,7 +1,7 @@
 //! The oracle: a second, naive reading of a policy.
 //!
 //! It walks [`typed::Policy`] directly. Every accepted event is kept for ever in a plain list per (event kind, key
-//! field, key); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
+//! fields, keys); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
 //! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
 //! remembered until an amendment changes the row.
 //!
@@ -28,7 +28,7 @@ use tollgate::engine::wire::{
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
-    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source,
+    self, Aggregate, Arithmetic, By, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source,
     Type, Window,
 };
 use tollgate::token::Tokenizer;
@@ -101,13 +101,14 @@ struct Row {
     known: RefCell<BTreeMap<usize, (bool, Answer)>>,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 struct Group {
     event: EventIx,
-    role: FieldIx,
-    entity: typed::EntityIx,
+    role: By<FieldIx>,
+    by: By<typed::EntityIx>,
     retention_us: i64,
-    rows: BTreeMap<Key, Vec<Row>>,
+    /// By the key, or by both keys in order.
+    rows: BTreeMap<Vec<Key>, Vec<Row>>,
 }
 
 /// What was answered to (principal, id).
@@ -180,7 +181,7 @@ impl<'p> Oracle<'p> {
                     None => groups.push(Group {
                         event: source.event,
                         role: source.role,
-                        entity: window.entity,
+                        by: window.by,
                         retention_us: reach,
                         rows: BTreeMap::new(),
                     }),
@@ -335,22 +336,26 @@ impl<'p> Oracle<'p> {
 
     fn insert(&mut self, event: &Rc<Taken>) {
         for group in self.groups.iter_mut().filter(|group| group.event == event.kind) {
-            if let Some(key) = key_of(event, group.role) {
+            if let Some(keys) = keys_of(event, group.role) {
                 let row = Row { event: event.clone(), applied: Applied::new(), known: RefCell::default() };
-                group.rows.entry(key).or_default().push(row);
+                group.rows.entry(keys).or_default().push(row);
             }
         }
     }
 
-    /// Each row of the target is reached through the key that the amendment carries for the field it is kept by.
+    /// Each row of the target is reached through the keys that the amendment carries for the fields it is kept by.
     fn amend(&mut self, amendment: &Rc<Taken>, words: &[u64]) {
         let (target_tag, target_time) = (EventId([words[4], words[5]]).tag(), words[6] as i64);
         let amend = &self.policy.events[amendment.kind.index()];
         let by_time = self.limits.clock == Clock::Event;
         for group in self.groups.iter_mut().filter(|group| Some(group.event) == amend.amends) {
-            let carried = amend.fields.iter().position(|field| field.inherited == Some(group.role));
-            let key = carried.and_then(|field| key_of(amendment, FieldIx(field as u16)));
-            let Some(rows) = key.and_then(|key| group.rows.get_mut(&key)) else { continue };
+            let mut keys = Vec::new();
+            for role in group.role.each() {
+                let carried = amend.fields.iter().position(|field| field.inherited == Some(role));
+                keys.push(carried.and_then(|field| key_of(amendment, FieldIx(field as u16))));
+            }
+            let keys: Option<Vec<Key>> = keys.into_iter().collect();
+            let Some(rows) = keys.and_then(|keys| group.rows.get_mut(&keys)) else { continue };
             for row in rows {
                 if row.event.tag != target_tag || by_time && row.event.time != target_time {
                     continue;
@@ -364,21 +369,24 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// Whether anything is known of a key of this event, before it is itself taken in.
+    /// Whether anything is known of a key, or a pair of keys, of this event, before it is itself taken in.
     fn has_history(&self, event: &Taken) -> bool {
         let kept = self.groups.iter().filter(|group| group.event == event.kind).map(|group| group.role);
         let used = windows(self.policy)
             .flat_map(|window| &window.judged_by)
             .filter(|(judged, _)| *judged == event.kind)
-            .map(|(_, field)| *field);
-        let fields: BTreeSet<FieldIx> = kept.chain(used).collect();
-        fields.into_iter().any(|field| {
-            let Some(key) = key_of(event, field) else { return false };
-            let ty = &self.policy.events[event.kind.index()].fields[field.index()].ty;
-            self.groups.iter().filter(|group| FieldType::Entity(group.entity) == *ty).any(|group| {
+            .map(|(_, role)| *role);
+        let roles: BTreeSet<By<FieldIx>> = kept.chain(used).collect();
+        roles.into_iter().any(|role| {
+            let Some(keys) = keys_of(event, role) else { return false };
+            let fields = &self.policy.events[event.kind.index()].fields;
+            let types: Vec<FieldType> = role.each().map(|field| fields[field.index()].ty.clone()).collect();
+            let same_kinds =
+                |group: &&Group| group.by.each().map(FieldType::Entity).collect::<Vec<_>>() == types;
+            self.groups.iter().filter(same_kinds).any(|group| {
                 let horizon = self.limits.lateness_us + group.retention_us;
                 let dead = self.watermark.map_or(i64::MIN, |watermark| watermark - horizon);
-                group.rows.get(&key).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
+                group.rows.get(&keys).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
             })
         })
     }
@@ -409,13 +417,13 @@ impl<'p> Oracle<'p> {
 
     fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
         let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
-        let Some(key) = by.and_then(|(_, field)| key_of(event, *field)) else { return Answer::Missing };
+        let Some(keys) = by.and_then(|(_, role)| keys_of(event, *role)) else { return Answer::Missing };
         let until = event.time - window.delay_us;
         let range = (until - window.span_us, until);
         let reader = Reader { policy: self.policy, lists: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
         let mut scan = |source: &Source, value: What<'_>, number: usize| {
-            self.scan(source, value, key, range, first_source + number)
+            self.scan(source, value, &keys, range, first_source + number)
         };
         match &window.aggregate {
             Aggregate::Count(source) => Answer::int(scan(source, What::Nothing, 0).len() as i64),
@@ -443,7 +451,7 @@ impl<'p> Oracle<'p> {
                 Answer::int(values.len() as i64)
             }
             Aggregate::DistinctKeys(source, field) => {
-                let rows = self.rows(source, key, range, first_source);
+                let rows = self.rows(source, &keys, range, first_source);
                 let keys: BTreeSet<Key> = rows.iter().filter_map(|row| key_of(row, *field)).collect();
                 Answer::int(keys.len() as i64)
             }
@@ -456,9 +464,9 @@ impl<'p> Oracle<'p> {
     }
 
     /// The events of a window.
-    fn rows(&mut self, source: &Source, key: Key, range: (i64, i64), number: usize) -> Vec<Rc<Taken>> {
+    fn rows(&mut self, source: &Source, keys: &[Key], range: (i64, i64), number: usize) -> Vec<Rc<Taken>> {
         let mut events = Vec::new();
-        self.visit(source, What::Nothing, key, range, number, |row, _| events.push(row.event.clone()));
+        self.visit(source, What::Nothing, keys, range, number, |row, _| events.push(row.event.clone()));
         events
     }
 
@@ -467,12 +475,12 @@ impl<'p> Oracle<'p> {
         &mut self,
         source: &Source,
         value: What<'_>,
-        key: Key,
+        keys: &[Key],
         range: (i64, i64),
         number: usize,
     ) -> Vec<Answer> {
         let mut answers = Vec::new();
-        self.visit(source, value, key, range, number, |_, answer| answers.push(answer));
+        self.visit(source, value, keys, range, number, |_, answer| answers.push(answer));
         answers
     }
 
@@ -480,7 +488,7 @@ impl<'p> Oracle<'p> {
         &mut self,
         source: &Source,
         value: What<'_>,
-        key: Key,
+        keys: &[Key],
         (after, until): (i64, i64),
         number: usize,
         mut each: impl FnMut(&Row, Answer),
@@ -488,7 +496,7 @@ impl<'p> Oracle<'p> {
         let zones = &mut self.zones;
         let reader = Reader { policy: self.policy, lists: &self.lists };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
-        let rows = group.and_then(|group| group.rows.get(&key));
+        let rows = group.and_then(|group| group.rows.get(keys));
         for row in rows.into_iter().flatten() {
             if row.event.time <= after || row.event.time > until {
                 continue;
@@ -620,6 +628,11 @@ fn key_of(event: &Taken, field: FieldIx) -> Option<Key> {
         Some(Cell::Key(key)) => Some(key),
         _ => None,
     }
+}
+
+/// The key in this field, or the keys in both fields in order; `None` when one is absent.
+fn keys_of(event: &Taken, role: By<FieldIx>) -> Option<Vec<Key>> {
+    role.each().map(|field| key_of(event, field)).collect()
 }
 
 fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {

@@ -6,13 +6,24 @@ use crate::engine::units::DAY;
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    Aggregate, EntityIx, EventIx, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx, Source,
-    Span, Type, WINDOW_MAX_DAYS, Window,
+    Aggregate, By, EntityIx, EventIx, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx,
+    Source, Span, Type, WINDOW_MAX_DAYS, Window,
 };
 use std::collections::{HashMap, HashSet};
 
-/// Names of fields that `via` chose, by event.
-type Via = HashMap<EventIx, FieldIx>;
+/// The fields that `via` chose, by event: the first for the only key or the first of a pair, the second for the second.
+pub(super) type Via = HashMap<EventIx, [Option<FieldIx>; 2]>;
+
+/// Why an event has no key for a window: it has so many fields of this kind, and it is not said which.
+pub(super) struct Lacking {
+    pub(super) kind: EntityIx,
+    pub(super) count: usize,
+}
+
+/// Whether it is a pair of one kind twice. Which of its fields comes first, only `via` can say.
+fn is_twice(by: By<EntityIx>) -> bool {
+    by.second() == Some(by.first())
+}
 
 /// A `let` before it is checked.
 struct Definition {
@@ -224,9 +235,8 @@ impl Checker<'_> {
             return None;
         };
         let complete = self.clauses_once(node);
-        let by = ast::child(node, K::ByClause).and_then(|clause| ast::name_ref(&clause));
-        let entity = match by {
-            Some(by) => self.entity_named(&by),
+        let by = match ast::child(node, K::ByClause) {
+            Some(clause) => self.by(&clause),
             None => {
                 let help = "say whose events are counted, as in `by card`";
                 self.push(
@@ -239,17 +249,64 @@ impl Checker<'_> {
             }
         };
         let period = self.period(node, name);
-        let via = match entity {
-            Some(entity) => self.via(node, entity),
+        let via = match by {
+            Some(by) => self.via(node, by),
             None => None,
         };
-        let (entity, via, (span_us, delay_us)) = (entity?, via?, period?);
+        let (by, via, (span_us, delay_us)) = (by?, via?, period?);
         if !complete {
             return None;
         }
-        let (aggregate, ty) = self.aggregate(&call, function_name, entity, &via)?;
-        let judged_by = self.judged_by(name, entity, &via)?;
-        Some((FeatureKind::Window(Window { entity, span_us, delay_us, aggregate, judged_by }), ty))
+        let (aggregate, ty) = self.aggregate(&call, function_name, by, &via)?;
+        let judged_by = self.judged_by(name, by, &via)?;
+        self.vias.insert(name.text.clone(), via);
+        Some((FeatureKind::Window(Window { by, span_us, delay_us, aggregate, judged_by }), ty))
+    }
+
+    /// What is written after `by`: a kind, or a pair of kinds in parentheses.
+    fn by(&mut self, clause: &SyntaxNode) -> Option<By<EntityIx>> {
+        let names = ast::name_refs(clause);
+        let in_parentheses = ast::token(clause, K::LParen).is_some();
+        if in_parentheses && names.len() != 2 {
+            let first = names.first().map_or("card", |name| name.text.as_str());
+            let other = self.policy.entities.iter().map(String::as_str).find(|kind| *kind != first);
+            let second = names.get(1).map(|name| name.text.as_str()).or(other).unwrap_or(first);
+            let message = format!("a pair has two kinds of keys, not {}", names.len());
+            let help = format!("write `by {first}`, or, for a pair, `by ({first}, {second})`");
+            self.push(ast::span(clause), message, "not a pair", help);
+            return None;
+        }
+        let kinds: Vec<Option<EntityIx>> = names.iter().map(|name| self.entity_named(name)).collect();
+        match kinds[..] {
+            [only] => Some(By::One(only?)),
+            [first, second] => {
+                let (first, second) = (first?, second?);
+                Some(By::Pair(first.min(second), first.max(second)))
+            }
+            _ => None,
+        }
+    }
+
+    /// As it is written after `by`.
+    pub(super) fn by_text(&self, by: By<EntityIx>) -> String {
+        let kind = |entity: EntityIx| self.policy.entities[entity.index()].as_str();
+        match by {
+            By::One(only) => kind(only).to_owned(),
+            By::Pair(first, second) => format!("({}, {})", kind(first), kind(second)),
+        }
+    }
+
+    /// How it is said which of several fields of an event are meant: what to say, and its text.
+    pub(super) fn via_help(&self, by: By<EntityIx>, owner: &str, roles: &[String]) -> (&'static str, String) {
+        let text = self.by_text(by);
+        match roles {
+            [first, second, ..] if is_twice(by) => {
+                ("which two", format!("`by {text} via {owner}.{first}, {owner}.{second}`"))
+            }
+            _ => {
+                ("which one", format!("`by {text} via {owner}.{}`", roles.first().map_or("", String::as_str)))
+            }
+        }
     }
 
     fn not_an_aggregate(&mut self, function: &Named) {
@@ -352,39 +409,84 @@ impl Checker<'_> {
         }
     }
 
-    fn via(&mut self, node: &SyntaxNode, entity: EntityIx) -> Option<Via> {
+    fn via(&mut self, node: &SyntaxNode, by: By<EntityIx>) -> Option<Via> {
         let mut via = Via::new();
         let Some(clause) = ast::child(node, K::ViaClause) else { return Some(via) };
+        let mut places = Vec::new();
         for path in ast::children(&clause, K::PathExpr) {
             let (event_name, field_name) = ast::path(&path)?;
             let event = self.event_named(&event_name)?;
             let field = self.field_named(event, &field_name)?;
-            match self.field_type(event, field)? {
-                FieldType::Entity(kind) if *kind == entity => {}
+            let kind = match self.field_type(event, field)? {
+                FieldType::Entity(kind) if by.each().any(|wanted| wanted == *kind) => *kind,
                 _ => {
-                    let kind = self.policy.entities[entity.index()].clone();
-                    let message =
-                        format!("`{}.{}` is not a key of kind `{kind}`", event_name.text, field_name.text);
-                    let help = match self.roles(event, entity).first() {
-                        Some(role) => format!("for example: via {}.{role}", event_name.text),
-                        None => format!("`{}` has no field of kind `{kind}`", event_name.text),
-                    };
-                    self.push(ast::span(&path), message, "of another kind", help);
+                    self.not_of_the_kinds(&path, event, &field_name, by);
                     return None;
                 }
+            };
+            let chosen = via.entry(event).or_default();
+            let places_of_kind =
+                || by.each().zip(0..).filter(|(wanted, _)| *wanted == kind).map(|(_, at)| at);
+            let again = is_twice(by) && chosen[0] == Some(field);
+            let free = places_of_kind().find(|at: &usize| chosen[*at].is_none());
+            if let Some(at) = free.filter(|_| !again) {
+                chosen[at] = Some(field);
+                places.push((event, path));
+                continue;
             }
-            if via.insert(event, field).is_some() {
-                let message = format!("`via` names two fields of `{}`", event_name.text);
-                self.push(
-                    ast::span(&path),
-                    message,
+            let event = &event_name.text;
+            let kind = &self.policy.entities[kind.index()];
+            let (message, label, help) = match by {
+                By::One(_) => (
+                    format!("`via` names two fields of `{event}`"),
                     "a second one",
-                    "declare two features, one for each role",
-                );
+                    "declare two features, one for each role".to_owned(),
+                ),
+                By::Pair(..) if again => (
+                    format!("`via` names `{event}.{}` twice", field_name.text),
+                    "again here",
+                    format!("a pair of two keys of kind `{kind}` is of two different fields"),
+                ),
+                By::Pair(..) if is_twice(by) => (
+                    format!("`via` names three fields of `{event}`"),
+                    "a third one",
+                    "the first two are the pair, in that order".to_owned(),
+                ),
+                By::Pair(..) => (
+                    format!("`via` names two fields of `{event}` of kind `{kind}`"),
+                    "a second one",
+                    "declare two features, one for each role".to_owned(),
+                ),
+            };
+            self.push(ast::span(&path), message, label, help);
+            return None;
+        }
+        for (event, path) in places {
+            if is_twice(by) && via[&event][1].is_none() {
+                let kind = &self.policy.entities[by.first().index()];
+                let message =
+                    format!("`via` names one field of `{}`, and the pair needs two", self.event_name(event));
+                let help = format!("name the second field of kind `{kind}` too");
+                self.push(ast::span(&path), message, "half of a pair", help);
                 return None;
             }
         }
         Some(via)
+    }
+
+    /// Reports a field in `via` that is no key of the kinds after `by`.
+    fn not_of_the_kinds(&mut self, path: &SyntaxNode, event: EventIx, field: &Named, by: By<EntityIx>) {
+        let mut kinds: Vec<String> =
+            by.each().map(|kind| format!("`{}`", self.policy.entities[kind.index()])).collect();
+        kinds.dedup();
+        let kinds = kinds.join(" or ");
+        let event_name = self.event_name(event);
+        let message = format!("`{event_name}.{}` is not a key of kind {kinds}", field.text);
+        let help = match by.each().find_map(|kind| self.roles(event, kind).into_iter().next()) {
+            Some(role) => format!("for example: via {event_name}.{role}"),
+            None => format!("`{event_name}` has no field of kind {kinds}"),
+        };
+        self.push(ast::span(path), message, "of another kind", help);
     }
 
     /// The names of the fields by which events of this kind can be looked up: for an amendment those of what it amends,
@@ -407,63 +509,77 @@ impl Checker<'_> {
         if inherited.is_empty() { of_kind(false) } else { inherited }
     }
 
-    /// The field by which this event is looked up, from `via` or because there is only one; else how many there are.
-    fn role(&self, event: EventIx, entity: EntityIx, via: &Via) -> Result<FieldIx, usize> {
-        if let Some(field) = via.get(&event) {
-            return Ok(*field);
+    /// The field (or fields) by which this event is looked up, from `via` or because there is only one of the kind.
+    pub(super) fn role(&self, event: EventIx, by: By<EntityIx>, via: &Via) -> Result<By<FieldIx>, Lacking> {
+        let part = |kind: EntityIx, at: usize| {
+            if let Some(field) = self.chosen(event, via, at) {
+                return Ok(field);
+            }
+            match self.role_fields(event, kind)[..] {
+                [only] if !is_twice(by) => Ok(only),
+                ref several => Err(Lacking { kind, count: several.len() }),
+            }
+        };
+        Ok(match by {
+            By::One(kind) => By::One(part(kind, 0)?),
+            By::Pair(first, second) => By::Pair(part(first, 0)?, part(second, 1)?),
+        })
+    }
+
+    /// What `via` chose for the only key (0), or the first (0) or second (1) of a pair: of the event, or of that which
+    /// it amends.
+    fn chosen(&self, event: EventIx, via: &Via, at: usize) -> Option<FieldIx> {
+        if let Some(field) = via.get(&event).and_then(|chosen| chosen[at]) {
+            return Some(field);
         }
-        if let Some(target) = self.event(event).amends
-            && let Some(original) = via.get(&target)
-            && let Some(copy) =
-                self.event(event).fields.iter().position(|field| field.inherited == Some(*original))
-        {
-            return Ok(FieldIx(copy as u16));
-        }
-        match self.role_fields(event, entity)[..] {
-            [only] => Ok(only),
-            ref several => Err(several.len()),
-        }
+        let original = via.get(&self.event(event).amends?)?[at]?;
+        let copy = self.event(event).fields.iter().position(|field| field.inherited == Some(original));
+        copy.map(|copy| FieldIx(copy as u16))
     }
 
     /// The judged events that can use a window, each with its key.
-    fn judged_by(&mut self, name: &Named, entity: EntityIx, via: &Via) -> Option<Vec<(EventIx, FieldIx)>> {
+    fn judged_by(
+        &mut self,
+        name: &Named,
+        by: By<EntityIx>,
+        via: &Via,
+    ) -> Option<Vec<(EventIx, By<FieldIx>)>> {
         let events: Vec<EventIx> = (0..self.policy.events.len() as u16)
             .map(EventIx)
             .filter(|event| self.decided.contains(event))
             .collect();
-        let judged: Vec<(EventIx, FieldIx)> =
-            events.iter().filter_map(|event| Some((*event, self.role(*event, entity, via).ok()?))).collect();
+        let judged: Vec<(EventIx, By<FieldIx>)> =
+            events.iter().filter_map(|event| Some((*event, self.role(*event, by, via).ok()?))).collect();
         let lost = self.lost || events.iter().any(|event| self.incomplete[event.index()]);
         if !judged.is_empty() || events.is_empty() || lost {
             return Some(judged);
         }
-        let kind = self.policy.entities[entity.index()].clone();
         let ambiguous = events
             .iter()
-            .map(|event| (*event, self.roles(*event, entity)))
-            .find(|(_, roles)| !roles.is_empty());
+            .filter_map(|event| Some((*event, self.role(*event, by, via).err()?)))
+            .find(|(_, lacking)| lacking.count > 1);
         let message = format!("the feature `{}` can be looked up for no judged event", name.text);
-        match ambiguous {
-            Some((event, roles)) => {
+        let (label, help) = match (ambiguous, by) {
+            (Some((event, Lacking { kind, count })), _) => {
+                let roles = self.roles(event, kind);
                 let event = self.event_name(event);
-                let label = format!("`{event}` has {} fields of kind `{kind}`", roles.len());
-                self.push(
-                    name.span,
-                    message,
-                    label,
-                    format!("say which one: `by {kind} via {event}.{}`", roles[0]),
-                );
+                let kind = &self.policy.entities[kind.index()];
+                let (which, text) = self.via_help(by, &event, &roles);
+                (format!("`{event}` has {count} fields of kind `{kind}`"), format!("say {which}: {text}"))
             }
-            None => {
-                let label = format!("no event with a `decide` has a field of kind `{kind}`");
-                self.push(
-                    name.span,
-                    message,
-                    label,
+            (None, By::One(kind)) => {
+                let kind = &self.policy.entities[kind.index()];
+                (
+                    format!("no event with a `decide` has a field of kind `{kind}`"),
                     format!("add a field of kind `{kind}` to the judged event, or use another kind"),
-                );
+                )
             }
-        }
+            (None, By::Pair(..)) => (
+                "no event with a `decide` has both keys of the pair".to_owned(),
+                "add the key that is missing to the judged event, or use another pair".to_owned(),
+            ),
+        };
+        self.push(name.span, message, label, help);
         None
     }
 
@@ -471,7 +587,7 @@ impl Checker<'_> {
         &mut self,
         call: &SyntaxNode,
         function: &'static str,
-        entity: EntityIx,
+        by: By<EntityIx>,
         via: &Via,
     ) -> Option<(Aggregate, Type)> {
         let args: Vec<SyntaxNode> = ast::children(call, K::Arg).collect();
@@ -493,18 +609,18 @@ impl Checker<'_> {
             return None;
         }
         match function {
-            "count" => Some((Aggregate::Count(self.counted(&args[0], entity, via)?), Type::Int)),
+            "count" => Some((Aggregate::Count(self.counted(&args[0], by, via)?), Type::Int)),
             "ratio" => {
-                let part = self.counted(&args[0], entity, via);
-                let whole = self.counted(&args[1], entity, via);
+                let part = self.counted(&args[0], by, via);
+                let whole = self.counted(&args[1], by, via);
                 Some((Aggregate::Ratio(part?, whole?), Type::Decimal))
             }
-            _ => self.over_values(&args[0], function, entity, via),
+            _ => self.over_values(&args[0], function, by, via),
         }
     }
 
     /// `EVENT [where CONDITION]`.
-    fn counted(&mut self, arg: &SyntaxNode, entity: EntityIx, via: &Via) -> Option<Source> {
+    fn counted(&mut self, arg: &SyntaxNode, by: By<EntityIx>, via: &Via) -> Option<Source> {
         let what = ast::expression(arg)?;
         if what.kind() != K::NameRef {
             let help =
@@ -514,7 +630,7 @@ impl Checker<'_> {
         }
         let name = ast::word(&what)?;
         let event = self.event_named(&name)?;
-        self.source(arg, event, name.span, entity, via)
+        self.source(arg, event, name.span, by, via)
     }
 
     fn source(
@@ -522,33 +638,14 @@ impl Checker<'_> {
         arg: &SyntaxNode,
         event: EventIx,
         at: Span,
-        entity: EntityIx,
+        by: By<EntityIx>,
         via: &Via,
     ) -> Option<Source> {
-        let role = match self.role(event, entity, via) {
+        let role = match self.role(event, by, via) {
             Ok(role) => role,
             Err(_) if self.incomplete[event.index()] => return None,
-            Err(count) => {
-                let kind = self.policy.entities[entity.index()].clone();
-                let event_name = self.event_name(event);
-                let roles = self.roles(event, entity);
-                if count == 0 {
-                    let message = format!("`{event_name}` has no key of kind `{kind}`");
-                    let help = format!(
-                        "count by a kind that `{event_name}` has, or add a field of kind `{kind}` to it"
-                    );
-                    self.push(at, message, "cannot be counted by it", help);
-                } else {
-                    let message =
-                        format!("`{event_name}` has {count} keys of kind `{kind}`: {}", roles.join(", "));
-                    // Named on the amended event, it serves both that event and the amendment.
-                    let inherits =
-                        self.event(event).fields.iter().any(|f| f.inherited.is_some() && f.name == roles[0]);
-                    let owner = self.event(event).amends.filter(|_| inherits).unwrap_or(event);
-                    let owner = self.event_name(owner);
-                    let help = format!("say which one: `by {kind} via {owner}.{}`", roles[0]);
-                    self.push(at, message, "by which one?", help);
-                }
+            Err(lacking) => {
+                self.not_counted_by(event, at, by, &lacking);
                 return None;
             }
         };
@@ -561,17 +658,48 @@ impl Checker<'_> {
         Some(Source { event, role, filter })
     }
 
+    /// Reports an event that has no key, or more than one, to be counted by.
+    fn not_counted_by(&mut self, event: EventIx, at: Span, by: By<EntityIx>, lacking: &Lacking) {
+        let kind = self.policy.entities[lacking.kind.index()].clone();
+        let event_name = self.event_name(event);
+        let roles = self.roles(event, lacking.kind);
+        match lacking.count {
+            0 => {
+                let message = format!("`{event_name}` has no key of kind `{kind}`");
+                let help =
+                    format!("count by a kind that `{event_name}` has, or add a field of kind `{kind}` to it");
+                self.push(at, message, "cannot be counted by it", help);
+            }
+            1 => {
+                let message = format!("`{event_name}` has one key of kind `{kind}`, and the pair needs two");
+                let help = format!("count by `{kind}` alone, or add a second field of kind `{kind}` to it");
+                self.push(at, message, "cannot be counted by it", help);
+            }
+            count => {
+                let message =
+                    format!("`{event_name}` has {count} keys of kind `{kind}`: {}", roles.join(", "));
+                // Named on the amended event, it serves both that event and the amendment.
+                let inherits =
+                    self.event(event).fields.iter().any(|f| f.inherited.is_some() && f.name == roles[0]);
+                let owner = self.event(event).amends.filter(|_| inherits).unwrap_or(event);
+                let (which, text) = self.via_help(by, &self.event_name(owner), &roles);
+                let label = if is_twice(by) { "by which two?" } else { "by which one?" };
+                self.push(at, message, label, format!("say {which}: {text}"));
+            }
+        }
+    }
+
     /// `sum`, `avg`, `min`, `max` and `distinct` of a value of an event.
     fn over_values(
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        entity: EntityIx,
+        by: By<EntityIx>,
         via: &Via,
     ) -> Option<(Aggregate, Type)> {
         let value = ast::expression(arg)?;
         let (event, at) = self.aggregated(&value, function)?;
-        let source = self.source(arg, event, at, entity, via);
+        let source = self.source(arg, event, at, by, via);
         let scope = Scope { event, place: Place::Aggregate };
         let operand = self.operand(&value, scope, None);
         let (source, operand) = (source?, operand?);
