@@ -6,7 +6,7 @@ use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, 
 use tollgate::engine::{Engine, Limits, Step};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -21,7 +21,7 @@ fn policy() -> Policy {
     let source = Source { event: PAYMENT, role, filter: None };
     let window = Window {
         by: By::One(EntityIx(0)),
-        span_us: DAY,
+        frame: Frame::Last { span_us: DAY },
         delay_us: 0,
         aggregate: Aggregate::Count(source),
         judged_by: vec![(PAYMENT, role)],
@@ -75,7 +75,7 @@ fn pair_policy() -> Policy {
     let role = By::Pair(FieldIx(0), FieldIx(2));
     let window = Window {
         by: By::Pair(EntityIx(0), EntityIx(1)),
-        span_us: DAY,
+        frame: Frame::Last { span_us: DAY },
         delay_us: 0,
         aggregate: Aggregate::Count(Source { event: PAYMENT, role, filter: None }),
         judged_by: vec![(PAYMENT, role)],

@@ -11,7 +11,7 @@ use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Period, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -90,7 +90,8 @@ fn policy() -> Policy {
     }
 }
 
-/// Twenty-three windows: seven by card, seven by device, seven by both, and two that count different things.
+/// Twenty-nine windows: seven by card, seven by device, seven by both, two that count different things, and six that are
+/// gathered, two of them by both.
 fn features() -> Vec<Feature> {
     let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
     let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
@@ -102,7 +103,8 @@ fn features() -> Vec<Feature> {
     let mut feature = |kinds: By<u16>, span_us, delay_us, ty, aggregate| {
         let judged_by = vec![(PAYMENT, fields(kinds, 0))];
         let by = kinds.try_map(|kind| Some(EntityIx(kind))).expect("all kinds");
-        let window = Window { by, span_us, delay_us, aggregate, judged_by };
+        let frame = Frame::Last { span_us };
+        let window = Window { by, frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     };
@@ -122,6 +124,49 @@ fn features() -> Vec<Feature> {
     feature(device, DAY, 0, Type::Int, cards);
     let amounts = Aggregate::DistinctValues(payments(fields(card, 0), None), usd());
     feature(card, DAY, 0, Type::Int, amounts);
+    let (card, both) = (fields(card, 0), fields(By::Pair(0, 1), 0));
+    let by_card = By::One(EntityIx(0));
+    let by_both = By::Pair(EntityIx(0), EntityIx(1));
+    let five = Frame::Events { count: 5, span_us: DAY };
+    let gathered = [
+        (
+            (by_card, card),
+            Frame::Events { count: 10, span_us: HOUR },
+            Type::Money(USD),
+            Aggregate::Percentile(90, payments(card, None), usd()),
+        ),
+        (
+            (by_card, card),
+            Frame::Session { gap_us: MINUTE, span_us: HOUR },
+            Type::Money(USD),
+            Aggregate::Stddev(payments(card, None), usd()),
+        ),
+        (
+            (by_card, card),
+            Frame::This { period: Period::Day, zone: "Europe/Berlin".into() },
+            Type::Decimal,
+            Aggregate::ShareValues(payments(card, None), usd()),
+        ),
+        (
+            (by_card, card),
+            Frame::Every { span_us: HOUR },
+            Type::Duration,
+            Aggregate::SinceLast(payments(card, declined())),
+        ),
+        ((by_both, both), five, Type::Money(USD), Aggregate::Stddev(payments(both, None), usd())),
+        (
+            (by_both, both),
+            Frame::Last { span_us: DAY },
+            Type::Duration,
+            Aggregate::SinceLast(payments(both, declined())),
+        ),
+    ];
+    for ((by, role), frame, ty, aggregate) in gathered {
+        let judged_by = vec![(PAYMENT, role)];
+        let window = Window { by, frame, delay_us: 0, aggregate, judged_by };
+        let name = format!("feature_{}", features.len());
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+    }
     features
 }
 

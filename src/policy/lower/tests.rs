@@ -12,7 +12,7 @@ use crate::engine::validate::PAIR_HEADER_WORDS;
 use crate::policy::archive;
 use crate::policy::typed::{
     Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
-    ListIx, Reason, Rule, RuleIx,
+    ListIx, Reason, Rule, RuleIx, Window,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -55,7 +55,8 @@ fn source(event: u16, role: u16, filter: Option<Expr>) -> Source {
 
 fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggregate: Aggregate) -> Feature {
     let judged_by = vec![(EventIx(0), By::One(FieldIx(field)))];
-    let window = Window { by: By::One(EntityIx(entity)), span_us, delay_us: 0, aggregate, judged_by };
+    let frame = Frame::Last { span_us };
+    let window = Window { by: By::One(EntityIx(entity)), frame, delay_us: 0, aggregate, judged_by };
     Feature { name: name.into(), ty, kind: FeatureKind::Window(window) }
 }
 
@@ -209,7 +210,7 @@ pub(super) fn pairs() -> Policy {
     let filter = Some(Expr::AmendMissing(EventIx(1), None));
     let window = |span_us| Window {
         by: By::Pair(EntityIx(0), EntityIx(1)),
-        span_us,
+        frame: Frame::Last { span_us },
         delay_us: 0,
         aggregate: Aggregate::Count(Source { event: EventIx(0), role, filter: filter.clone() }),
         judged_by: vec![(EventIx(0), role)],
