@@ -9,6 +9,7 @@ mod expressions;
 mod features;
 mod frames;
 mod functions;
+mod keys;
 mod literals;
 mod names;
 mod rules;
@@ -60,7 +61,7 @@ struct Checker<'p> {
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
     /// By feature name: the fields that its `via` chose.
-    vias: HashMap<String, features::Via>,
+    vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.

@@ -34,7 +34,7 @@ use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
 use code::{Code, Target};
 use expressions::{Graph, Inputs};
-use groups::{Groups, Kept};
+use groups::{Groups, Tables};
 use layout::EventLayout;
 use std::collections::{BTreeSet, HashMap};
 use zones::Zones;
@@ -53,7 +53,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
     for feature in &policy.features {
         features.push(feature_plan(feature, &mut groups, &mut zones)?);
     }
-    let kept = groups.finish(&mut code)?;
+    let tables = groups.finish(&mut code)?;
 
     let rules_of = |event: EventIx| {
         let of_event =
@@ -117,11 +117,11 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
             rules: rules.iter().map(|rule| *rule as u16).collect(),
             decide,
         };
-        look_up(&mut plan, policy, this, layout, &kept, &features)?;
+        look_up(&mut plan, policy, this, layout, &tables, &features)?;
         events.push(plan);
     }
 
-    let entities = policy.entities.iter().zip(kept.record_words);
+    let entities = policy.entities.iter().zip(tables.record_words);
     let mut program = Program {
         semantics: SEMANTICS_VERSION,
         name: policy.name.clone(),
@@ -130,9 +130,9 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         entities: entities
             .map(|(name, record_words)| EntityPlan { name: name.clone(), record_words })
             .collect(),
-        pairs: kept.pairs,
+        pairs: tables.pairs,
         events,
-        groups: kept.groups,
+        groups: tables.groups,
         features,
         rules: rule_plans(policy, &conditions),
         reasons: reason_plans(policy),
@@ -408,7 +408,7 @@ fn look_up(
     policy: &Policy,
     event: EventIx,
     layout: &EventLayout,
-    kept: &Kept,
+    tables: &Tables,
     features: &[FeaturePlan],
 ) -> Result<(), Diagnostic> {
     let inherited = |role: FieldIx| {
@@ -418,7 +418,7 @@ fn look_up(
     };
     // Everything found by its field first; fields become key numbers when all are known.
     let (mut inserts, mut targets, mut windows) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, group) in kept.groups.iter().enumerate() {
+    for (index, group) in tables.groups.iter().enumerate() {
         let role = match group.second_role {
             NONE => By::One(FieldIx(group.role)),
             second => By::Pair(FieldIx(group.role), FieldIx(second)),
@@ -466,7 +466,7 @@ fn look_up(
         let table = match kinds {
             By::One(kind) => kind,
             By::Pair(first, second) => {
-                let pair = kept.pairs.iter().position(|pair| (pair.first, pair.second) == (first, second));
+                let pair = tables.pairs.iter().position(|pair| (pair.first, pair.second) == (first, second));
                 (policy.entities.len() + pair.ok_or_else(not_a_key)?) as u16
             }
         };

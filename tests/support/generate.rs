@@ -380,7 +380,7 @@ impl Maker<'_> {
             0 | 1 => (Aggregate::Count(source), Type::Int),
             2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
-                let mut over = self.source(entity)?;
+                let mut over = self.source(by)?;
                 if self.rng.percent(50) {
                     let filter = self.filter(event);
                     over = Source { filter, ..source.clone() };

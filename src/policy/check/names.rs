@@ -1,12 +1,11 @@
 //! Names in expressions: what each one stands for where it is used, and what to say when it stands for nothing.
 
 use super::expressions::{Meaning, Operand, Place, Scope};
-use super::features::Lacking;
 use super::{Checker, one_of};
 use crate::engine::units::Value;
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::SyntaxNode;
-use crate::policy::typed::{By, EntityIx, EventIx, Expr, FeatureIx, FeatureKind, FieldIx, FieldType, Type};
+use crate::policy::typed::{EventIx, Expr, FeatureIx, FeatureKind, FieldIx, FieldType, Type};
 
 impl Checker<'_> {
     pub(super) fn meaning(&self, name: &str, scope: Scope) -> Meaning {
@@ -131,36 +130,6 @@ impl Checker<'_> {
             }
         }
         Some(Operand::Value(Expr::Feature(ix), ty))
-    }
-
-    /// Reports a feature whose key (or one key of its pair) the event lacks, or has more than once.
-    fn not_looked_up(&mut self, name: &Named, event: EventIx, by: By<EntityIx>) {
-        let Some(via) = self.vias.get(&name.text) else { return };
-        let Err(Lacking { kind, count }) = self.role(event, by, via) else { return };
-        if count == 0 && self.incomplete[event.index()] {
-            return;
-        }
-        let roles = self.roles(event, kind);
-        let (event, kind) = (self.event_name(event), self.policy.entities[kind.index()].clone());
-        let message = format!("the feature `{}` cannot be looked up for `{event}`", name.text);
-        let (label, help) = match count {
-            0 => (
-                format!("`{event}` has no field of kind `{kind}`"),
-                format!("add a field of kind `{kind}` to `{event}`, or use a feature by another kind"),
-            ),
-            1 => (
-                format!("`{event}` has one field of kind `{kind}`, and the pair needs two"),
-                format!("add a second field of kind `{kind}` to `{event}`, or use a feature by another kind"),
-            ),
-            _ => {
-                let (which, text) = self.via_help(by, &event, &roles);
-                (
-                    format!("`{event}` has {count} fields of kind `{kind}`"),
-                    format!("say {which} in the feature: {text}"),
-                )
-            }
-        };
-        self.push(name.span, message, label, help);
     }
 
     /// Reports a feature where features cannot be used.

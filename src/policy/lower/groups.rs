@@ -35,8 +35,8 @@ pub(super) struct Groups<'p> {
     pairs: Vec<(u16, u16)>,
 }
 
-/// What is kept by the finished groups, and how long the records are.
-pub(super) struct Kept {
+/// The finished groups, and the records of the tables they are in.
+pub(super) struct Tables {
     pub(super) groups: Vec<GroupPlan>,
     /// By entity kind.
     pub(super) record_words: Vec<u16>,
@@ -135,7 +135,7 @@ impl<'p> Groups<'p> {
     }
 
     /// Writes the plans, and the words of each table's record.
-    pub(super) fn finish(self, code: &mut Code) -> Result<Kept, Diagnostic> {
+    pub(super) fn finish(self, code: &mut Code) -> Result<Tables, Diagnostic> {
         let mut groups = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             groups.push(plan(group, &self.graphs[&group.event], &self.layouts[group.event.index()], code)?);
@@ -155,7 +155,7 @@ impl<'p> Groups<'p> {
             let record_words = pack(entities.len() + at, &name, PAIR_HEADER_WORDS)?;
             pairs.push(PairPlan { first, second, record_words });
         }
-        Ok(Kept { groups, record_words, pairs })
+        Ok(Tables { groups, record_words, pairs })
     }
 }
 
