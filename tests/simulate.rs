@@ -30,7 +30,7 @@ use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
 use tollgate::engine::{Counters, Engine, Limits, Loaded, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
-use tollgate::policy::typed::{self, Aggregate, FeatureKind, Policy};
+use tollgate::policy::typed::{self, Aggregate, By, EntityIx, FeatureKind, Policy};
 use tollgate::token::Tokenizer;
 
 /// Frames of one stream, and streams of one policy.
@@ -111,6 +111,11 @@ impl Reach {
                     Aggregate::Days(..) => "Days",
                 },
             };
+            let pair = match &feature.kind {
+                FeatureKind::Window(window) if is_twice(window.by) => Some("pair of one kind"),
+                FeatureKind::Window(window) => window.by.second().map(|_| "pair"),
+                FeatureKind::Scalar { .. } => None,
+            };
             if let FeatureKind::Window(window) = &feature.kind {
                 let frame = match window.frame {
                     typed::Frame::Last { .. } => "last",
@@ -128,6 +133,7 @@ impl Reach {
                 Some(_) => "something",
             };
             self.note(format!("{name}: {said}"), 1);
+            pair.into_iter().for_each(|pair| self.note(format!("{pair}: {said}"), 1));
             if name == "Count" {
                 let above = [64, 256, 1024]
                     .into_iter()
@@ -163,6 +169,9 @@ impl Reach {
              SinceFirst Distance Speed SeenKey SeenValue Days";
         for aggregate in more.split(' ').filter(|_| many) {
             wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
+        }
+        for pair in ["pair", "pair of one kind"] {
+            wanted.extend(["missing", "0", "something"].map(|said| format!("{pair}: {said}")));
         }
         for frame in ["last", "last N", "every", "this", "session"] {
             wanted.extend([format!("{frame}: nothing"), format!("{frame}: something")]);
@@ -302,6 +311,10 @@ fn replay(
     Ok(())
 }
 
+fn is_twice(by: By<EntityIx>) -> bool {
+    by.second() == Some(by.first())
+}
+
 /// As [`run`], with panics as disagreements.
 fn attempt(policy: &Policy, frames: &[Frame], limits: &Limits) -> Result<(), String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -353,7 +366,7 @@ fn simulate(seed: u64, frames: usize, reach: &mut Reach) -> usize {
         Err(_) => panic!("seed {seed}: this policy does not compile\n{policy:#?}"),
     };
     for _ in 0..STREAMS {
-        let shape = Shape::random(&mut rng, frames);
+        let shape = Shape::random(&mut rng, &policy, frames);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let result =
             catch_unwind(AssertUnwindSafe(|| run(&policy, &compiled, &stream, &shape.limits, reach)));
@@ -436,7 +449,7 @@ fn what_is_lost_is_flagged() {
         let policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();
         let compiled = compile(&policy, &tokenizer);
-        let shape = Shape::random(&mut rng, 400);
+        let shape = Shape::random(&mut rng, &policy, 400);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let limits = Limits {
             keys_max: *rng.pick(&[2, 20, 256]),

@@ -13,8 +13,8 @@
 //! # What a key's history is
 //!
 //! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
-//! some window could still reach (newer than watermark − lateness − retention of its group). So it makes no
-//! difference when the records of idle keys are dropped.
+//! some window could still reach (newer than watermark − lateness − retention of its group). A pair of keys that features
+//! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
 
 pub mod program;
 pub mod units;
@@ -49,8 +49,8 @@ use program::{ArchivedProgram, KEYS_MAX};
 use rows::{Block, Blocks, Spill, any_alive, blocks, lose_until, lost_until, release};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use table::{RecordNumber, Table};
-use units::{Key, TIME_END, TIME_MIN, Time, Value};
+use table::{RecordKey, RecordNumber, Table};
+use units::{TIME_END, TIME_MIN, Time, Value};
 use vm::execute;
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
@@ -123,7 +123,7 @@ pub enum Clock {
 /// How much state the engine may keep, and how it reads time. Fixed at start; part of what makes a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Keys per entity kind.
+    /// Keys per entity kind, and pairs per pair of kinds that features are by.
     pub keys_max: u32,
     /// Bytes for rows that do not fit inside their record, all kinds together.
     pub spill_bytes_max: u64,
@@ -224,7 +224,7 @@ pub struct Engine {
     /// First word of the policy's hash, for the digest.
     policy_word: u64,
 
-    /// By entity kind.
+    /// By entity kind, then by pair.
     tables: Vec<Table>,
     spill: Spill,
     dedup: Dedup,
@@ -244,14 +244,14 @@ pub struct Engine {
     scratch: Scratch,
     gathered: Gathered,
     fired: Fired,
-    /// By entity kind: records to look at when the step is done.
+    /// By table: records to look at when the step is done.
     sweeps: Vec<u32>,
 }
 
-/// One key of the event.
+/// One key of the event, or a pair of them.
 #[derive(Clone, Copy, Default)]
 struct LookedUp {
-    key: Option<Key>,
+    key: Option<RecordKey>,
     record: Option<RecordNumber>,
 }
 
@@ -288,7 +288,7 @@ impl<'a> View<'a> {
     ) -> Option<(gather::Rows<'a, Stored<'a>>, Option<i64>)> {
         let LookedUp { key: Some(looked_up), record } = self.looked_up[key] else { return None };
         let shape = &self.plan.groups[group].shape;
-        let table = &self.tables[self.event.keys[key].entity];
+        let table = &self.tables[self.event.keys[key].table];
         let record = record.map(|number| table.record(number));
         let stored = record.map(|record| blocks(record, shape, self.spill)).into_iter().flatten();
         let own = own.map(|own| &self.event.inserts[own]);
@@ -319,9 +319,8 @@ impl Engine {
         }
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
         let plan = Plan::new(loaded.program(), limits, &mut spill);
-        let tables = plan.entities.iter().zip(1..).map(|(entity, number)| {
-            let seed = limits.hash_seed.wrapping_add(number);
-            Table::reserve(&entity.name, entity.record_words, limits.keys_max, seed)
+        let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
+            Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let policy_word =
@@ -373,14 +372,14 @@ impl Engine {
     }
 
     /// The keys of a frame that has not been checked yet, if it has the right length.
-    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, Key)) {
+    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, RecordKey)) {
         let Some(event) = self.plan.events.get(usize::from(input.kind)) else { return };
         if input.words.len() != event.form.words || input.words.len() <= wire::PRESENCE_WORD {
             return;
         }
-        for key in &event.keys {
-            if input.words[wire::PRESENCE_WORD] >> key.bit & 1 == 1 {
-                touch(&self.tables[key.entity], Key([input.words[key.word], input.words[key.word + 1]]));
+        for spec in &event.keys {
+            if let Some(key) = spec.read(input.words, input.words[wire::PRESENCE_WORD]) {
+                touch(&self.tables[spec.table], key);
             }
         }
     }
@@ -495,11 +494,9 @@ impl Engine {
 
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
         for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
-            *looked_up = LookedUp::default();
-            if event.presence >> spec.bit & 1 == 1 {
-                let key = Key([event.words[spec.word], event.words[spec.word + 1]]);
-                *looked_up = LookedUp { key: Some(key), record: self.tables[spec.entity].find(key) };
-            }
+            let key = spec.read(event.words, event.presence);
+            let record = key.and_then(|key| self.tables[spec.table].find(key));
+            *looked_up = LookedUp { key, record };
         }
     }
 
@@ -583,8 +580,8 @@ impl Engine {
         let specs = &self.plan.events[kind].keys;
         specs.iter().zip(&self.looked_up).any(|(spec, looked_up)| {
             let Some(number) = looked_up.record else { return false };
-            let record = self.tables[spec.entity].record(number);
-            self.plan.entities[spec.entity].groups.iter().any(|&group| {
+            let record = self.tables[spec.table].record(number);
+            self.plan.tables[spec.table].groups.iter().any(|&group| {
                 let group = &self.plan.groups[group];
                 any_alive(record, &group.shape, &self.spill, self.watermark.saturating_sub(group.dead_after))
             })
@@ -603,7 +600,7 @@ impl Engine {
             let group = &self.plan.groups[insert.group];
             let dead = self.watermark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
-            let table = &mut self.tables[group.entity];
+            let table = &mut self.tables[group.table];
             let (spill, counters) = (&mut self.spill, &mut self.counters);
             rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
             table.touch(record, moment.time.0);
@@ -617,25 +614,25 @@ impl Engine {
     /// The record that a row goes to, made if there is none yet; `None` without a key or room for it.
     fn record_for(&mut self, insert: &Insert, moment: &mut Moment) -> Option<RecordNumber> {
         let LookedUp { key: Some(key), record } = self.looked_up[insert.key] else { return None };
-        let entity = self.plan.groups[insert.group].entity;
-        let table = &mut self.tables[entity];
+        let number = self.plan.groups[insert.group].table;
+        let table = &mut self.tables[number];
         // Another role of this event may have just added the same key.
         if let Some(record) = record.or_else(|| table.find(key)) {
             return Some(record);
         }
-        self.sweeps[entity] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
-        let Some(number) = table.add(key) else {
+        self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
+        let Some(record) = table.add(key) else {
             table.lose(moment.time.0);
             self.counters.keys_lost += 1;
             moment.inexact = true;
             return None;
         };
         if let Some(lost) = table.lost_until() {
-            for &group in &self.plan.entities[entity].groups {
-                lose_until(table.record_mut(number), &self.plan.groups[group].shape, lost);
+            for &group in &self.plan.tables[number].groups {
+                lose_until(table.record_mut(record), &self.plan.groups[group].shape, lost);
             }
         }
-        Some(number)
+        Some(record)
     }
 
     /// Lets an amendment change the rows of its target.
@@ -656,7 +653,7 @@ impl Engine {
                 target_tag,
                 target_time: (self.limits.clock == Clock::Event).then_some(target_time),
             };
-            let record = self.tables[group.entity].record_mut(record);
+            let record = self.tables[group.table].record_mut(record);
             let amended = amendment.apply(record, &mut self.spill, &mut self.registers);
             found += amended.found;
             changed += amended.changed;
@@ -672,11 +669,11 @@ impl Engine {
     /// Looks at a bounded number of records, and drops those whose rows are all out of every window's reach.
     fn drop_idle_keys(&mut self) {
         for (number, looks) in self.sweeps.iter_mut().enumerate() {
-            let (table, entity) = (&mut self.tables[number], &self.plan.entities[number]);
+            let (table, spec) = (&mut self.tables[number], &self.plan.tables[number]);
             for _ in 0..std::mem::take(looks) {
-                let dead = self.watermark.saturating_sub(entity.dead_after);
+                let dead = self.watermark.saturating_sub(spec.dead_after);
                 let Some(idle) = table.sweep(dead) else { continue };
-                for &group in &entity.groups {
+                for &group in &spec.groups {
                     release(table.record(idle), &self.plan.groups[group].shape, &mut self.spill);
                 }
                 table.drop_record(idle);

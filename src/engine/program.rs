@@ -217,11 +217,13 @@ pub struct Program {
     pub revision: u32,
     /// BLAKE3 over the canonical text of the event layouts (names, kinds, fields, types, words).
     pub layout_hash: [u8; 32],
-    /// Entity kinds: one table each.
+    /// Entity kinds: one table each, by their number.
     pub entities: Vec<EntityPlan>,
+    /// Pairs of entity kinds that features are by: one table each, numbered after those of the kinds.
+    pub pairs: Vec<PairPlan>,
     /// Event kinds, by their number on the wire.
     pub events: Vec<EventPlan>,
-    /// What is stored: one per (event kind, key field) that a feature counts.
+    /// What is stored: one per (event kind, key field or pair of key fields) that a feature counts.
     pub groups: Vec<GroupPlan>,
     /// Features, in policy order; feature i lives in register i.
     pub features: Vec<FeaturePlan>,
@@ -251,6 +253,19 @@ pub struct EntityPlan {
     pub name: String,
     /// Words of one record; a multiple of 8. Words 0 and 1 are the key, word 2 the greatest event time seen, then
     /// each group's block at its `record_word`. 0 when nothing is kept by this kind.
+    pub record_words: u16,
+}
+
+/// The table of a pair of entity kinds.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct PairPlan {
+    /// Entity kind of the first key.
+    pub first: u16,
+    /// Entity kind of the second key; may be the same kind.
+    pub second: u16,
+    /// Words of one record; a multiple of 8. Words 0 to 2 as in [`EntityPlan::record_words`], words 3 and 4 are the
+    /// second key, then each group's block.
     pub record_words: u16,
 }
 
@@ -309,7 +324,8 @@ pub struct EventPlan {
     pub fields: Vec<FieldPlan>,
     /// The event it amends, or [`NONE`].
     pub amends: u16,
-    /// The distinct keys to look up, in field order; at most [`KEYS_MAX`]. Those that nothing is kept by are left out.
+    /// The distinct keys to look up, in field order, then the pairs; at most [`KEYS_MAX`]. Those that nothing is kept by
+    /// are left out.
     pub keys: Vec<KeyPlan>,
     /// The rows this event adds.
     pub inserts: Vec<InsertPlan>,
@@ -327,16 +343,26 @@ pub struct EventPlan {
     pub decide: Option<DecidePlan>,
 }
 
-/// The most keys one event may be looked up by.
+/// The most keys and pairs of keys one event may be looked up by.
 pub const KEYS_MAX: usize = 16;
 
-/// A key to look up.
+/// A key, or a pair of keys, to look up.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct KeyPlan {
-    /// Entity kind.
-    pub entity: u16,
-    /// First word of the key in the event.
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    pub table: u16,
+    /// The key, or the first of a pair.
+    pub first: KeyAt,
+    /// The second key of a pair.
+    pub second: Option<KeyAt>,
+}
+
+/// Where a key is in an event.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub struct KeyAt {
+    /// First of its two words.
     pub word: u16,
     /// Presence bit.
     pub bit: u8,
@@ -374,7 +400,7 @@ pub struct FeatureUse {
     pub key: u16,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 ///
 /// A row is `row_words` words, stored column by column: with room for `cap` rows, column c of row r is at word
 /// `c * cap + r` of the block. Column 0 is the time. Others are where the plans say.
@@ -387,12 +413,14 @@ pub struct FeatureUse {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct GroupPlan {
-    /// Entity kind.
-    pub entity: u16,
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    pub table: u16,
     /// Event kind.
     pub event: u16,
-    /// The key field, an index into [`EventPlan::fields`].
+    /// The key field, an index into [`EventPlan::fields`]; the first of a pair.
     pub role: u16,
+    /// The second key field of a pair, or [`NONE`].
+    pub second_role: u16,
     /// Columns (words) of a row.
     pub row_words: u16,
     /// Word of the record at which the group's block starts: [`GROUP_HEADER_WORDS`] of header, then

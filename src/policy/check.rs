@@ -9,6 +9,7 @@ mod expressions;
 mod features;
 mod frames;
 mod functions;
+mod keys;
 mod literals;
 mod names;
 mod rules;
@@ -59,6 +60,8 @@ struct Checker<'p> {
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
+    /// By feature name: the fields that its `via` chose.
+    vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.
@@ -108,6 +111,7 @@ impl<'p> Checker<'p> {
             feature_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
+            vias: HashMap::new(),
             rules: HashMap::new(),
             decided: HashSet::new(),
             taken: HashMap::new(),

@@ -99,7 +99,7 @@ kinds! {
     LetDecl,
     /// `feature NAME …`.
     FeatureDecl,
-    /// `by ENTITY`.
+    /// `by ENTITY`, `by (ENTITY, ENTITY)`.
     ByClause,
     /// `via EVENT.FIELD, …`.
     ViaClause,

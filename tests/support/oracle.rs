@@ -1,7 +1,7 @@
 //! The oracle: a second, naive reading of a policy.
 //!
 //! It walks [`typed::Policy`] directly. Every accepted event is kept for ever in a plain list per (event kind, key
-//! field, key); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
+//! fields, keys); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
 //! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
 //! remembered until an amendment changes the row.
 //!
@@ -30,7 +30,7 @@ use tollgate::engine::wire::{
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
-    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
+    self, Aggregate, Arithmetic, By, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
     Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
@@ -105,13 +105,14 @@ struct Row {
     known: RefCell<BTreeMap<usize, (bool, Answer)>>,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 struct Group {
     event: EventIx,
-    role: FieldIx,
-    entity: typed::EntityIx,
+    role: By<FieldIx>,
+    by: By<typed::EntityIx>,
     retention_us: i64,
-    rows: BTreeMap<Key, Vec<Row>>,
+    /// By the key, or by both keys in order.
+    rows: BTreeMap<Vec<Key>, Vec<Row>>,
 }
 
 /// What was answered to (principal, id).
@@ -185,7 +186,7 @@ impl<'p> Oracle<'p> {
                     None => groups.push(Group {
                         event: source.event,
                         role: source.role,
-                        entity: window.entity,
+                        by: window.by,
                         retention_us: reach,
                         rows: BTreeMap::new(),
                     }),
@@ -340,22 +341,26 @@ impl<'p> Oracle<'p> {
 
     fn insert(&mut self, event: &Rc<Taken>) {
         for group in self.groups.iter_mut().filter(|group| group.event == event.kind) {
-            if let Some(key) = key_of(event, group.role) {
+            if let Some(keys) = keys_of(event, group.role) {
                 let row = Row { event: event.clone(), applied: Applied::new(), known: RefCell::default() };
-                group.rows.entry(key).or_default().push(row);
+                group.rows.entry(keys).or_default().push(row);
             }
         }
     }
 
-    /// Each row of the target is reached through the key that the amendment carries for the field it is kept by.
+    /// Each row of the target is reached through the keys that the amendment carries for the fields it is kept by.
     fn amend(&mut self, amendment: &Rc<Taken>, words: &[u64]) {
         let (target_tag, target_time) = (EventId([words[4], words[5]]).tag(), words[6] as i64);
         let amend = &self.policy.events[amendment.kind.index()];
         let by_time = self.limits.clock == Clock::Event;
         for group in self.groups.iter_mut().filter(|group| Some(group.event) == amend.amends) {
-            let carried = amend.fields.iter().position(|field| field.inherited == Some(group.role));
-            let key = carried.and_then(|field| key_of(amendment, FieldIx(field as u16)));
-            let Some(rows) = key.and_then(|key| group.rows.get_mut(&key)) else { continue };
+            let mut keys = Vec::new();
+            for role in group.role.each() {
+                let carried = amend.fields.iter().position(|field| field.inherited == Some(role));
+                keys.push(carried.and_then(|field| key_of(amendment, FieldIx(field as u16))));
+            }
+            let keys: Option<Vec<Key>> = keys.into_iter().collect();
+            let Some(rows) = keys.and_then(|keys| group.rows.get_mut(&keys)) else { continue };
             for row in rows {
                 if row.event.tag != target_tag || by_time && row.event.time != target_time {
                     continue;
@@ -369,21 +374,24 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// Whether anything is known of a key of this event, before it is itself taken in.
+    /// Whether anything is known of a key, or a pair of keys, of this event, before it is itself taken in.
     fn has_history(&self, event: &Taken) -> bool {
         let kept = self.groups.iter().filter(|group| group.event == event.kind).map(|group| group.role);
         let used = windows(self.policy)
             .flat_map(|window| &window.judged_by)
             .filter(|(judged, _)| *judged == event.kind)
-            .map(|(_, field)| *field);
-        let fields: BTreeSet<FieldIx> = kept.chain(used).collect();
-        fields.into_iter().any(|field| {
-            let Some(key) = key_of(event, field) else { return false };
-            let ty = &self.policy.events[event.kind.index()].fields[field.index()].ty;
-            self.groups.iter().filter(|group| FieldType::Entity(group.entity) == *ty).any(|group| {
+            .map(|(_, role)| *role);
+        let roles: BTreeSet<By<FieldIx>> = kept.chain(used).collect();
+        roles.into_iter().any(|role| {
+            let Some(keys) = keys_of(event, role) else { return false };
+            let fields = &self.policy.events[event.kind.index()].fields;
+            let types: Vec<FieldType> = role.each().map(|field| fields[field.index()].ty.clone()).collect();
+            let same_kinds =
+                |group: &&Group| group.by.each().map(FieldType::Entity).collect::<Vec<_>>() == types;
+            self.groups.iter().filter(same_kinds).any(|group| {
                 let horizon = self.limits.lateness_us + group.retention_us;
                 let dead = self.watermark.map_or(i64::MIN, |watermark| watermark - horizon);
-                group.rows.get(&key).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
+                group.rows.get(&keys).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
             })
         })
     }
@@ -414,12 +422,12 @@ impl<'p> Oracle<'p> {
 
     fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
         let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
-        let Some(key) = by.and_then(|(_, field)| key_of(event, *field)) else { return Answer::Missing };
+        let Some(keys) = by.and_then(|(_, role)| keys_of(event, *role)) else { return Answer::Missing };
         let numbers: Vec<usize> =
             (0..).map(|i| first_source + i).take(sources(&window.aggregate).len()).collect();
         let mut answers = Vec::new();
         for (frame, delay) in sides(window) {
-            let look = Look { frame, until: event.time - delay, key, event };
+            let look = Look { frame, until: event.time - delay, keys: &keys, event };
             answers.push(self.computed(base(&window.aggregate), &look, &numbers));
         }
         match answers[..] {
@@ -563,7 +571,7 @@ impl<'p> Oracle<'p> {
             }
         };
         let mut held = Vec::new();
-        self.visit(source, what, look.key, number, |row, counts, value| {
+        self.visit(source, what, look.keys, number, |row, counts, value| {
             if counts && first <= row.event.time && row.event.time <= look.until {
                 let own = std::ptr::eq(&*row.event, look.event);
                 held.push(Held { event: row.event.clone(), value, own });
@@ -582,7 +590,7 @@ impl<'p> Oracle<'p> {
         number: usize,
     ) -> Option<(bool, Answer)> {
         let mut own = None;
-        self.visit(source, what, look.key, number, |row, counts, value| {
+        self.visit(source, what, look.keys, number, |row, counts, value| {
             if std::ptr::eq(&*row.event, look.event) {
                 own = Some((counts, value));
             }
@@ -595,14 +603,14 @@ impl<'p> Oracle<'p> {
         &mut self,
         source: &Source,
         what: What<'_>,
-        key: Key,
+        keys: &[Key],
         number: usize,
         mut each: impl FnMut(&Row, bool, Answer),
     ) {
         let zones = &mut self.zones;
         let reader = Reader { policy: self.policy, lists: &self.lists };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
-        let rows = group.and_then(|group| group.rows.get(&key));
+        let rows = group.and_then(|group| group.rows.get(keys));
         for row in rows.into_iter().flatten() {
             let (counts, answer) = *row.known.borrow_mut().entry(number).or_insert_with(|| {
                 let context = Context::row(row);
@@ -714,7 +722,8 @@ enum What<'e> {
 struct Look<'l> {
     frame: &'l Frame,
     until: i64,
-    key: Key,
+    /// The judged event's key, or both of its pair.
+    keys: &'l [Key],
     event: &'l Taken,
 }
 
@@ -782,6 +791,11 @@ fn key_of(event: &Taken, field: FieldIx) -> Option<Key> {
         Some(Cell::Key(key)) => Some(key),
         _ => None,
     }
+}
+
+/// The key in this field, or the keys in both fields in order; `None` when one is absent.
+fn keys_of(event: &Taken, role: By<FieldIx>) -> Option<Vec<Key>> {
+    role.each().map(|field| key_of(event, field)).collect()
 }
 
 fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {

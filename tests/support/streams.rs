@@ -18,7 +18,7 @@ use tollgate::engine::units::{
 };
 use tollgate::engine::wire::{Admission, PRESENCE_WORD};
 use tollgate::engine::{Clock, Limits};
-use tollgate::policy::typed::{self, EntityIx, EventIx, FeatureKind, FieldType, Period, Policy};
+use tollgate::policy::typed::{self, EntityIx, EventIx, Feature, FeatureKind, FieldType, Period, Policy};
 use tollgate::token::Tokenizer;
 
 /// The clear text of the n-th key of a kind.
@@ -50,11 +50,10 @@ pub struct Shape {
 }
 
 /// Limits under which nothing is ever lost in these tests.
-fn limits(rng: &mut Rng, frames: usize) -> Limits {
+fn limits(rng: &mut Rng, frames: usize, keys_max: u32) -> Limits {
     let lateness_us = *rng.pick(&[0, 1, SECOND, MINUTE, HOUR, DAY]);
     Limits {
-        // Room for every key of a pool, few enough that the table is more than half full.
-        keys_max: 256,
+        keys_max,
         // Reserved, and touched, at start: no more than the stream can need.
         spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
         rows_per_key_max: 8_192,
@@ -67,12 +66,26 @@ fn limits(rng: &mut Rng, frames: usize) -> Limits {
 }
 
 impl Shape {
-    pub fn random(rng: &mut Rng, frames: usize) -> Self {
-        let hot = rng.percent(15);
+    pub fn random(rng: &mut Rng, policy: &Policy, frames: usize) -> Self {
+        // The long streams are there for keys with many rows.
+        let hot = rng.percent(if frames > 1_000 { 40 } else { 15 });
+        // Room for every key of a pool, few enough that the table is more than half full. Where there are pairs, either
+        // the same for all pairs of a small pool, or for as many as there are frames.
+        let is_pair = |feature: &Feature| match &feature.kind {
+            FeatureKind::Window(window) => window.by.second().is_some(),
+            FeatureKind::Scalar { .. } => false,
+        };
+        let (keys, keys_max) = if !policy.features.iter().any(is_pair) {
+            (*rng.pick(&[3, 12, 40, 200]), 256)
+        } else if rng.percent(70) {
+            (*rng.pick(&[3, 6, 12]), 324)
+        } else {
+            (*rng.pick(&[40, 200]), 64 * 1024)
+        };
         Self {
-            limits: limits(rng, frames),
+            limits: limits(rng, frames, keys_max),
             frames,
-            keys: if hot { 1 + rng.below(3) } else { *rng.pick(&[3, 12, 40, 200]) },
+            keys: if hot { 1 + rng.below(3) } else { keys },
             hot: if hot { 90 } else { *rng.pick(&[0, 10, 30]) },
             step: if hot {
                 *rng.pick(&[1, 1_000, SECOND, MINUTE])

@@ -196,7 +196,7 @@ impl Parser<'_> {
         self.full_expression();
         while !self.recovering && self.is(K::Ident) && !self.at_declaration() {
             match self.text_at(0) {
-                "by" => self.clause(K::ByClause, "by", "an entity kind", "for example: by card"),
+                "by" => self.by(),
                 "via" => self.via(),
                 word if FRAMES.contains(&word) => self.frame(),
                 "in" => {
@@ -246,6 +246,27 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+
+    fn by(&mut self) {
+        const HELP: &str = "for example: by card, or, for a pair of keys, by (card, merchant)";
+        self.start(K::ByClause);
+        self.bump();
+        if self.eat(K::LParen) {
+            loop {
+                self.name_ref("an entity kind");
+                if !self.eat(K::Comma) {
+                    break;
+                }
+            }
+            self.expect(K::RParen, "`)`", HELP);
+        } else if self.name_ref("an entity kind") && self.is(K::Comma) && !self.on_new_line(0) {
+            self.expected(
+                "the window",
+                "a pair of keys is written in parentheses, as in `by (card, merchant)`",
+            );
+        }
+        self.finish();
     }
 
     /// `last T`, `last N events within T`, `every T`, `this PERIOD`, `session gap T within T`.

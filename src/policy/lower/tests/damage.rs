@@ -68,10 +68,10 @@ fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
     let mut random = Random(7);
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..20 {
-        let sealed = if round == 0 {
-            seal(&program())
-        } else {
-            seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap())
+        let sealed = match round {
+            0 => seal(&program()),
+            1..4 => seal(&lower(&pairs(), &Tokenizer::default()).unwrap()),
+            _ => seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap()),
         };
         for _ in 0..3_000 {
             let mut body = sealed[64..].to_vec();
@@ -101,7 +101,10 @@ fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
 
 /// Changes one thing of the program and says how the error begins.
 fn refused(change: impl FnOnce(&mut Program), expected: &str) {
-    let mut program = program();
+    refused_of(program(), change, expected);
+}
+
+fn refused_of(mut program: Program, change: impl FnOnce(&mut Program), expected: &str) {
     change(&mut program);
     let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
     assert_eq!(error.0, format!("the program is not valid: {expected}"));
@@ -130,7 +133,7 @@ fn what_is_wrong_is_said() {
     });
     refused(|p| p.groups[1].bits[0].at.bit = 64, "group 1: there is no bit 64 in a word");
     refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
-    refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
+    refused(|p| p.groups[1].record_word = 4, "two groups of table 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
     refused(
         |p| p.features[1].frame = program::Frame::Last(48 * HOUR),
@@ -145,7 +148,7 @@ fn what_is_wrong_is_said() {
         "event 0: its windows are not in order of key, group and window",
     );
     refused(|p| p.events[0].windows[0].key = 1, {
-        "event 0: feature 0 is looked up by a key of another entity"
+        "event 0: feature 0 is looked up by a key of another table"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
         "event 0: its decision: the score is register 65535 of 26"
@@ -156,6 +159,48 @@ fn what_is_wrong_is_said() {
     });
     refused(|p| p.groups[1].derive = p.groups[1].ingest, {
         "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_pair_is_said() {
+    let refused = |change: fn(&mut Program), expected: &str| {
+        refused_of(lower(&pairs(), &Tokenizer::default()).unwrap(), change, expected);
+    };
+    refused(|p| p.pairs[0].first = 9, "pair 0: there is no entity 9");
+    refused(|p| p.pairs[0].second = 2, "pair 0: there is no entity 2");
+    refused(|p| p.pairs[0].record_words = 0, "pair 0: nothing is kept by it");
+    refused(
+        |p| p.pairs[0].record_words = 31,
+        "pair 0: a record of 31 words is not a multiple of 8 up to 1024",
+    );
+    refused(|p| p.pairs.push(p.pairs[0].clone()), "two pairs are of the same entities");
+    refused(|p| p.pairs.clear(), "group 3: there is no table 2");
+    refused(|p| p.groups[3].table = NONE, "group 3: there is no table 65535");
+    refused(|p| p.groups[3].table = 1, "group 3: it has two key fields, and table 1 takes one");
+    refused(|p| p.groups[3].second_role = NONE, "group 3: it has one key field, and table 2 takes two");
+    refused(|p| p.groups[3].second_role = 0, "group 3: field 0 is not a key of entity 1");
+    refused(|p| p.groups[3].second_role = 2, "group 3: field 2 is not a key of entity 1");
+    refused(|p| p.groups[3].second_role = 77, "group 3: there is no field 77");
+    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..30 is outside its record of 32 words");
+    refused(|p| p.groups[1].table = 2, "group 1: it has one key field, and table 2 takes two");
+    refused(|p| p.events[0].keys[2].table = 3, "event 0: key 2: there is no table 3");
+    refused(|p| p.events[0].keys[2].table = 0, "event 0: key 2 has not as many fields as table 0 has keys");
+    refused(
+        |p| p.events[0].keys[2].second = None,
+        "event 0: key 2 has not as many fields as table 2 has keys",
+    );
+    refused(|p| p.events[0].keys[2].second = Some(p.events[0].keys[2].first), {
+        "event 0: the second of key 2 is no key field of entity 1"
+    });
+    refused(|p| p.events[0].keys[2].first.word = 60, "event 0: key 2 is no key field of entity 0");
+    refused(|p| p.events[0].keys.extend_from_within(2..3), "event 0: key 3 is there twice");
+    refused(|p| p.events[0].inserts[2].key = 0, {
+        "event 0: a row of group 3 is put under another key than its role"
+    });
+    refused(|p| p.events[1].targets[1].key = 0, "event 1: group 3 is looked up by a key of another table");
+    refused(|p| p.events[0].windows.last_mut().unwrap().key = 1, {
+        "event 0: feature 6 is looked up by a key of another table"
     });
 }
 

@@ -263,15 +263,15 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         let value = writer.expr(ty, 4);
         let filter = Some(writer.expr(Type::Bool, 4));
         let role = [PAYER, PAYEE][writer.random.below(2)];
-        let source = Source { event: EventIx(0), role, filter };
+        let source = Source { event: EventIx(0), role: By::One(role), filter };
         let aggregate = match index {
             0 => Aggregate::Max(source, value),
             1 => Aggregate::DistinctValues(source, value),
             _ => Aggregate::Min(source, value),
         };
-        let judged_by = vec![(EventIx(0), role)];
+        let judged_by = vec![(EventIx(0), By::One(role))];
         let frame = Frame::Last { span_us: HOUR };
-        let window = Window { entity: EntityIx(0), frame, delay_us: 0, aggregate, judged_by };
+        let window = Window { by: By::One(EntityIx(0)), frame, delay_us: 0, aggregate, judged_by };
         features.push(Feature { name: format!("window{index}"), ty, kind: FeatureKind::Window(window) });
     }
     writer.features = (0..4).map(|index| (FeatureIx(index), features[usize::from(index)].ty)).collect();
