@@ -13,7 +13,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 1;
+pub const SEMANTICS_VERSION: u32 = 2;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
