@@ -6,10 +6,9 @@
 //! [`validate`](super::validate) when the program was loaded, and words of the event are read with a check
 //! because their number belongs to the caller.
 
-use super::program::{
-    ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, ArchivedZonePlan,
-};
-use super::units::{DECIMAL_DEN, SECOND, Time, Value};
+use super::calendar::{local_day, local_seconds};
+use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun};
+use super::units::{DECIMAL_DEN, Time, Value};
 use std::cmp::Ordering;
 
 /// Evaluates `run` over one event (`frame` is all its words, `presence` its bitmap, `time` its time).
@@ -105,7 +104,7 @@ fn step(
         }
         ArchivedOp::Weekday => {
             // 1970-01-01 was a Thursday, day 4.
-            let day = local_seconds(&program.zones[imm], event.time).div_euclid(86_400);
+            let day = local_day(&program.zones[imm], event.time);
             Value::int((day + 3).rem_euclid(7) + 1)
         }
         ArchivedOp::Not => not(reg!(a)),
@@ -206,14 +205,6 @@ fn rescale(a: Value, den: i64) -> Value {
         Ordering::Equal => floor & 1 == 1,
     };
     i64::try_from(floor + i128::from(up)).map_or(Value::MISSING, |num| Value { num, den })
-}
-
-/// Seconds since 1970 on the clocks of `zone`.
-fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
-    // The first start is i64::MIN, so at least one is not after `time`.
-    let after = zone.starts.partition_point(|start| start.to_native() <= time.0);
-    let offset = zone.offsets[after - 1].to_native();
-    time.0.div_euclid(SECOND) + i64::from(offset)
 }
 
 #[cfg(test)]

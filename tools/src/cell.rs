@@ -5,7 +5,7 @@
 
 use crate::fault::{Problem, shown};
 use std::fmt::Write as _;
-use tollgate::engine::units::{Currency, DECIMAL_DEN, TIME_END, TIME_MIN, Time};
+use tollgate::engine::units::{Currency, DECIMAL_DEN, EventId, TIME_END, TIME_MIN, Time};
 
 /// A value as its file gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,6 +176,18 @@ pub(crate) fn decimal(cell: Cell<'_>) -> Result<i64, Problem> {
         .ok_or_else(|| Problem::new(format!("{} is not a decimal number", shown(cell)), "correct the row"))
 }
 
+/// Degrees, in millionths, at most `most` either way.
+pub(crate) fn degrees(cell: Cell<'_>, most: i32) -> Result<i32, Problem> {
+    let most_micro = i64::from(most) * 1_000_000;
+    let degrees = decimal(cell).ok().filter(|degrees| (-most_micro..=most_micro).contains(degrees));
+    degrees.and_then(|degrees| i32::try_from(degrees).ok()).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not a number of degrees from -{most} to {most}", shown(cell)),
+            "correct the row, or check which column is the latitude and which the longitude",
+        )
+    })
+}
+
 /// A whole number.
 pub(crate) fn int(cell: Cell<'_>) -> Result<i64, Problem> {
     Exact::of(cell).and_then(Exact::whole).ok_or_else(|| {
@@ -321,6 +333,18 @@ pub(crate) fn name(cell: Cell<'_>, into: &mut String) -> Result<(), Problem> {
         format!("{} cannot be a key or an id", shown(cell)),
         "keys and ids are texts or whole numbers; map another column",
     ))
+}
+
+/// An event's own id, as `tollctl journal cat` prints it: the second word first.
+pub(crate) fn event_id(text: &str) -> Result<EventId, Problem> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not an event's id in hexadecimal", shown(Cell::Text(text))),
+            "write its 32 digits, or leave `form` out if it is a name that the id was made of",
+        )
+    })?;
+    Ok(EventId([number as u64, (number >> 64) as u64]))
 }
 
 /// Whether a text is sixteen digits, however spaced: a raw card number.

@@ -5,10 +5,12 @@ mod events;
 mod fault;
 mod files;
 mod journal;
+mod link;
 mod map;
 mod output;
 mod policy;
 mod replay;
+mod resolve;
 mod sequence;
 mod switch;
 
@@ -37,6 +39,8 @@ enum Command {
     Policy(policy::Command),
     /// Step the engine over a file of events and write the verdicts.
     Replay(replay::Options),
+    /// Send amendments that know only an event's id: look the events up in the journal, and say what became of each.
+    Resolve(resolve::Options),
     /// Send a file of events to a running appliance and write its verdicts.
     Switch(switch::Options),
 }
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Journal(args) => journal::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::Replay(options) => replay::run(&options),
+        Command::Resolve(options) => resolve::run(&options),
         Command::Switch(options) => switch::run(&options),
     };
     match run {

@@ -56,6 +56,7 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
                 FieldType::Money => (FieldKind::Money, 0, &[][..]),
                 FieldType::Enum(labels) => (FieldKind::Enum, labels.len() as u16, &labels[..]),
                 FieldType::Entity(entity) => (FieldKind::Entity, entity.0, &[][..]),
+                FieldType::Geo => (FieldKind::Geo, 0, &[][..]),
             };
             let name = match (field.inherited, event.amends) {
                 (Some(_), Some(amended)) => format!("{}.{}", policy.events[amended.index()].name, field.name),
@@ -85,7 +86,7 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
 fn field_words(kind: FieldKind) -> usize {
     match kind {
         FieldKind::Money | FieldKind::Entity => 2,
-        FieldKind::Bool | FieldKind::Int | FieldKind::Decimal | FieldKind::Enum => 1,
+        FieldKind::Bool | FieldKind::Int | FieldKind::Decimal | FieldKind::Enum | FieldKind::Geo => 1,
     }
 }
 
