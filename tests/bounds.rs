@@ -3,7 +3,7 @@
 
 use tollgate::engine::units::{Action, DAY, HOUR, Time, Value};
 use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, Input, Outcome};
-use tollgate::engine::{Engine, Limits, Step};
+use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
     FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
@@ -137,6 +137,8 @@ fn senseless_limits_are_refused_by_name() {
         ("spill_bytes_max", Limits { spill_bytes_max: u64::MAX, ..small() }),
         ("lateness_us", Limits { lateness_us: -1, ..small() }),
         ("skew_us", Limits { skew_us: i64::MAX, ..small() }),
+        ("jump_us", Limits { jump_us: -1, ..small() }),
+        ("jump_us", Limits { jump_us: i64::MAX, ..small() }),
     ] {
         let refused = Engine::new(loaded.clone(), &limits).err().unwrap_or_else(|| panic!("{name} passed"));
         assert!(refused.message.contains(name), "{name}: {}", refused.message);
@@ -340,6 +342,38 @@ fn a_row_is_history_until_the_last_event_that_can_reach_it() {
             assert_eq!(engine.features(), [Value::int(1)]);
             assert_eq!(outcome.score, score, "{rows} rows, {watermark}");
         }
+    }
+}
+
+#[test]
+fn a_key_outlives_a_false_jump_of_the_clock() {
+    for (jump_us, outlives) in [(HOUR, true), (0, false)] {
+        let limits = Limits { clock: Clock::Wall, lateness_us: HOUR, jump_us, ..small() };
+        let (mut engine, mut ids, first) = (engine(limits), 0, 10 * DAY);
+        let mut pay = |card: u64, received: i64| {
+            ids += 1;
+            let words = payment(ids, received, card);
+            let input = Input { received: Time(received), ..input(0, &words) };
+            assert!(matches!(engine.step(&input), Step::Decided(_)));
+            (engine.counters().keys_expired, engine.counters().keys_lost)
+        };
+        for card in 1..=60 {
+            pay(card, first);
+        }
+        // A year ahead for one event, then right again; each new card makes the sweep look at four.
+        let year = first + 365 * DAY;
+        pay(61, year);
+        for card in 62..=79 {
+            pay(card, first);
+        }
+        let (expired, _) = pay(80, year + HOUR - 1);
+        assert_eq!(expired == 0, outlives);
+        // Steady for an hour: now they go.
+        for card in 81..=99 {
+            pay(card, year + HOUR);
+        }
+        let (expired, lost) = pay(100, year + HOUR);
+        assert!(expired > 0 && lost == 0);
     }
 }
 

@@ -27,7 +27,7 @@ use support::rng::Rng;
 use support::streams::{self, Shape};
 use tollgate::engine::units::Value;
 use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
-use tollgate::engine::{Counters, Engine, Limits, Loaded, Step};
+use tollgate::engine::{Clock, Counters, Engine, Limits, Loaded, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{self, Aggregate, By, EntityIx, FeatureKind, Policy};
@@ -144,10 +144,13 @@ impl Reach {
         }
     }
 
-    fn counters(&mut self, counters: &Counters) {
+    fn counters(&mut self, counters: &Counters, clock: Clock) {
         self.note("late", counters.late);
         self.note("too late", counters.too_late);
-        self.note("skewed", counters.skewed);
+        self.note("skewed ahead", counters.skewed_ahead);
+        self.note("skewed behind", counters.skewed_behind);
+        let jumps = if clock == Clock::Wall { "jumps by the wall clock" } else { "jumps by the event clock" };
+        self.note(jumps, counters.clock_jumps);
         self.note("amended", counters.amended);
         self.note("amendment unknown", counters.amend_unknown);
         self.note("amendment stale", counters.amend_stale);
@@ -159,7 +162,7 @@ impl Reach {
     /// Fails when something never came up. A few policies do not hold everything; `many` do.
     fn complete(&self, also: &[&str], many: bool) {
         let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
-        let other = "None Allow Challenge Review Block late skewed amended promoted";
+        let other = "None Allow Challenge Review Block late thawed amended promoted";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
         for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
@@ -179,6 +182,14 @@ impl Reach {
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());
         }
+        let time = [
+            "skewed ahead",
+            "skewed behind",
+            "jumps by the wall clock",
+            "jumps by the event clock",
+            "spared by a jump",
+        ];
+        wanted.extend(time.map(str::to_owned));
         wanted.extend(also.iter().map(|&what| what.to_owned()));
         wanted.extend((0..=if many { 4 } else { 3 }).map(|n| format!("{n} reasons")));
         let flags =
@@ -204,7 +215,9 @@ fn run(
     let mut digests = Vec::with_capacity(frames.len());
     for (number, frame) in frames.iter().enumerate() {
         let expected = oracle.step(&frame.input());
+        let frozen = single.expiry_frozen();
         let step = single.step(&frame.input());
+        reach.note("thawed", u64::from(frozen && !single.expiry_frozen()));
         if step != expected {
             return Err(format!(
                 "step {number}: {frame:?}\n  engine {step:?}\n  oracle {expected:?}{}",
@@ -222,7 +235,8 @@ fn run(
         steps.push(step);
         digests.push(single.digest());
     }
-    reach.counters(single.counters());
+    reach.counters(single.counters(), limits.clock);
+    reach.note("spared by a jump", oracle.spared());
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, single.digest())?;
     replay(compiled, frames, limits, &steps, &digests)
@@ -246,7 +260,10 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine) -> Result<(), String> {
         && counters.late == tally.late
         && counters.too_late == tally.too_late
         && counters.inexact == tally.too_late
-        && counters.skewed == tally.skewed;
+        && counters.skewed_ahead == tally.skewed_ahead
+        && counters.skewed_behind == tally.skewed_behind
+        && counters.clock_jumps == tally.clock_jumps
+        && engine.expiry_frozen() == oracle.expiry_frozen();
     if !same || counters.rows_lost + counters.keys_lost != 0 {
         return Err(format!("counters\n  engine {counters:?}\n  oracle {tally:?}"));
     }

@@ -13,8 +13,11 @@
 //! # What a key's history is
 //!
 //! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
-//! some window could still reach (newer than watermark − lateness − retention of its group). A pair of keys that features
+//! some window could still reach (newer than mark − lateness − retention of its group). A pair of keys that features
 //! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
+//!
+//! The *mark* is the watermark, except after a jump of the wall clock: then it stays where it was until the clock has been
+//! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
 pub mod program;
 pub mod units;
@@ -135,6 +138,9 @@ pub struct Limits {
     pub lateness_us: i64,
     /// `Clock::Wall`: how far an event time may be from receipt, µs.
     pub skew_us: i64,
+    /// The furthest that time may move at once, µs; 0: any distance. Beyond it a jump is counted and, by `Clock::Wall`,
+    /// expiry frozen until now has moved as far again without another.
+    pub jump_us: i64,
     /// Whose clock.
     pub clock: Clock,
     /// Seed of all table hashes.
@@ -150,6 +156,7 @@ impl Default for Limits {
             dedup_entries_max: 1 << 20,
             lateness_us: units::HOUR,
             skew_us: units::MINUTE,
+            jump_us: units::HOUR,
             clock: Clock::Event,
             hash_seed: 0x746f_6c6c_6761_7465,
         }
@@ -187,8 +194,12 @@ pub struct Counters {
     pub late: u64,
     /// Events too late for that: judged without features, kept out of the windows.
     pub too_late: u64,
-    /// `Clock::Wall`: events judged at receipt time because theirs was beyond the skew.
-    pub skewed: u64,
+    /// `Clock::Wall`: events judged at receipt time because theirs was further ahead of it than the skew.
+    pub skewed_ahead: u64,
+    /// `Clock::Wall`: events judged at receipt time because theirs was further behind it than the skew.
+    pub skewed_behind: u64,
+    /// Times that now (`Clock::Wall`) or the watermark (`Clock::Event`) moved by more than `jump_us` at once.
+    pub clock_jumps: u64,
     /// Amendments that changed at least one row.
     pub amended: u64,
     /// Amendments whose event is in no window here (unknown, or expired).
@@ -232,6 +243,10 @@ pub struct Engine {
     watermark: i64,
     /// `Clock::Wall`: latest receipt.
     now: i64,
+    /// Expiry is reckoned from here: the watermark, or, while expiry is frozen, what it was before the jump.
+    mark: i64,
+    /// `Clock::Wall`: what now jumped to, while expiry is frozen for it.
+    jumped_to: Option<i64>,
     seq: u64,
     digest: u64,
     counters: Counters,
@@ -305,7 +320,9 @@ type Stored<'a> = std::iter::Flatten<std::option::IntoIter<Blocks<'a>>>;
 impl Engine {
     /// Reserves all memory that `limits` allow.
     pub fn new(loaded: Loaded, limits: &Limits) -> Result<Self, LimitError> {
-        for (name, value) in [("lateness_us", limits.lateness_us), ("skew_us", limits.skew_us)] {
+        let spans =
+            [("lateness_us", limits.lateness_us), ("skew_us", limits.skew_us), ("jump_us", limits.jump_us)];
+        for (name, value) in spans {
             if !(0..=TIME_END.0).contains(&value) {
                 let message = format!("{name} is {value}; it must be 0 or more, and less than 230 years");
                 return Err(LimitError { message });
@@ -334,6 +351,8 @@ impl Engine {
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
             watermark: NO_WATERMARK,
             now: TIME_MIN.0,
+            mark: NO_WATERMARK,
+            jumped_to: None,
             seq: 0,
             digest: 0,
             counters: Counters::default(),
@@ -455,7 +474,7 @@ impl Engine {
             self.acknowledge(&moment)
         };
         if !moment.shed {
-            self.watermark = self.watermark.max(moment.time.0);
+            self.advance(moment.time.0);
             self.store_own_rows(kind, &mut moment);
             self.amend(kind, event, &moment);
             self.drop_idle_keys();
@@ -479,17 +498,48 @@ impl Engine {
         if self.limits.clock == Clock::Wall {
             let now = self.now.max(input.received.0.clamp(TIME_MIN.0, TIME_END.0 - 1));
             if !shed {
-                self.now = now;
+                self.move_now(now);
             }
-            if (time - now).abs() > self.limits.skew_us {
+            let ahead = time - now;
+            if ahead.abs() > self.limits.skew_us {
                 time = now;
-                self.counters.skewed += 1;
+                self.counters.skewed_ahead += u64::from(ahead > 0);
+                self.counters.skewed_behind += u64::from(ahead < 0);
             }
         }
         let too_late = !shed && time < self.watermark.saturating_sub(self.limits.lateness_us);
         self.counters.too_late += u64::from(too_late);
         self.counters.late += u64::from(!shed && !too_late && time < self.watermark);
         Moment { time: Time(time), too_late, shed, inexact: too_late }
+    }
+
+    /// The wall clock goes on to `now`: notices a jump, and when it has been steady for long enough after one.
+    fn move_now(&mut self, now: i64) {
+        if self.is_jump(self.now, now) {
+            self.counters.clock_jumps += 1;
+            self.jumped_to = Some(now);
+        } else if self.jumped_to.is_some_and(|jumped_to| now - jumped_to >= self.limits.jump_us) {
+            self.jumped_to = None;
+            self.mark = self.watermark;
+        }
+        self.now = now;
+    }
+
+    /// The watermark goes on to the time of an admitted event. What a file says of its events' times is believed, so
+    /// that by the event clock a jump is counted and nothing else.
+    fn advance(&mut self, time: i64) {
+        if self.limits.clock == Clock::Event && self.is_jump(self.watermark, time) {
+            self.counters.clock_jumps += 1;
+        }
+        self.watermark = self.watermark.max(time);
+        if self.jumped_to.is_none() {
+            self.mark = self.watermark;
+        }
+    }
+
+    /// Whether going from one time to another is a jump. There is none before the first event.
+    fn is_jump(&self, from: i64, to: i64) -> bool {
+        self.limits.jump_us > 0 && self.watermark != NO_WATERMARK && to - from > self.limits.jump_us
     }
 
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
@@ -583,7 +633,7 @@ impl Engine {
             let record = self.tables[spec.table].record(number);
             self.plan.tables[spec.table].groups.iter().any(|&group| {
                 let group = &self.plan.groups[group];
-                any_alive(record, &group.shape, &self.spill, self.watermark.saturating_sub(group.dead_after))
+                any_alive(record, &group.shape, &self.spill, self.mark.saturating_sub(group.dead_after))
             })
         })
     }
@@ -598,7 +648,7 @@ impl Engine {
             let insert = self.plan.events[kind].inserts[number];
             let Some(record) = self.record_for(&insert, moment) else { continue };
             let group = &self.plan.groups[insert.group];
-            let dead = self.watermark.saturating_sub(group.dead_after);
+            let dead = self.mark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
             let table = &mut self.tables[group.table];
             let (spill, counters) = (&mut self.spill, &mut self.counters);
@@ -671,7 +721,7 @@ impl Engine {
         for (number, looks) in self.sweeps.iter_mut().enumerate() {
             let (table, spec) = (&mut self.tables[number], &self.plan.tables[number]);
             for _ in 0..std::mem::take(looks) {
-                let dead = self.watermark.saturating_sub(spec.dead_after);
+                let dead = self.mark.saturating_sub(spec.dead_after);
                 let Some(idle) = table.sweep(dead) else { continue };
                 for &group in &spec.groups {
                     release(table.record(idle), &self.plan.groups[group].shape, &mut self.spill);
@@ -709,6 +759,12 @@ impl Engine {
     #[must_use]
     pub fn fired(&self) -> &[u16] {
         self.fired.rules()
+    }
+
+    /// Whether the wall clock has jumped and not been steady for long enough since: nothing expires.
+    #[must_use]
+    pub fn expiry_frozen(&self) -> bool {
+        self.jumped_to.is_some()
     }
 
     /// What has happened since start.

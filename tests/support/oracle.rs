@@ -11,6 +11,9 @@
 //!
 //! 1. A malformed frame is refused; a repeated one gets the stored verdict; an id with other content is refused.
 //! 2. Time: `Clock::Event` takes the event's; `Clock::Wall` the event's too, unless it is beyond the skew of now.
+//!    An event that moves the clock (by `Clock::Event`, the watermark) further at once than `jump_us` is counted.
+//!    After a jump of the wall clock history is reckoned from the watermark before it, until receipts have gone on for
+//!    `jump_us` since the last jump.
 //! 3. More than the lateness behind the watermark is too late: judged without windows, kept out of them.
 //! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
 //! 5. Rules, removal by `allow over`, score, thresholds, action, reasons.
@@ -18,6 +21,7 @@
 use super::aggregates::{self, Held};
 use super::fraction::Fraction;
 use super::frames::{Cell, Layout, header_words, width};
+use super::receipts::{Receipts, is_jump};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::cell::RefCell;
@@ -82,7 +86,9 @@ pub struct Tally {
     pub refused: [u64; 8],
     pub late: u64,
     pub too_late: u64,
-    pub skewed: u64,
+    pub skewed_ahead: u64,
+    pub skewed_behind: u64,
+    pub clock_jumps: u64,
 }
 
 /// One event as decoded.
@@ -133,10 +139,12 @@ pub struct Oracle<'p> {
     remembered: BTreeMap<(u32, EventId), Remembered>,
     order: VecDeque<(u32, EventId)>,
     watermark: Option<i64>,
-    now: Option<i64>,
+    receipts: Receipts,
     seq: u64,
     features: Vec<Answer>,
     tally: Tally,
+    /// Events that had a history only because a jump of the clock let nothing expire.
+    spared: u64,
 }
 
 /// What an expression may look at.
@@ -203,10 +211,11 @@ impl<'p> Oracle<'p> {
             remembered: BTreeMap::new(),
             order: VecDeque::new(),
             watermark: None,
-            now: None,
+            receipts: Receipts::new(limits),
             seq: 0,
             features: vec![Answer::Missing; policy.features.len()],
             tally: Tally::default(),
+            spared: 0,
         }
     }
 
@@ -217,6 +226,10 @@ impl<'p> Oracle<'p> {
 
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    pub fn spared(&self) -> u64 {
+        self.spared
     }
 
     /// One whole decision.
@@ -261,14 +274,18 @@ impl<'p> Oracle<'p> {
 
     fn decide(&mut self, mut event: Taken, input: &Input<'_>) -> Outcome {
         let shed = input.admission == Admission::Shed;
-        event.time = self.admitted_time(event.time, input.received.0, shed);
         let before = self.watermark;
+        event.time = self.receipts.place(event.time, input.received.0, shed, before, &mut self.tally);
         let too_late = !shed && before.is_some_and(|w| event.time < w - self.limits.lateness_us);
-        let history = self.has_history(&event);
+        let history = self.has_history(&event, self.receipts.mark(before));
+        self.spared += u64::from(history && !self.has_history(&event, before));
         let event = Rc::new(event);
         if !shed {
             self.tally.too_late += u64::from(too_late);
             self.tally.late += u64::from(!too_late && before.is_some_and(|w| event.time < w));
+            let moved = before.map_or(0, |w| event.time - w);
+            let by_event = self.limits.clock == Clock::Event;
+            self.tally.clock_jumps += u64::from(by_event && is_jump(&self.limits, moved));
             self.watermark = before.max(Some(event.time));
             if !too_late {
                 self.insert(&event);
@@ -284,19 +301,9 @@ impl<'p> Oracle<'p> {
         outcome
     }
 
-    fn admitted_time(&mut self, event_time: i64, received: i64, shed: bool) -> i64 {
-        if self.limits.clock == Clock::Event {
-            return event_time;
-        }
-        let now = self.now.map_or(received, |now| now.max(received));
-        if !shed {
-            self.now = Some(now);
-        }
-        if (event_time - now).abs() > self.limits.skew_us {
-            self.tally.skewed += 1;
-            return now;
-        }
-        event_time
+    /// Whether the last jump of the wall clock is too recent for anything to expire.
+    pub fn expiry_frozen(&self) -> bool {
+        self.receipts.expiry_frozen()
     }
 
     // ── decoding ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -374,8 +381,9 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// Whether anything is known of a key, or a pair of keys, of this event, before it is itself taken in.
-    fn has_history(&self, event: &Taken) -> bool {
+    /// Whether anything is known of a key, or a pair of keys, of this event, before it is itself taken in, that is not expired
+    /// at `mark`.
+    fn has_history(&self, event: &Taken, mark: Option<i64>) -> bool {
         let kept = self.groups.iter().filter(|group| group.event == event.kind).map(|group| group.role);
         let used = windows(self.policy)
             .flat_map(|window| &window.judged_by)
@@ -390,7 +398,7 @@ impl<'p> Oracle<'p> {
                 |group: &&Group| group.by.each().map(FieldType::Entity).collect::<Vec<_>>() == types;
             self.groups.iter().filter(same_kinds).any(|group| {
                 let horizon = self.limits.lateness_us + group.retention_us;
-                let dead = self.watermark.map_or(i64::MIN, |watermark| watermark - horizon);
+                let dead = mark.map_or(i64::MIN, |mark| mark - horizon);
                 group.rows.get(&keys).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
             })
         })

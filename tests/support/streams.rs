@@ -1,8 +1,9 @@
 //! Random streams of frames for a policy. Everything follows from the seed.
 //!
-//! Times sit on purpose at the edges of windows, delays, lateness and skew; ids are repeated and reused; amendments
-//! come before their target, twice, stale, with wrong keys or for nothing; frames are broken in exactly one way at a
-//! time, so that only one refusal is right.
+//! Times sit on purpose at the edges of windows, delays, lateness and skew; stamps are years off, the receiver's clock
+//! jumps and returns, or nothing happens for years. Ids are repeated and reused; amendments come before their target,
+//! twice, stale, with wrong keys or for nothing; frames are broken in exactly one way at a time, so that only one refusal
+//! is right.
 //!
 //! One thing is avoided: an amendment of an id that was taken in twice (sent again after it was forgotten, or by two
 //! principals), because which of two equal rows it means is not defined.
@@ -39,6 +40,8 @@ pub struct Shape {
     pub step: i64,
     /// Time leaps far ahead about once in so many events.
     pub leaps: u64,
+    /// The receiver's clock is moved about once in so many events.
+    pub jumps: u64,
     /// Percentage of events that are of the first judged kind.
     pub favourite: u64,
     /// Percentage of values at the edges of 64 bits.
@@ -60,6 +63,7 @@ fn limits(rng: &mut Rng, frames: usize, keys_max: u32) -> Limits {
         dedup_entries_max: *rng.pick(&[1, 3, 16, 100, 1_000, 4_096]),
         lateness_us,
         skew_us: *rng.pick(&[0, 1, SECOND, MINUTE, HOUR]),
+        jump_us: *rng.pick(&[0, 1, SECOND, 10 * MINUTE, 3 * HOUR, DAY]),
         clock: if rng.percent(70) { Clock::Event } else { Clock::Wall },
         hash_seed: rng.word(),
     }
@@ -93,6 +97,7 @@ impl Shape {
                 *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR])
             },
             leaps: if hot { 2_000 } else { *rng.pick(&[100, 400]) },
+            jumps: *rng.pick(&[30, 300]),
             favourite: if hot { 85 } else { 20 },
             extreme: *rng.pick(&[0, 0, 0, 2, 20]),
             fallback: *rng.pick(&[0, 3, 10]),
@@ -106,7 +111,9 @@ struct Sent {
     kind: EventIx,
     principal: u32,
     id: EventId,
+    /// What it says of its time, and when it is sent.
     time: i64,
+    at: i64,
     target: Option<(EventId, i64)>,
     cells: Vec<Option<Cell>>,
 }
@@ -128,6 +135,9 @@ struct Maker<'m> {
     doubled: BTreeSet<EventId>,
     now: i64,
     watermark: i64,
+    /// The latest receipt, and the latest that was a jump.
+    clock: i64,
+    jumped_to: i64,
     ids: u64,
 }
 
@@ -173,6 +183,8 @@ pub fn stream(
         doubled: BTreeSet::new(),
         now: start,
         watermark: start,
+        clock: start,
+        jumped_to: start,
         ids,
     };
     (0..shape.frames).map(|_| maker.frame()).collect()
@@ -246,6 +258,11 @@ impl Maker<'_> {
             }
         };
         let time = time.clamp(0, TIME_END.0 - 1);
+        let wall = self.shape.limits.clock == Clock::Wall;
+        if wall && self.clock > self.now && self.rng.once_in(20) {
+            // The receiver's clock was set ahead, and time has caught up with it.
+            self.now = self.clock;
+        }
         self.now = self.now.min(TIME_END.0 - 1);
         self.watermark = self.watermark.max(time);
         self.now = self.now.max(self.watermark);
@@ -317,7 +334,22 @@ impl Maker<'_> {
             self.inherit(kind, &target, &mut cells);
             (target.id, (target.time + time).clamp(0, TIME_END.0 - 1))
         });
-        Sent { kind, principal, id, time, target, cells }
+        Sent { kind, principal, id, time: self.stamp(time), at: time, target, cells }
+    }
+
+    /// What an event of this time says of it: by the wall clock, sometimes something else.
+    fn stamp(&mut self, time: i64) -> i64 {
+        let skew = self.shape.limits.skew_us;
+        let wrong = match self.rng.below(30) {
+            _ if self.shape.limits.clock == Clock::Event => 0,
+            0 => skew + 1,
+            1 => -skew - 1,
+            2 => self.rng.between(-2 * skew, 2 * skew),
+            3 => self.rng.between(-DAY, DAY),
+            4 => self.rng.between(-10_000, 10_000) * DAY,
+            _ => 0,
+        };
+        (time + wrong).clamp(0, TIME_END.0 - 1)
     }
 
     /// An event to amend, and how far the amendment is wrong about its time.
@@ -330,11 +362,13 @@ impl Maker<'_> {
         if !recent.is_empty() && self.rng.percent(88) {
             return ((*self.rng.pick(&recent)).clone(), wrong);
         }
+        let time = time.saturating_add(self.rng.between(-SECOND, MINUTE)).clamp(0, TIME_END.0 - 1);
         let target = Sent {
             kind,
             principal: 1 + self.rng.below(3) as u32,
             id: self.id(),
-            time: time.saturating_add(self.rng.between(-SECOND, MINUTE)).clamp(0, TIME_END.0 - 1),
+            time,
+            at: time,
             target: None,
             cells: self.cells(kind),
         };
@@ -422,17 +456,21 @@ impl Maker<'_> {
         };
         let layout = &self.layouts[sent.kind.index()];
         let words = encode(layout, sent.id, sent.time, sent.target, &sent.cells);
-        Frame {
-            principal: sent.principal,
-            kind: sent.kind.0,
-            admission,
-            received: self.received(sent.time),
-            words,
+        let received = self.received(sent.at);
+        if admission != Admission::Shed {
+            if received - self.clock > self.shape.limits.jump_us {
+                self.jumped_to = received;
+            }
+            self.clock = self.clock.max(received);
         }
+        Frame { principal: sent.principal, kind: sent.kind.0, admission, received: Time(received), words }
     }
 
-    /// When an event of this time is taken in: usually within the skew, at its edges, or far off.
-    fn received(&mut self, time: i64) -> Time {
+    /// When an event of this time is taken in: usually within the skew, or at its edges.
+    fn received(&mut self, time: i64) -> i64 {
+        if self.shape.limits.clock == Clock::Wall && self.rng.once_in(self.shape.jumps) {
+            return self.jump();
+        }
         let skew = self.shape.limits.skew_us;
         let apart = match self.rng.below(20) {
             0 => skew,
@@ -440,10 +478,28 @@ impl Maker<'_> {
             2 => skew + 1,
             3 => -skew - 1,
             4 => self.rng.between(-2 * skew, 2 * skew),
-            5 if self.rng.once_in(4) => self.rng.between(-DAY, DAY),
             _ => self.rng.between(0, skew / 4),
         };
-        Time((time + apart).clamp(0, TIME_END.0 - 1))
+        (time + apart).clamp(0, TIME_END.0 - 1)
+    }
+
+    /// A receipt at the edge of a jump, of what is steady after one, or far off. The stream's own time follows it, or not.
+    fn jump(&mut self) -> i64 {
+        let jump = self.shape.limits.jump_us;
+        let to = match self.rng.below(12) {
+            0 | 1 => self.clock + jump,
+            2 | 3 => self.clock + jump + 1,
+            4 | 5 => self.jumped_to + jump - 1,
+            6 | 7 => self.jumped_to + jump,
+            8 if self.rng.once_in(4) => self.clock + self.rng.between(1, 1_000) * DAY,
+            9 => self.clock - self.rng.between(0, 2 * DAY),
+            _ => self.clock + self.rng.between(0, 3 * jump),
+        };
+        let to = to.clamp(0, TIME_END.0 - 1);
+        if self.rng.percent(50) {
+            self.now = self.now.max(to);
+        }
+        to
     }
 
     /// An earlier frame once more: as it was, from somebody else, or with other content.

@@ -112,7 +112,10 @@ fn refused_of(mut program: Program, change: impl FnOnce(&mut Program), expected:
 
 #[test]
 fn what_is_wrong_is_said() {
-    refused(|p| p.semantics = 9, "it has semantics version 9, this build 2; compile the policy again");
+    refused(
+        |p| p.semantics = 99,
+        &format!("it has semantics version 99, this build {SEMANTICS_VERSION}; compile the policy again"),
+    );
     refused(|p| p.consts[0].den = 0, "literal 0 has no positive denominator");
     refused(|p| p.entities[0].record_words = 31, {
         "entity 0: a record of 31 words is not a multiple of 8 up to 1024"
