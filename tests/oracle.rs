@@ -191,6 +191,7 @@ fn policy() -> Policy {
         features,
         rules,
         decides: vec![decide],
+        rates: None,
     }
 }
 

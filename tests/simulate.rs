@@ -121,12 +121,17 @@ impl Reach {
         self.note("promoted", counters.promoted);
         self.note("keys expired", counters.keys_expired);
         self.note("duplicates forgotten", counters.dedup_evicted);
+        self.note("rates", counters.rates);
+        self.note("rates unused", counters.rates_unused);
+        self.note("rate missing", counters.rate_missing);
+        self.note("rate stale", counters.rate_stale);
+        self.note("rate overflow", counters.rate_overflow);
     }
 
     /// Fails when something never came up.
     fn complete(&self, also: &[&str]) {
         let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
-        let other = "None Allow Challenge Review Block late skewed amended promoted";
+        let other = "None Allow Challenge Review Block late skewed amended promoted rates";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
         for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
@@ -135,6 +140,7 @@ impl Reach {
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());
         }
+        wanted.extend(["rates unused", "rate missing", "rate stale", "rate overflow"].map(str::to_owned));
         wanted.extend(also.iter().map(|&what| what.to_owned()));
         wanted.extend((0..=4).map(|n| format!("{n} reasons")));
         let flags =
@@ -202,8 +208,9 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine) -> Result<(), String> {
         && counters.late == tally.late
         && counters.too_late == tally.too_late
         && counters.inexact == tally.too_late
-        && counters.skewed == tally.skewed;
-    if !same || counters.rows_lost + counters.keys_lost != 0 {
+        && counters.skewed == tally.skewed
+        && counters.rates == tally.rates;
+    if !same || counters.rows_lost + counters.keys_lost + counters.rates_lost != 0 {
         return Err(format!("counters\n  engine {counters:?}\n  oracle {tally:?}"));
     }
     Ok(())
@@ -389,7 +396,7 @@ fn other_streams_agree_with_the_oracle() {
 
 #[test]
 fn long_streams_agree_with_the_oracle() {
-    share(3 * SHARE, 30, 3 * FRAMES, &["Count above 1024", "keys expired"]);
+    share(3 * SHARE, 45, 3 * FRAMES, &["Count above 1024", "keys expired"]);
 }
 
 /// Where there is no room for everything: features are those of the oracle, which forgets nothing, unless flagged.

@@ -17,6 +17,7 @@
 //! difference when the records of idle keys are dropped.
 
 pub mod program;
+pub mod rates;
 pub mod units;
 pub mod validate;
 pub mod vm;
@@ -40,12 +41,13 @@ use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
+use rates::Rates;
 use rows::{Block, Spill, any_alive, blocks, lose_until, lost_until, release};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordNumber, Table};
 use units::{Key, TIME_END, TIME_MIN, Time, Value};
-use vm::execute;
+use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
@@ -201,6 +203,18 @@ pub struct Counters {
     pub inexact: u64,
     /// Duplicate entries overwritten to make room.
     pub dedup_evicted: u64,
+    /// Rates taken in.
+    pub rates: u64,
+    /// Of these, rates between currencies that the program never converts.
+    pub rates_unused: u64,
+    /// Rates given up because their pair of currencies had no room for more.
+    pub rates_lost: u64,
+    /// Events of which some money was not converted because no rate was in effect.
+    pub rate_missing: u64,
+    /// Events of which some money was not converted because the newest rate was older than the policy allows.
+    pub rate_stale: u64,
+    /// Events of which some money was not converted because it left 64 bits.
+    pub rate_overflow: u64,
 }
 
 /// Records that a sweep looks at for every key that is added.
@@ -222,6 +236,7 @@ pub struct Engine {
     tables: Vec<Table>,
     spill: Spill,
     dedup: Dedup,
+    rates: Rates,
     /// Largest time admitted.
     watermark: i64,
     /// `Clock::Wall`: latest receipt.
@@ -291,6 +306,7 @@ impl Engine {
             limits: *limits,
             policy_word,
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
+            rates: Rates::reserve(loaded.program()),
             watermark: NO_WATERMARK,
             now: TIME_MIN.0,
             seq: 0,
@@ -402,6 +418,9 @@ impl Engine {
 
     /// Judges an event and lets it change the state.
     fn take_in(&mut self, input: &Input<'_>, event: &Decoded<'_>) -> Outcome {
+        if self.rates.are_brought_by(input.kind) {
+            return self.take_rate(event);
+        }
         let kind = usize::from(input.kind);
         let mut moment = self.place_in_time(input, event);
         self.look_up_keys(kind, event);
@@ -419,10 +438,19 @@ impl Engine {
             self.drop_idle_keys();
         }
         outcome.policy_revision = self.plan.revision;
+        moment.inexact |= self.rates.count_failures(&mut self.counters);
         if moment.inexact {
             outcome.flags |= FLAG_INEXACT;
         }
         outcome
+    }
+
+    /// Takes a rate in, however it was admitted: nothing sheds it, and its time is when it takes effect, not now.
+    fn take_rate(&mut self, event: &Decoded<'_>) -> Outcome {
+        self.rates.take(event.words, &mut self.counters);
+        self.fired.clear();
+        self.registers[..self.plan.features].fill(Value::MISSING);
+        Outcome { flags: FLAG_ACK, policy_revision: self.plan.revision, ..Outcome::default() }
     }
 
     fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
@@ -465,11 +493,12 @@ impl Engine {
             return;
         }
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         for insert in &self.plan.events[kind].inserts {
             if self.looked_up[insert.key].key.is_some() {
                 let (plan, group) = (&program.groups[insert.group], &self.plan.groups[insert.group]);
                 let row = &mut self.staged[insert.staged..insert.staged + group.shape.row_words];
-                encode_row(program, plan, group, event, moment.time, &mut self.registers, row);
+                encode_row(basis, plan, group, event, moment.time, &mut self.registers, row);
             }
         }
     }
@@ -482,7 +511,8 @@ impl Engine {
         }
         let program = self.loaded.program();
         let scalars = &program.events[kind].scalars;
-        execute(program, scalars, event.words, event.presence, moment.time, &mut self.registers);
+        let basis = Basis { program, rates: &self.rates };
+        execute(basis, scalars, event.words, event.presence, moment.time, &mut self.registers);
         if moment.too_late {
             return;
         }
@@ -514,9 +544,10 @@ impl Engine {
         let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
             return self.acknowledge(moment);
         };
-        let case = Case { program, event, time: moment.time, admission };
+        let basis = Basis { program, rates: &self.rates };
+        let case = Case { basis, event, time: moment.time, admission };
         let conditions = &archived.conditions;
-        execute(program, conditions, event.words, event.presence, moment.time, &mut self.registers);
+        execute(basis, conditions, event.words, event.presence, moment.time, &mut self.registers);
         let any_fired = self.fired.note(plan, &self.registers);
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
@@ -593,12 +624,13 @@ impl Engine {
     fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         let (mut found, mut changed) = (0, 0);
         for target in &self.plan.events[kind].targets {
             let Some(record) = self.looked_up[target.key].record else { continue };
             let group = &self.plan.groups[target.group];
             let amendment = Amendment {
-                program,
+                basis,
                 plan: &program.groups[target.group],
                 group,
                 kind: target.amend,

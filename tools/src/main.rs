@@ -8,6 +8,7 @@ mod journal;
 mod map;
 mod output;
 mod policy;
+mod rates;
 mod replay;
 mod sequence;
 mod switch;
@@ -35,6 +36,9 @@ enum Command {
     /// Read policies: check them, print what they keep.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Exchange rates for a running appliance.
+    #[command(subcommand)]
+    Rates(rates::Command),
     /// Step the engine over a file of events and write the verdicts.
     Replay(replay::Options),
     /// Send a file of events to a running appliance and write its verdicts.
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Journal(args) => journal::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),
         Command::Switch(options) => switch::run(&options),
     };

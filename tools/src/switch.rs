@@ -7,6 +7,7 @@
 use crate::fault::{Fault, Problem};
 use crate::files::Files;
 use crate::output::Output;
+use crate::rates;
 use crate::replay::{Tally, progress_bar, refused};
 use crate::sequence::Event;
 use anyhow::Context as _;
@@ -62,6 +63,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         client,
         output,
         file: sequence.file().to_owned(),
+        rates_file: options.files.rates_file(),
         tally: Tally::default(),
         flight: VecDeque::new(),
         sent: 0,
@@ -115,6 +117,7 @@ fn monotonic_ns() -> u64 {
 struct InFlight {
     kind: u16,
     row: u64,
+    rate: bool,
     id: Box<str>,
 }
 
@@ -122,6 +125,7 @@ struct Switch {
     client: Client,
     output: Output,
     file: String,
+    rates_file: String,
     tally: Tally,
     flight: VecDeque<InFlight>,
     sent: u64,
@@ -161,7 +165,12 @@ impl Switch {
         if self.flight.is_empty() {
             self.answered = Instant::now();
         }
-        self.flight.push_back(InFlight { kind: event.kind, row: event.row, id: event.id.into() });
+        self.flight.push_back(InFlight {
+            kind: event.kind,
+            row: event.row,
+            rate: event.rate,
+            id: event.id.into(),
+        });
         self.sent += 1;
         while self.receive(false)? {}
         Ok(())
@@ -201,6 +210,10 @@ impl Switch {
         if outcome.flags & FLAG_REFUSED != 0 {
             return Err(self.refusal(&asked, outcome.reasons[0]).into());
         }
+        if asked.rate {
+            self.tally.rates += 1;
+            return Ok(());
+        }
         self.output.write(&asked.id, asked.kind, &outcome, &[])?;
         self.tally.add(asked.row, &outcome);
         Ok(())
@@ -208,6 +221,7 @@ impl Switch {
 
     fn refusal(&self, asked: &InFlight, code: u16) -> Fault {
         match Refusal::from_code(code) {
+            Some(refusal) if asked.rate => rates::refused(&self.rates_file, asked.row, refusal),
             Some(refusal) => refused(&self.file, asked.row, refusal),
             None => Problem::new(format!("the appliance refused the event (code {code})"), "see its log")
                 .at(format!("{}: row {}", self.file, asked.row)),
