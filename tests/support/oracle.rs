@@ -14,6 +14,8 @@
 //! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
 //!    What money is worth in another currency is decided by the rates that had come when the event did, for ever.
 //! 5. Rules, removal by `allow over`, score, thresholds, action, reasons.
+//!
+//! It is one file because it is one reading: whoever doubts a decision reads it from top to bottom.
 
 use super::fraction::Fraction;
 use super::frames::{Cell, Layout, header_words, width};

@@ -68,7 +68,8 @@ fn limits(rng: &mut Rng, frames: usize) -> Limits {
 
 impl Shape {
     pub fn random(rng: &mut Rng, frames: usize) -> Self {
-        let hot = rng.percent(15);
+        // Only long streams can fill a window with more than a thousand events.
+        let hot = rng.percent(if frames > 2_000 { 30 } else { 15 });
         Self {
             limits: limits(rng, frames),
             frames,
@@ -79,7 +80,7 @@ impl Shape {
             } else {
                 *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR])
             },
-            leaps: if hot { 2_000 } else { *rng.pick(&[100, 400]) },
+            leaps: if hot { 10_000 } else { *rng.pick(&[100, 400]) },
             favourite: if hot { 85 } else { 20 },
             extreme: *rng.pick(&[0, 0, 0, 2, 20]),
             fallback: *rng.pick(&[0, 3, 10]),
