@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use tollgate::appliance::{self, Appliance, PolicyText};
+use std::time::{Duration, Instant};
+use tollgate::appliance::{self, Appliance, PolicyText, StartError};
 use tollgate::config::Config;
 
 const POLICY: &str = r#"
@@ -80,7 +81,17 @@ impl Rig {
             self.memory.path().join("run")
         );
         let config = Config::from_text("test.toml", &config).unwrap();
-        appliance::start(&config, &PolicyText::read(&self.file("fx.policy")).unwrap()).unwrap()
+        let policy = PolicyText::read(&self.file("fx.policy")).unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            match appliance::start(&config, &policy) {
+                // A child that another test has just forked holds a copy of the lock until it runs its program.
+                Err(StartError::Lock(_)) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                started => return started.unwrap(),
+            }
+        }
     }
 
     fn tollctl(&self, args: &[&str]) -> Output {
