@@ -58,6 +58,13 @@ impl EventWords {
         self.mark(slot);
     }
 
+    /// Sets a place, in millionths of a degree.
+    pub fn set_place(&mut self, slot: FieldSlot, latitude: i32, longitude: i32) {
+        let word = u64::from(latitude.cast_unsigned()) << 32 | u64::from(longitude.cast_unsigned());
+        self.words[usize::from(slot.word)] = word;
+        self.mark(slot);
+    }
+
     /// Sets a key.
     pub fn set_key(&mut self, slot: FieldSlot, key: Key) {
         let word = usize::from(slot.word);

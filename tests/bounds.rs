@@ -6,7 +6,7 @@ use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, 
 use tollgate::engine::{Engine, Limits, Step};
 use tollgate::policy::typed::{
     Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Policy, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -20,7 +20,7 @@ fn policy() -> Policy {
     let source = Source { event: PAYMENT, role: FieldIx(0), filter: None };
     let window = Window {
         entity: EntityIx(0),
-        span_us: DAY,
+        frame: Frame::Last { span_us: DAY },
         delay_us: 0,
         aggregate: Aggregate::Count(source),
         judged_by: vec![(PAYMENT, FieldIx(0))],

@@ -11,7 +11,7 @@ use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Policy, Rates, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -91,7 +91,7 @@ fn policy() -> Policy {
     }
 }
 
-/// Sixteen windows: seven by card, seven by device, and two that count different things.
+/// Twenty windows: seven by card, seven by device, two that count different things, and four that are gathered.
 fn features() -> Vec<Feature> {
     let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
     let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
@@ -100,7 +100,8 @@ fn features() -> Vec<Feature> {
     let mut features: Vec<Feature> = Vec::new();
     let mut feature = |role: u16, span_us, delay_us, ty, aggregate| {
         let judged_by = vec![(PAYMENT, FieldIx(role))];
-        let window = Window { entity: EntityIx(role), span_us, delay_us, aggregate, judged_by };
+        let frame = Frame::Last { span_us };
+        let window = Window { entity: EntityIx(role), frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     };
@@ -116,6 +117,30 @@ fn features() -> Vec<Feature> {
     }
     feature(1, DAY, 0, Type::Int, Aggregate::DistinctKeys(payments(1, None), FieldIx(0)));
     feature(0, DAY, 0, Type::Int, Aggregate::DistinctValues(payments(0, None), usd()));
+    let gathered = [
+        (
+            Frame::Events { count: 10, span_us: HOUR },
+            Type::Money(USD),
+            Aggregate::Percentile(90, payments(0, None), usd()),
+        ),
+        (
+            Frame::Session { gap_us: MINUTE, span_us: HOUR },
+            Type::Money(USD),
+            Aggregate::Stddev(payments(0, None), usd()),
+        ),
+        (
+            Frame::This { period: Period::Day, zone: "Europe/Berlin".into() },
+            Type::Decimal,
+            Aggregate::ShareValues(payments(0, None), usd()),
+        ),
+        (Frame::Every { span_us: HOUR }, Type::Duration, Aggregate::SinceLast(payments(0, declined()))),
+    ];
+    for (frame, ty, aggregate) in gathered {
+        let judged_by = vec![(PAYMENT, FieldIx(0))];
+        let window = Window { entity: EntityIx(0), frame, delay_us: 0, aggregate, judged_by };
+        let name = format!("feature_{}", features.len());
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+    }
     features
 }
 

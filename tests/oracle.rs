@@ -16,7 +16,7 @@ use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{
-    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    self, Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
     FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
@@ -46,9 +46,9 @@ fn source(event: EventIx, role: FieldIx, filter: Option<Expr>) -> Source {
 }
 
 fn window(entity: u16, seconds: i64, delay: i64, aggregate: Aggregate) -> FeatureKind {
-    let (span_us, delay_us) = (seconds * SECOND, delay * SECOND);
+    let (frame, delay_us) = (typed::Frame::Last { span_us: seconds * SECOND }, delay * SECOND);
     let judged_by = vec![(PAYMENT, if entity == 0 { CARD } else { PAYER })];
-    FeatureKind::Window(Window { entity: EntityIx(entity), span_us, delay_us, aggregate, judged_by })
+    FeatureKind::Window(Window { entity: EntityIx(entity), frame, delay_us, aggregate, judged_by })
 }
 
 fn feature(name: &str, ty: Type, kind: FeatureKind) -> Feature {
@@ -160,8 +160,7 @@ fn policy() -> Policy {
             ..rule("watched", at_least(0, 0))
         },
     ];
-    let half =
-        |of| Expr::Arithmetic(tollgate::policy::typed::Arithmetic::Div, Box::new(of), Box::new(int(2)));
+    let half = |of| Expr::Arithmetic(typed::Arithmetic::Div, Box::new(of), Box::new(int(2)));
     let reached = |n| Expr::Compare(Compare::Ge, Box::new(Expr::Score), Box::new(int(n)));
     let small =
         Expr::Compare(Compare::Lt, Box::new(amount()), Box::new(Expr::Const(Value::int(5_000), money)));

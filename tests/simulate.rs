@@ -30,7 +30,7 @@ use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
 use tollgate::engine::{Counters, Engine, Limits, Loaded, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
-use tollgate::policy::typed::{Aggregate, FeatureKind, Policy};
+use tollgate::policy::typed::{self, Aggregate, FeatureKind, Policy};
 use tollgate::token::Tokenizer;
 
 /// Frames of one stream, and streams of one policy.
@@ -93,8 +93,35 @@ impl Reach {
                     Aggregate::DistinctKeys(..) => "DistinctKeys",
                     Aggregate::DistinctValues(..) => "DistinctValues",
                     Aggregate::Ratio(..) => "Ratio",
+                    Aggregate::Stddev(..) => "Stddev",
+                    Aggregate::First(..) => "First",
+                    Aggregate::Last(..) => "Last",
+                    Aggregate::ShareKeys(..) => "ShareKeys",
+                    Aggregate::ShareValues(..) => "ShareValues",
+                    Aggregate::Percentile(..) => "Percentile",
+                    Aggregate::Change { .. } => "Change",
+                    Aggregate::DecayedCount(..) => "DecayedCount",
+                    Aggregate::DecayedSum(..) => "DecayedSum",
+                    Aggregate::SinceLast(_) => "SinceLast",
+                    Aggregate::SinceFirst(_) => "SinceFirst",
+                    Aggregate::Distance(..) => "Distance",
+                    Aggregate::Speed(..) => "Speed",
+                    Aggregate::SeenKey(..) => "SeenKey",
+                    Aggregate::SeenValue(..) => "SeenValue",
+                    Aggregate::Days(..) => "Days",
                 },
             };
+            if let FeatureKind::Window(window) = &feature.kind {
+                let frame = match window.frame {
+                    typed::Frame::Last { .. } => "last",
+                    typed::Frame::Events { .. } => "last N",
+                    typed::Frame::Every { .. } => "every",
+                    typed::Frame::This { .. } => "this",
+                    typed::Frame::Session { .. } => "session",
+                };
+                let held = value.is_some_and(|value| value != Fraction::int(0));
+                self.note(format!("{frame}: {}", if held { "something" } else { "nothing" }), 1);
+            }
             let said = match value {
                 None => "missing",
                 Some(value) if *value == Fraction::int(0) => "0",
@@ -134,8 +161,14 @@ impl Reach {
         let other = "None Allow Challenge Review Block late skewed amended promoted rates";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
-        for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
+        let aggregates = "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio Stddev First Last ShareKeys \
+             ShareValues Percentile Change DecayedCount DecayedSum SinceLast SinceFirst Distance Speed SeenKey \
+             SeenValue Days";
+        for aggregate in aggregates.split(' ') {
             wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
+        }
+        for frame in ["last", "last N", "every", "this", "session"] {
+            wanted.extend([format!("{frame}: nothing"), format!("{frame}: something")]);
         }
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());

@@ -1,8 +1,10 @@
 /*
  * A small payment switch: sends requests through a session and prints what was decided, by whom.
  *
- *     cc -I ringbuf/c/include ringbuf/examples/switch.c -L target/debug -ltollgate_ring -o switch
- *     ./switch SOCKET COUNT DEADLINE_MS
+ *     cargo build --release -p tollgate-ring-c
+ *     cc -I ringbuf/c/include ringbuf/examples/switch.c -L target/release -ltollgate_ring \
+ *       -Wl,-rpath,"$PWD/target/release" -o target/switch
+ *     target/switch SOCKET COUNT DEADLINE_MS
  *
  * One line for each answer, "answer ID SOURCE SILENCE W0 W1 W2 W3", then the counts. Exit code: 0 if the server decided all,
  * 1 if something failed, 2 for a wrong command line, 3 if a fallback was used.

@@ -103,7 +103,8 @@ fn killed_and_stopped_clients_leave_nothing_behind() {
     let error = Client::connect(&path, client_options(sizes())).err().expect("no place is left");
     let refusal = Refusal::TooManyClients { clients_max: CLIENTS_MAX };
     assert!(matches!(error, ConnectError::Refused(found) if found == refusal), "{error}");
-    assert_eq!(service.refused("too_many_clients"), 1);
+    // Told before it is counted.
+    until("it is counted", || service.refused("too_many_clients") == 1);
     drop(others);
     println!("the honest neighbour: {} verdicts, all checked", neighbour.finish());
     service.settle(0);
@@ -209,6 +210,9 @@ fn a_killed_server_is_answered_for_in_time() {
     }
     after_ns.sort_unstable();
     println!("fallback after the kill, in us: {:?}", after_ns.iter().map(|ns| ns / 1000).collect::<Vec<_>>());
+    if emulated("the bound on the time to the declared verdict (the emulator's speed says nothing of it)") {
+        return;
+    }
     let median_ns = after_ns[SERVER_KILLS / 2];
     assert!(
         median_ns <= FALLBACK_MAX_NS,

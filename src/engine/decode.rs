@@ -1,5 +1,6 @@
 //! Frames in, events out: every word is checked once, and nothing after this point doubts one.
 
+use super::earth::Place;
 use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE};
 use super::units::{CURRENCIES, EventId, TIME_END, TIME_MIN, Time};
 use super::wire::{
@@ -127,6 +128,7 @@ impl FieldForm {
             ArchivedFieldKind::Entity => true,
             ArchivedFieldKind::Currency => currencies.knows(first),
             ArchivedFieldKind::Rate => [first, second].iter().all(|part| (1..=RATE_PART_MAX).contains(part)),
+            ArchivedFieldKind::Geo => Place::from_word(first).is_some(),
         };
         if in_type { Ok(()) } else { Err(Refusal::BadValue) }
     }
@@ -171,7 +173,10 @@ mod tests {
 
     #[test]
     fn each_type_takes_its_values_and_no_others() {
-        use ArchivedFieldKind::{Bool, Currency, Decimal, Entity, Enum, Int, Money, Rate};
+        use ArchivedFieldKind::{Bool, Currency, Decimal, Entity, Enum, Geo, Int, Money, Rate};
+        let place = |latitude: i32, longitude: i32| {
+            u64::from(latitude.cast_unsigned()) << 32 | u64::from(longitude.cast_unsigned())
+        };
         let currencies = Currencies::new();
         let digits = u64::from_le_bytes(*b"41111111");
         for (kind, below, present, value, expect) in [
@@ -201,6 +206,13 @@ mod tests {
             (Entity, 0, 1, [digits, digits + 0x0a], Ok(())),
             (Entity, 0, 1, [digits, 7], Ok(())),
             (Entity, 0, 0, [0, 0], Ok(())),
+            (Geo, 0, 1, [place(90_000_000, -180_000_000), 0], Ok(())),
+            (Geo, 0, 1, [place(-90_000_000, 180_000_000), 0], Ok(())),
+            (Geo, 0, 1, [place(90_000_001, 0), 0], Err(Refusal::BadValue)),
+            (Geo, 0, 1, [place(-90_000_001, 0), 0], Err(Refusal::BadValue)),
+            (Geo, 0, 1, [place(0, 180_000_001), 0], Err(Refusal::BadValue)),
+            (Geo, 0, 1, [place(0, i32::MIN), 0], Err(Refusal::BadValue)),
+            (Geo, 0, 0, [1, 0], Err(Refusal::BadValue)),
         ] {
             let form = form(kind, below);
             let words = [9, 9, 1_000, present, value[0], value[1]];

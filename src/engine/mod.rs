@@ -24,10 +24,15 @@ pub mod vm;
 pub mod wire;
 
 mod amend;
+mod calendar;
+mod decay;
 mod decision;
 mod decode;
 mod dedup;
 mod digest;
+mod earth;
+mod frames;
+mod gather;
 mod index;
 mod memory;
 mod plan;
@@ -39,10 +44,11 @@ use amend::{Amendment, encode_row};
 use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
+use gather::Gathered;
 use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
-use rows::{Block, Spill, any_alive, blocks, lose_until, lost_until, release};
+use rows::{Block, Blocks, Spill, any_alive, blocks, lose_until, lost_until, release};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordNumber, Table};
@@ -251,6 +257,7 @@ pub struct Engine {
     /// The event's own rows.
     staged: Vec<u64>,
     scratch: Scratch,
+    gathered: Gathered,
     fired: Fired,
     /// By entity kind: records to look at when the step is done.
     sweeps: Vec<u32>,
@@ -274,6 +281,41 @@ struct Moment {
     /// Whether a feature was computed from fewer rows than its window held, or will be.
     inexact: bool,
 }
+
+/// What the features of a judged event are computed from.
+struct View<'a> {
+    plan: &'a Plan,
+    event: &'a plan::Event,
+    tables: &'a [Table],
+    spill: &'a Spill,
+    looked_up: &'a [LookedUp],
+    staged: &'a [u64],
+}
+
+impl<'a> View<'a> {
+    /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
+    #[inline]
+    fn rows(
+        &self,
+        key: usize,
+        group: usize,
+        own: Option<usize>,
+    ) -> Option<(gather::Rows<'a, Stored<'a>>, Option<i64>)> {
+        let LookedUp { key: Some(looked_up), record } = self.looked_up[key] else { return None };
+        let shape = &self.plan.groups[group].shape;
+        let table = &self.tables[self.event.keys[key].entity];
+        let record = record.map(|number| table.record(number));
+        let stored = record.map(|record| blocks(record, shape, self.spill)).into_iter().flatten();
+        let own = own.map(|own| &self.event.inserts[own]);
+        let own = own.filter(|own| self.looked_up[own.key].key == Some(looked_up));
+        let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
+        let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
+        Some((gather::Rows { stored, own }, lost))
+    }
+}
+
+/// The blocks of a record, if there is one.
+type Stored<'a> = std::iter::Flatten<std::option::IntoIter<Blocks<'a>>>;
 
 impl Engine {
     /// Reserves all memory that `limits` allow.
@@ -316,6 +358,7 @@ impl Engine {
             looked_up: [LookedUp::default(); KEYS_MAX],
             staged: vec![0; plan.bounds.staged_words],
             scratch: Scratch::reserve(&plan.bounds, rows_max),
+            gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             fired: Fired::reserve(plan.rules),
             sweeps: vec![0; tables.len()],
             tables,
@@ -517,18 +560,24 @@ impl Engine {
             return;
         }
         let plan = &self.plan.events[kind];
+        let view = View {
+            plan: &self.plan,
+            event: plan,
+            tables: &self.tables,
+            spill: &self.spill,
+            looked_up: &self.looked_up,
+            staged: &self.staged,
+        };
         self.scratch.clear();
         for scan in &plan.scans {
-            let LookedUp { key: Some(key), record } = self.looked_up[scan.key] else { continue };
-            let shape = &self.plan.groups[scan.group].shape;
-            let table = &self.tables[plan.keys[scan.key].entity];
-            let record = record.map(|number| table.record(number));
-            let stored = record.map(|record| blocks(record, shape, &self.spill));
-            let own =
-                scan.own.map(|own| &plan.inserts[own]).filter(|own| self.looked_up[own.key].key == Some(key));
-            let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
-            let oldest = self.scratch.run(scan, moment.time.0, stored.into_iter().flatten().chain(own));
-            let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
+            let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
+            let oldest = self.scratch.run(scan, program, moment.time.0, rows.stored.chain(rows.own));
+            moment.inexact |= lost.is_some_and(|lost| lost > oldest);
+        }
+        for gather in &plan.gathers {
+            let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };
+            let (value, oldest) = self.gathered.run(gather, program, moment.time.0, &rows);
+            self.registers[gather.feature] = value;
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
         }
         for output in &plan.outputs {

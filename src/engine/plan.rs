@@ -5,8 +5,11 @@
 
 use super::Limits;
 use super::decode::EventForm;
+use super::frames::Frame;
+use super::gather::{Gather, Wanted};
 use super::program::{
-    ArchivedAgg, ArchivedEventPlan, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
+    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram,
+    ArchivedTerm, NONE,
 };
 use super::rows::{Shape, Spill};
 use super::units::Action;
@@ -133,6 +136,8 @@ pub(super) struct Event {
     pub(super) targets: Vec<Target>,
     pub(super) scans: Vec<Scan>,
     pub(super) outputs: Vec<Output>,
+    /// The features that masks do not do for.
+    pub(super) gathers: Vec<Gather>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
     pub(super) rules: Vec<Rule>,
     pub(super) decide: Option<Decide>,
@@ -167,6 +172,7 @@ pub(super) struct Bounds {
     pub(super) windows: usize,
     pub(super) bits: usize,
     pub(super) distinct: bool,
+    pub(super) gathers: bool,
 }
 
 impl Plan {
@@ -275,6 +281,8 @@ fn event(
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
     let (scans, outputs) = scans(program, event, groups, bounds);
+    let gathers = gathers(program, event, groups);
+    bounds.gathers |= !gathers.is_empty();
     let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
         entity: index(key.entity),
         word: index(key.word),
@@ -292,6 +300,7 @@ fn event(
         targets: event.targets.iter().map(target).collect(),
         scans,
         outputs,
+        gathers,
         rules: rules(program, event),
         decide: event.decide.as_ref().map(decide),
     }
@@ -332,6 +341,73 @@ fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
     }
 }
 
+/// Whether masks do for a feature: its rows are a range of times, and each adds something of its own to a sum, an
+/// extreme or a set.
+fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
+    let summed = matches!(
+        feature.agg,
+        ArchivedAgg::Count
+            | ArchivedAgg::Sum
+            | ArchivedAgg::Avg
+            | ArchivedAgg::Min
+            | ArchivedAgg::Max
+            | ArchivedAgg::DistinctValues
+            | ArchivedAgg::DistinctKeys
+            | ArchivedAgg::Ratio
+    );
+    summed && !feature.frame.is_by_event() && feature.against.is_none()
+}
+
+/// The event's insert into a group.
+fn own_row(event: &ArchivedEventPlan, group: usize) -> Option<usize> {
+    event.inserts.iter().position(|insert| index(insert.group) == group)
+}
+
+/// The features of one event that are not scanned.
+fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Vec<Gather> {
+    let features = event.windows.iter().map(|using| (using, &program.features[index(using.feature)]));
+    let gather = |(using, feature): (&super::program::ArchivedFeatureUse, &ArchivedFeaturePlan)| {
+        // Of a ratio the second term is the frame, and the first a question asked of its rows.
+        let term = feature.terms.last()?;
+        let number = index(term.group);
+        let group = &groups[number];
+        let filter = |term: &ArchivedTerm| match term.filter.to_native() {
+            NONE => None,
+            filter => Some(group.predicates[usize::from(filter)].at),
+        };
+        let wanted = match feature.agg {
+            ArchivedAgg::Ratio => Wanted::Also(filter(&feature.terms[0])),
+            _ if term.value.to_native() == NONE => Wanted::Nothing,
+            ArchivedAgg::DistinctKeys | ArchivedAgg::ShareKeys | ArchivedAgg::SeenKey => {
+                let key = &group.keys[index(term.value)];
+                Wanted::Key { column: key.column, present: key.present }
+            }
+            _ => {
+                let Column { column, den, present, .. } = group.columns[index(term.value)];
+                Wanted::Number { column, den, present }
+            }
+        };
+        Some(Gather {
+            key: index(using.key),
+            group: number,
+            own: own_row(event, number),
+            feature: index(using.feature),
+            agg: feature.agg,
+            frame: (Frame::new(&feature.frame), feature.delay_us.to_native()),
+            against: feature
+                .against
+                .as_ref()
+                .map(|against| (Frame::new(&against.frame), against.delay_us.to_native())),
+            filter: filter(term),
+            wanted,
+            id_column: group.id_column,
+            argument: feature.argument.to_native(),
+            zone: index(feature.zone),
+        })
+    };
+    features.filter(|(_, feature)| !is_scanned(feature)).filter_map(gather).collect()
+}
+
 /// Shares what the features of one event have in common: one scan per (key, group), one mask per window and bit of
 /// a scan, one cell per different thing that is accumulated.
 fn scans(
@@ -345,10 +421,10 @@ fn scans(
     let mut cells = 0;
     for using in event.windows.iter() {
         let feature = &program.features[index(using.feature)];
-        let (after, until) = {
-            let delay = feature.delay_us.to_native();
-            (delay.saturating_add(feature.span_us.to_native()), delay)
-        };
+        if !is_scanned(feature) {
+            continue;
+        }
+        let (frame, delay) = (Frame::new(&feature.frame), feature.delay_us.to_native());
         let mut slots = [0; 2];
         let mut den = 1;
         for (slot, term) in slots.iter_mut().zip(feature.terms.iter()) {
@@ -356,13 +432,12 @@ fn scans(
             let scan = match scans.iter().position(|s| s.key == index(using.key) && s.group == group) {
                 Some(scan) => &mut scans[scan],
                 None => {
-                    let own = event.inserts.iter().position(|insert| index(insert.group) == group);
-                    scans.push(Scan::new(index(using.key), group, own));
+                    scans.push(Scan::new(index(using.key), group, own_row(event, group)));
                     let last = scans.len() - 1;
                     &mut scans[last]
                 }
             };
-            let window = scan.window(after, until);
+            let window = scan.window(frame, delay);
             let cell = cell(feature.agg, term, &groups[group], window, scan, &mut den);
             *slot = scan.cell(cell, &mut cells);
         }
@@ -398,12 +473,12 @@ fn cell(
     };
     let value = index(term.value);
     let kind = match agg {
-        ArchivedAgg::Scalar | ArchivedAgg::Count | ArchivedAgg::Ratio => CellKind::Count,
         ArchivedAgg::Sum | ArchivedAgg::Avg => CellKind::Sum,
         ArchivedAgg::Min => CellKind::Min,
         ArchivedAgg::Max => CellKind::Max,
         ArchivedAgg::DistinctValues => CellKind::DistinctValues,
         ArchivedAgg::DistinctKeys => CellKind::DistinctKeys,
+        _ => CellKind::Count,
     };
     let (column, present) = match kind {
         CellKind::Count => (0, 0),

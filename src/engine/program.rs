@@ -1,19 +1,20 @@
 //! The compiled policy: a flat, archived program that the engine executes in place.
 //!
-//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before the engine trusts a
-//! single index in it. Everything is in tables; expressions are runs of three-address instructions over one
-//! register file.
+//! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before
+//! the engine trusts a single index in it. Everything is in tables; expressions are runs of three-address
+//! instructions over one register file.
 //!
 //! # Registers
 //!
-//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the judged event; the
-//! compiler assigns the rest. The engine sets the feature registers, the score registers of
+//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the
+//! judged event; the compiler assigns the rest. The engine sets the feature registers, the score registers of
 //! [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
 
+use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 1;
+pub const SEMANTICS_VERSION: u32 = 2;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
@@ -30,7 +31,8 @@ pub enum Op {
     Const,
     /// `dst = a`.
     Move,
-    /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1.
+    /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1. A place too is one
+    /// number here.
     Field,
     /// The same with denominator [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
     FieldDecimal,
@@ -293,6 +295,8 @@ pub enum FieldKind {
     Currency,
     /// Numerator and denominator, each from 1 to [`RATE_PART_MAX`](super::wire::RATE_PART_MAX). Of rates alone.
     Rate,
+    /// Latitude and longitude in millionths of a degree, in one word.
+    Geo,
 }
 
 /// One field on the wire.
@@ -422,7 +426,8 @@ pub struct GroupPlan {
     pub inline_rows: u16,
     /// Greatest `delay + span` of its features, µs: a row older than this (and the lateness horizon) is dead.
     pub retention_us: i64,
-    /// Column of the event's id tag, or [`NONE`] when no amendment can reach the row.
+    /// Column of the event's id tag, or [`NONE`] when no amendment can reach the row and no feature asks for the order
+    /// of its rows.
     pub id_column: u16,
     /// Columns that hold predicate and presence bits (zero or more words).
     pub bits_columns: Vec<u16>,
@@ -535,6 +540,12 @@ pub enum Unit {
     Decimal,
     /// Minor units of this ISO numeric currency.
     Money(u16),
+    /// Microseconds.
+    Duration,
+    /// Metres.
+    Distance,
+    /// Kilometres per hour.
+    Speed,
 }
 
 /// What is computed over a window.
@@ -560,6 +571,171 @@ pub enum Agg {
     DistinctKeys,
     /// Count of the first term ÷ count of the second; 0 when that is 0.
     Ratio,
+    /// Sample standard deviation of a value column.
+    Stddev,
+    /// Earliest of a value column.
+    First,
+    /// Latest of a value column.
+    Last,
+    /// Share of the most frequent of a value column.
+    ShareValues,
+    /// Share of the most frequent of a key column.
+    ShareKeys,
+    /// Nearest rank in a value column; `argument` is the percentage.
+    Percentile,
+    /// Sum of weights; `argument` is the half-life in µs.
+    DecayedCount,
+    /// Weighted sum of a value column; `argument` is the half-life in µs.
+    DecayedSum,
+    /// Time since the latest other row.
+    SinceLast,
+    /// Time since the earliest other row.
+    SinceFirst,
+    /// Metres from the latest other place of a value column to the judged event's own.
+    Distance,
+    /// The same in kilometres per hour.
+    Speed,
+    /// Whether the own value of a value column is in another row.
+    SeenValue,
+    /// Whether the own key of a key column is in another row.
+    SeenKey,
+    /// Different local dates; `zone` says where.
+    Days,
+}
+
+impl Agg {
+    /// Whether it asks which of two rows of one time is the later.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::First | Self::Last | Self::Distance | Self::Speed)
+    }
+}
+
+impl ArchivedAgg {
+    /// Whether it asks which of two rows of one time is the later.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::First | Self::Last | Self::Distance | Self::Speed)
+    }
+
+    /// Whether it can be compared with itself over another frame.
+    #[must_use]
+    pub const fn is_comparable(self) -> bool {
+        matches!(
+            self,
+            Self::Count
+                | Self::Sum
+                | Self::Avg
+                | Self::Min
+                | Self::Max
+                | Self::DistinctValues
+                | Self::DistinctKeys
+                | Self::Stddev
+                | Self::Percentile
+        )
+    }
+}
+
+/// Which rows a feature speaks of, looking back from u, the time of the judged event less the delay. Lengths are in
+/// µs. The meaning of each is that of `policy::typed::Frame`.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub enum Frame {
+    /// Of length T: time in (u − T, u].
+    Last(i64),
+    /// Number and length: the N latest of those.
+    Events(u32, i64),
+    /// Of length T: time in [⌊u ÷ T⌋ · T, u].
+    Every(i64),
+    /// Period and index into [`Program::zones`]: from the start of the calendar period.
+    This(Period, u16),
+    /// Gap and length: of those with time in (u − length, u], back to the first gap that is longer.
+    Session(i64, i64),
+}
+
+/// The most events of [`Frame::Events`].
+pub const FRAME_EVENTS_MAX: u32 = 10_000;
+
+/// A calendar period.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Period {
+    /// An hour by the offset in force.
+    Hour,
+    /// A local date.
+    Day,
+    /// From Monday.
+    Week,
+    /// From the 1st.
+    Month,
+}
+
+impl Frame {
+    /// How far before u a row can be.
+    #[must_use]
+    pub const fn reach_us(&self) -> i64 {
+        match self {
+            Self::Last(span) | Self::Events(_, span) | Self::Every(span) | Self::Session(_, span) => *span,
+            Self::This(period, _) => period.reach_us(),
+        }
+    }
+}
+
+impl ArchivedFrame {
+    /// How far before u a row can be.
+    #[must_use]
+    pub fn reach_us(&self) -> i64 {
+        match self {
+            Self::Last(span) | Self::Events(_, span) | Self::Every(span) | Self::Session(_, span) => {
+                span.to_native()
+            }
+            Self::This(period, _) => period.native().reach_us(),
+        }
+    }
+
+    /// Whether which rows are in it depends on other rows.
+    #[must_use]
+    pub fn is_by_event(&self) -> bool {
+        matches!(self, Self::Events(..) | Self::Session(..))
+    }
+}
+
+impl Period {
+    /// No period is longer: since 1970 clocks never went back by more than seven hours within one (a test of the
+    /// calendar goes through all zones).
+    #[must_use]
+    pub const fn reach_us(self) -> i64 {
+        match self {
+            Self::Hour => HOUR,
+            Self::Day => DAY + 12 * HOUR,
+            Self::Week => 7 * DAY + 12 * HOUR,
+            Self::Month => 31 * DAY + 12 * HOUR,
+        }
+    }
+}
+
+impl ArchivedPeriod {
+    /// The period itself.
+    #[must_use]
+    pub const fn native(self) -> Period {
+        match self {
+            Self::Hour => Period::Hour,
+            Self::Day => Period::Day,
+            Self::Week => Period::Week,
+            Self::Month => Period::Month,
+        }
+    }
+}
+
+/// The other frame of a change.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Against {
+    /// Its rows.
+    pub frame: Frame,
+    /// Its delay, µs.
+    pub delay_us: i64,
 }
 
 /// One feature.
@@ -574,10 +750,16 @@ pub struct FeaturePlan {
     pub agg: Agg,
     /// None for a scalar, two for a ratio, else one.
     pub terms: Vec<Term>,
-    /// Length of the window, µs.
-    pub span_us: i64,
+    /// Its rows; of no meaning for a scalar.
+    pub frame: Frame,
     /// Its delay, µs.
     pub delay_us: i64,
+    /// For a change: with what the aggregate is compared.
+    pub against: Option<Against>,
+    /// What [`Agg`] says of it, else 0.
+    pub argument: i64,
+    /// Index into [`Program::zones`] for [`Agg::Days`], else [`NONE`].
+    pub zone: u16,
 }
 
 /// The rows that a feature speaks of.

@@ -19,8 +19,9 @@ mod runs;
 
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
-    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram,
-    ArchivedRatesPlan, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION,
+    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedOrigin,
+    ArchivedProgram, ArchivedRatesPlan, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX,
+    SEMANTICS_VERSION,
 };
 use super::units::{Action, Currency, DAY, DECIMAL_DEN};
 use super::wire::{
@@ -284,7 +285,6 @@ fn records(program: &ArchivedProgram) -> Checked {
 
 fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked {
     text("its name", &feature.name, NAME_BYTES_MAX)?;
-    let (span, delay) = (feature.span_us.to_native(), feature.delay_us.to_native());
     let terms = match feature.agg {
         ArchivedAgg::Scalar => 0,
         ArchivedAgg::Ratio => 2,
@@ -294,10 +294,12 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
     if terms == 0 {
         return Ok(());
     }
-    ensure!(
-        span > 0 && delay >= 0 && span <= RETENTION_MAX_US && delay <= RETENTION_MAX_US,
-        "a window of {span} µs delayed by {delay} µs is not possible"
-    );
+    let mut reach = frame(program, &feature.frame, feature.delay_us.to_native())?;
+    if let Some(against) = feature.against.as_ref() {
+        reach = reach.max(frame(program, &against.frame, against.delay_us.to_native())?);
+        ensure!(feature.agg.is_comparable(), "{:?} cannot be compared with itself", feature.agg);
+    }
+    argument(program, feature)?;
     let mut entity = None;
     for term in feature.terms.iter() {
         let group = program.groups.get(usize::from(term.group.to_native()));
@@ -306,22 +308,81 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
             *entity.get_or_insert(group.entity) == group.entity,
             "its terms are kept under different entities"
         );
+        ensure!(reach <= group.retention_us.to_native(), "its window is longer than its rows are kept");
+        let ordered = feature.agg.is_ordered()
+            || std::iter::once(&feature.frame)
+                .chain(feature.against.as_ref().map(|against| &against.frame))
+                .any(|frame| matches!(frame, ArchivedFrame::Events(..)));
         ensure!(
-            span + delay <= group.retention_us.to_native(),
-            "its window is longer than its rows are kept"
+            !ordered || group.id_column.to_native() != NONE,
+            "its rows have no order: there is no id column"
         );
         let filter = term.filter.to_native();
         ensure!(filter == NONE || usize::from(filter) < group.bits.len(), "there is no bit {filter}");
         let value = term.value.to_native();
         let values = match feature.agg {
-            ArchivedAgg::Scalar | ArchivedAgg::Count | ArchivedAgg::Ratio => {
+            ArchivedAgg::Scalar
+            | ArchivedAgg::Count
+            | ArchivedAgg::Ratio
+            | ArchivedAgg::DecayedCount
+            | ArchivedAgg::SinceLast
+            | ArchivedAgg::SinceFirst
+            | ArchivedAgg::Days => {
                 ensure!(value == NONE, "a count has no value");
                 continue;
             }
-            ArchivedAgg::DistinctKeys => group.keys.len(),
+            ArchivedAgg::DistinctKeys | ArchivedAgg::ShareKeys | ArchivedAgg::SeenKey => group.keys.len(),
             _ => group.columns.len(),
         };
         ensure!(usize::from(value) < values, "there is no column {value}");
+    }
+    let one_group = feature.terms.iter().all(|term| term.group == feature.terms[0].group);
+    ensure!(
+        one_group || !feature.frame.is_by_event(),
+        "its terms are of different groups, and its frame of one"
+    );
+    Ok(())
+}
+
+/// A frame and its delay; returns how far back they reach together.
+fn frame(program: &ArchivedProgram, frame: &ArchivedFrame, delay: i64) -> Result<i64, String> {
+    let span = frame.reach_us();
+    ensure!(
+        span > 0 && delay >= 0 && span <= RETENTION_MAX_US && delay <= RETENTION_MAX_US,
+        "a window of {span} µs delayed by {delay} µs is not possible"
+    );
+    match frame {
+        ArchivedFrame::Last(_) | ArchivedFrame::Every(_) => {}
+        ArchivedFrame::Events(count, _) => {
+            ensure!(
+                (1..=FRAME_EVENTS_MAX).contains(&count.to_native()),
+                "{count} events are not 1 to {FRAME_EVENTS_MAX}"
+            );
+        }
+        ArchivedFrame::This(_, zone) => {
+            ensure!(usize::from(zone.to_native()) < program.zones.len(), "there is no time zone {zone}");
+        }
+        ArchivedFrame::Session(gap, _) => {
+            let gap = gap.to_native();
+            ensure!(0 < gap && gap < span, "a gap of {gap} µs within {span} µs is not possible");
+        }
+    }
+    Ok(span + delay)
+}
+
+/// The argument and the time zone of a feature, where its aggregate takes one.
+fn argument(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked {
+    let (argument, zone) = (feature.argument.to_native(), feature.zone.to_native());
+    let possible = match feature.agg {
+        ArchivedAgg::Percentile => 0..=100,
+        ArchivedAgg::DecayedCount | ArchivedAgg::DecayedSum => 1..=RETENTION_MAX_US,
+        _ => 0..=0,
+    };
+    ensure!(possible.contains(&argument), "{:?} does not take the argument {argument}", feature.agg);
+    if feature.agg == ArchivedAgg::Days {
+        ensure!(usize::from(zone) < program.zones.len(), "there is no time zone {zone}");
+    } else {
+        ensure!(zone == NONE, "{:?} has no time zone", feature.agg);
     }
     Ok(())
 }
@@ -511,7 +572,7 @@ impl Checker<'_> {
             let place = (
                 used.key.to_native(),
                 term.group.to_native(),
-                feature.span_us.to_native(),
+                feature.frame.reach_us(),
                 feature.delay_us.to_native(),
             );
             ensure!(before <= Some(place), "its windows are not in order of key, group and window");

@@ -6,11 +6,10 @@
 //! [`validate`](super::validate) when the program was loaded, and words of the event are read with a check
 //! because their number belongs to the caller.
 
-use super::program::{
-    ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, ArchivedZonePlan,
-};
+use super::calendar::{local_day, local_seconds};
+use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun};
 use super::rates::Rates;
-use super::units::{DECIMAL_DEN, SECOND, Time, Value, divide_half_even};
+use super::units::{DECIMAL_DEN, Time, Value, divide_half_even};
 use std::cmp::Ordering;
 
 /// What code may look up besides its event and its registers.
@@ -114,7 +113,7 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
         }
         ArchivedOp::Weekday => {
             // 1970-01-01 was a Thursday, day 4.
-            let day = local_seconds(&program.zones[imm], event.time).div_euclid(86_400);
+            let day = local_day(&program.zones[imm], event.time);
             Value::int((day + 3).rem_euclid(7) + 1)
         }
         ArchivedOp::Not => not(reg!(a)),
@@ -210,14 +209,6 @@ fn rescale(a: Value, den: i64) -> Value {
     }
     let nearest = divide_half_even(i128::from(a.num) * i128::from(den), i128::from(a.den));
     i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den })
-}
-
-/// Seconds since 1970 on the clocks of `zone`.
-fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
-    // The first start is i64::MIN, so at least one is not after `time`.
-    let after = zone.starts.partition_point(|start| start.to_native() <= time.0);
-    let offset = zone.offsets[after - 1].to_native();
-    time.0.div_euclid(SECOND) + i64::from(offset)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 //! in use; a cell (a count, a sum, …) then works on the `and` of the masks it names. The event's own row is one more
 //! block, of one row, after the stored ones.
 
+use super::frames::Frame;
 use super::plan::Bit;
-use super::program::ArchivedAgg;
+use super::program::{ArchivedAgg, ArchivedProgram};
 use super::rows::Block;
 use super::units::{Value, mix};
 
@@ -29,11 +30,11 @@ pub(super) struct Scan {
     pub(super) distinct: Vec<Cell>,
 }
 
-/// The rows with time in (t − `after`, t − `until`].
+/// The rows of a frame that is a range of times, looking back from t − `delay`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Window {
-    after: i64,
-    until: i64,
+    frame: Frame,
+    delay: i64,
 }
 
 /// What is accumulated.
@@ -77,8 +78,8 @@ impl Scan {
     }
 
     /// The number of a window of this scan.
-    pub(super) fn window(&mut self, after: i64, until: i64) -> usize {
-        position_or_push(&mut self.windows, Window { after, until })
+    pub(super) fn window(&mut self, frame: Frame, delay: i64) -> usize {
+        position_or_push(&mut self.windows, Window { frame, delay })
     }
 
     /// The number of a bit's mask.
@@ -145,12 +146,14 @@ impl Scratch {
     pub(super) fn run<'a>(
         &mut self,
         scan: &Scan,
+        program: &ArchivedProgram,
         t: i64,
         blocks: impl Iterator<Item = Block<'a>> + Clone,
     ) -> i64 {
         let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
         for (bounds, window) in self.bounds.iter_mut().zip(&scan.windows) {
-            *bounds = (t.saturating_sub(window.after), t.saturating_sub(window.until));
+            let until = t.saturating_sub(window.delay);
+            *bounds = (window.frame.after(program, until), until);
             oldest = oldest.min(bounds.0);
             newest = newest.max(bounds.1);
         }
@@ -238,7 +241,6 @@ impl Scratch {
     pub(super) fn told(&self, output: &Output) -> Value {
         let cell = &self.accumulated[output.cell];
         match output.agg {
-            ArchivedAgg::Scalar => Value::MISSING,
             ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
                 Value::int(cell.count as i64)
             }
@@ -252,6 +254,8 @@ impl Scratch {
                 0 => Value::int(0),
                 under => Value::ratio(cell.count as i64, under as i64),
             },
+            // All others are gathered.
+            _ => Value::MISSING,
         }
     }
 }

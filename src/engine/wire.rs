@@ -11,9 +11,10 @@
 //! then        the fields, at the word each was given by the compiler; an absent field is all zeros
 //! ```
 //!
-//! A field is 1 word (bool, int, decimal, enum) or 2 (entity: the key; money: minor units, then ISO numeric
-//! currency). An amendment carries, after its own fields, every entity field of the event it amends, so that
-//! it can find the windows that counted it. The event kind travels beside the words, in the ring slot.
+//! A field is 1 word (bool, int, decimal, enum; geo: latitude in the high half, longitude in the low half, each an
+//! i32 in millionths of a degree) or 2 (entity: the key; money: minor units, then ISO numeric currency). An amendment
+//! carries, after its own fields, every entity field of the event it amends, so that it can find the windows that
+//! counted it. The event kind travels beside the words, in the ring slot.
 //!
 //! # A rate
 //!

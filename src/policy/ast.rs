@@ -50,6 +50,7 @@ pub fn expressions(node: &SyntaxNode) -> impl Iterator<Item = SyntaxNode> {
                 | K::PathExpr
                 | K::Literal
                 | K::MoneyLiteral
+                | K::UnitLiteral
                 | K::ParenExpr
                 | K::PrefixExpr
                 | K::BinaryExpr

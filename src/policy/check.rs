@@ -7,6 +7,7 @@
 mod declarations;
 mod expressions;
 mod features;
+mod frames;
 mod functions;
 mod literals;
 mod names;
@@ -309,6 +310,9 @@ impl<'p> Checker<'p> {
             Type::Decimal => "a decimal number".to_owned(),
             Type::Money(currency) => format!("money in {}", currency.alpha()),
             Type::AnyMoney => "money of a currency known only at run time".to_owned(),
+            Type::Duration => "a duration".to_owned(),
+            Type::Distance => "a distance".to_owned(),
+            Type::Speed => "a speed".to_owned(),
             Type::Enum(event, field) => {
                 format!(
                     "a word of `{}.{}`",

@@ -22,11 +22,12 @@ mod tests;
 
 use super::diagnostics::Diagnostic;
 use super::typed::{
-    Aggregate, EventIx, Expr, Feature, FeatureKind, FieldIx, Policy, Source, Span, Type, Window,
+    Aggregate, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
 };
 use crate::engine::program::{
-    Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX, KeyPlan, ListPlan,
-    NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION, TargetPlan, Term, Unit,
+    self, Against, Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX,
+    KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION, TargetPlan,
+    Term, Unit,
 };
 use crate::engine::units::Action;
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
@@ -217,6 +218,9 @@ fn feature_plan(
         Type::Int | Type::Enum(..) => Unit::Int,
         Type::Decimal => Unit::Decimal,
         Type::Money(currency) => Unit::Money(currency.0),
+        Type::Duration => Unit::Duration,
+        Type::Distance => Unit::Distance,
+        Type::Speed => Unit::Speed,
         Type::AnyMoney => {
             return Err(bound(
                 format!("feature {} is money of no particular currency", feature.name),
@@ -224,53 +228,149 @@ fn feature_plan(
             ));
         }
     };
-    let plan = |agg, terms, span_us, delay_us| FeaturePlan {
+    let scalar = FeaturePlan {
         name: feature.name.clone(),
         unit,
-        agg,
-        terms,
-        span_us,
-        delay_us,
+        agg: Agg::Scalar,
+        terms: Vec::new(),
+        frame: program::Frame::Last(0),
+        delay_us: 0,
+        against: None,
+        argument: 0,
+        zone: NONE,
     };
     let window = match &feature.kind {
-        FeatureKind::Scalar { .. } => return Ok(plan(Agg::Scalar, Vec::new(), 0, 0)),
+        FeatureKind::Scalar { .. } => return Ok(scalar),
         FeatureKind::Window(window) => window,
     };
-    let (agg, terms) = aggregate(&window.aggregate, window, groups, zones)?;
-    Ok(plan(agg, terms, window.span_us, window.delay_us))
+    let mut reach_us = window.frame.reach_us().saturating_add(window.delay_us);
+    let mut by_event = matches!(window.frame, Frame::Events { .. });
+    let (aggregate, against) = match &window.aggregate {
+        Aggregate::Change { of, against, delay_us } => {
+            reach_us = reach_us.max(against.reach_us().saturating_add(*delay_us));
+            by_event |= matches!(against, Frame::Events { .. });
+            (&**of, Some(Against { frame: frame(against, zones)?, delay_us: *delay_us }))
+        }
+        aggregate => (aggregate, None),
+    };
+    let kept = Kept { reach_us, by_event };
+    let Computed { agg, terms, argument, zone } = computed(aggregate, kept, groups, zones)?;
+    let frame = frame(&window.frame, zones)?;
+    Ok(FeaturePlan { agg, terms, frame, delay_us: window.delay_us, against, argument, zone, ..scalar })
 }
 
-fn aggregate(
+fn frame(frame: &Frame, zones: &mut Zones) -> Result<program::Frame, Diagnostic> {
+    use super::typed::Period;
+    Ok(match frame {
+        Frame::Last { span_us } => program::Frame::Last(*span_us),
+        Frame::Events { count, span_us } => program::Frame::Events(*count, *span_us),
+        Frame::Every { span_us } => program::Frame::Every(*span_us),
+        Frame::This { period, zone } => {
+            let period = match period {
+                Period::Hour => program::Period::Hour,
+                Period::Day => program::Period::Day,
+                Period::Week => program::Period::Week,
+                Period::Month => program::Period::Month,
+            };
+            program::Frame::This(period, zones.index(zone)?)
+        }
+        Frame::Session { gap_us, span_us } => program::Frame::Session(*gap_us, *span_us),
+    })
+}
+
+/// What a feature wants of the rows it looks at.
+#[derive(Clone, Copy)]
+struct Kept {
+    reach_us: i64,
+    /// Its frame is of so many events.
+    by_event: bool,
+}
+
+/// What a feature computes.
+struct Computed {
+    agg: Agg,
+    terms: Vec<Term>,
+    argument: i64,
+    zone: u16,
+}
+
+fn computed(
     aggregate: &Aggregate,
-    window: &Window,
+    kept: Kept,
     groups: &mut Groups<'_>,
     zones: &mut Zones,
-) -> Result<(Agg, Vec<Term>), Diagnostic> {
+) -> Result<Computed, Diagnostic> {
+    let (mut argument, mut zone) = (0, NONE);
+    let (agg, source, value) = match aggregate {
+        Aggregate::Count(source) => (Agg::Count, source, Wanted::Nothing),
+        Aggregate::Ratio(_, whole) => (Agg::Ratio, whole, Wanted::Nothing),
+        Aggregate::Sum(source, value) => (Agg::Sum, source, Wanted::Value(value)),
+        Aggregate::Avg(source, value) => (Agg::Avg, source, Wanted::Value(value)),
+        Aggregate::Min(source, value) => (Agg::Min, source, Wanted::Value(value)),
+        Aggregate::Max(source, value) => (Agg::Max, source, Wanted::Value(value)),
+        Aggregate::DistinctKeys(source, field) => (Agg::DistinctKeys, source, Wanted::Key(*field)),
+        Aggregate::DistinctValues(source, value) => (Agg::DistinctValues, source, Wanted::Value(value)),
+        Aggregate::Stddev(source, value) => (Agg::Stddev, source, Wanted::Value(value)),
+        Aggregate::First(source, value) => (Agg::First, source, Wanted::Value(value)),
+        Aggregate::Last(source, value) => (Agg::Last, source, Wanted::Value(value)),
+        Aggregate::ShareKeys(source, field) => (Agg::ShareKeys, source, Wanted::Key(*field)),
+        Aggregate::ShareValues(source, value) => (Agg::ShareValues, source, Wanted::Value(value)),
+        Aggregate::Percentile(percent, source, value) => {
+            argument = i64::from(*percent);
+            (Agg::Percentile, source, Wanted::Value(value))
+        }
+        Aggregate::Change { .. } => {
+            return Err(bound("a change of a change is not possible", "compare an aggregate itself"));
+        }
+        Aggregate::DecayedCount(source, half_life_us) => {
+            argument = *half_life_us;
+            (Agg::DecayedCount, source, Wanted::Nothing)
+        }
+        Aggregate::DecayedSum(source, value, half_life_us) => {
+            argument = *half_life_us;
+            (Agg::DecayedSum, source, Wanted::Value(value))
+        }
+        Aggregate::SinceLast(source) => (Agg::SinceLast, source, Wanted::Nothing),
+        Aggregate::SinceFirst(source) => (Agg::SinceFirst, source, Wanted::Nothing),
+        Aggregate::Distance(source, field) => (Agg::Distance, source, Wanted::Place(*field)),
+        Aggregate::Speed(source, field) => (Agg::Speed, source, Wanted::Place(*field)),
+        Aggregate::SeenKey(source, field) => (Agg::SeenKey, source, Wanted::Key(*field)),
+        Aggregate::SeenValue(source, value) => (Agg::SeenValue, source, Wanted::Value(value)),
+        Aggregate::Days(source, name) => {
+            zone = zones.index(name)?;
+            (Agg::Days, source, Wanted::Nothing)
+        }
+    };
+    let ordered = kept.by_event || agg.is_ordered();
     let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
-        let group = groups.of(source.event, source.role, window.span_us.saturating_add(window.delay_us))?;
+        let group = groups.of(source.event, source.role, kept.reach_us, ordered)?;
         let filter = match &source.filter {
             Some(filter) => groups.bit(group, zones, filter)?,
             None => NONE,
         };
         Ok(Term { group, filter, value: NONE })
     };
-    let (agg, source, value) = match aggregate {
-        Aggregate::Count(source) => return Ok((Agg::Count, vec![rows(source)?])),
-        Aggregate::Ratio(part, whole) => return Ok((Agg::Ratio, vec![rows(part)?, rows(whole)?])),
-        Aggregate::DistinctKeys(source, field) => {
-            let mut term = rows(source)?;
-            term.value = groups.key(term.group, *field)?;
-            return Ok((Agg::DistinctKeys, vec![term]));
-        }
-        Aggregate::Sum(source, value) => (Agg::Sum, source, value),
-        Aggregate::Avg(source, value) => (Agg::Avg, source, value),
-        Aggregate::Min(source, value) => (Agg::Min, source, value),
-        Aggregate::Max(source, value) => (Agg::Max, source, value),
-        Aggregate::DistinctValues(source, value) => (Agg::DistinctValues, source, value),
-    };
+    let mut terms = Vec::with_capacity(2);
+    if let Aggregate::Ratio(part, _) = aggregate {
+        terms.push(rows(part)?);
+    }
     let mut term = rows(source)?;
-    term.value = groups.value(term.group, zones, value)?;
-    Ok((agg, vec![term]))
+    term.value = match value {
+        Wanted::Nothing => NONE,
+        Wanted::Key(field) => groups.key(term.group, field)?,
+        Wanted::Value(value) => groups.value(term.group, zones, value)?,
+        Wanted::Place(field) => groups.value(term.group, zones, &Expr::Field(field))?,
+    };
+    terms.push(term);
+    Ok(Computed { agg, terms, argument, zone })
+}
+
+/// What a feature wants of each row.
+enum Wanted<'a> {
+    Nothing,
+    Key(FieldIx),
+    Value(&'a Expr),
+    Place(FieldIx),
 }
 
 fn decide_plan(
@@ -318,7 +418,7 @@ fn look_up(
     policy: &Policy,
     event: EventIx,
     layout: &EventLayout,
-    groups: &[crate::engine::program::GroupPlan],
+    groups: &[program::GroupPlan],
     features: &[FeaturePlan],
 ) -> Result<(), Diagnostic> {
     let inherited = |role: u16| {
@@ -381,7 +481,7 @@ fn look_up(
     plan.windows.sort_by_key(|used| {
         let feature = &features[usize::from(used.feature)];
         let group = feature.terms.first().map_or(NONE, |term| term.group);
-        (used.key, group, feature.span_us, feature.delay_us)
+        (used.key, group, feature.frame.reach_us(), feature.delay_us)
     });
     Ok(())
 }

@@ -105,8 +105,20 @@ kinds! {
     ByClause,
     /// `via EVENT.FIELD, …`.
     ViaClause,
-    /// `last DURATION`.
+    /// `last DURATION`, `last N events within DURATION`.
     LastClause,
+    /// `every DURATION`.
+    EveryClause,
+    /// `this hour|day|week|month`.
+    ThisClause,
+    /// `session gap DURATION within DURATION`.
+    SessionClause,
+    /// `in "zone"` of a feature.
+    ZoneClause,
+    /// `against FRAME [delayed DURATION]`.
+    AgainstClause,
+    /// `half_life DURATION`.
+    HalfLifeClause,
     /// `delayed DURATION`.
     DelayedClause,
     /// `assume high|low`.
@@ -145,6 +157,8 @@ kinds! {
     Literal,
     /// `200 USD`.
     MoneyLiteral,
+    /// `5 km`, `300 metres`, `900 km/h`.
+    UnitLiteral,
     /// `( EXPR )`.
     ParenExpr,
     /// `not EXPR`, `- EXPR`.

@@ -4,7 +4,7 @@
 //! oracle of the tests interprets this tree directly, so that program and engine are held against a
 //! second reading of the same policy.
 
-use crate::engine::units::{Action, Currency, Value};
+use crate::engine::units::{Action, Currency, DAY, HOUR, Value};
 
 /// A half-open range of bytes in a source file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -153,6 +153,11 @@ pub enum FieldType {
     Enum(Vec<String>),
     /// A role: a key of this entity kind.
     Entity(EntityIx),
+    /// `geo`: a place on the earth. One word: the latitude in the high half, the longitude in the low half, each a
+    /// signed 32-bit number of millionths of a degree, north and east positive. Latitudes beyond ±90° and longitudes
+    /// beyond ±180° are refused. No expression reads it; only [`Expr::FieldMissing`], [`Aggregate::Distance`] and
+    /// [`Aggregate::Speed`] do.
+    Geo,
 }
 
 /// The type of an expression.
@@ -170,6 +175,12 @@ pub enum Type {
     AnyMoney,
     /// Ordinal of an enum, of the field that declares it.
     Enum(EventIx, FieldIx),
+    /// A length of time, in microseconds. Literals are durations (`10m`, `24h`).
+    Duration,
+    /// A length of way, in metres. Literals are `5 km`, `0.3 km` and `300 metres` (`300m` is five hours).
+    Distance,
+    /// Kilometres per hour, an exact fraction. Literals are `900 km/h`.
+    Speed,
 }
 
 /// Comparison operators.
@@ -241,9 +252,11 @@ pub enum Expr {
     And(Box<Expr>, Box<Expr>),
     /// Kleene disjunction: true if either is true.
     Or(Box<Expr>, Box<Expr>),
-    /// Numbers with numbers, money with money of the same currency, enums and bools with their like (`Eq`, `Ne` only).
+    /// Numbers with numbers, money with money of the same currency, durations, distances and speeds with their like,
+    /// enums and bools with their like (`Eq`, `Ne` only).
     Compare(Compare, Box<Expr>, Box<Expr>),
-    /// Number with number; money ± money of one currency; money × number; money ÷ number; money ÷ money = number.
+    /// Number with number; money ± money of one currency; money × number; money ÷ number; money ÷ money = number;
+    /// duration ± duration; duration × number; duration ÷ number.
     Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
     /// Sign change.
     Negate(Box<Expr>),
@@ -297,22 +310,37 @@ pub enum FeatureKind {
         /// Its value.
         expr: Expr,
     },
-    /// `feature NAME = AGGREGATE(…) by ENTITY last T [delayed D]`.
+    /// `feature NAME = AGGREGATE(…) by ENTITY FRAME [delayed D]`.
     Window(Window),
 }
 
-/// A windowed aggregate.
+/// A windowed aggregate: AGGREGATE over the events that are kept under the judged event's key and lie in a frame.
 ///
-/// Judged at time t, with the judged event's key of kind `entity`, over the events of that key with time in
-/// (t − delay − span, t − delay]; the judged event itself is included when it is of the source kind.
-/// Missing when the judged event has no such key, or came too late to be placed.
+/// * t is the time of the judged event as judged, D the delay, and u = t − D the instant that the frame looks back
+///   from.
+/// * The *kept* events are those of the source's kind whose key in the source's `role` is the judged event's key of
+///   kind `entity` (read from the field that `judged_by` names).
+/// * An event *qualifies* when the source's `where` is true (not unknown) of it, with the amendments applied to it so
+///   far.
+/// * The frame is a set of qualifying events, none of them later than u. The judged event is one of the kept events
+///   when it is of the source's kind and has that key in `role`; it is then treated like any other: it takes its
+///   place in the frame when it qualifies and u is not before it. Aggregates over *other* events form the frame with
+///   it and then leave it out.
+/// * An event in the frame whose aggregated value (or key) is missing has no part in what is computed, but keeps its
+///   place in the frame: it is one of the last N, and it carries a session on.
+/// * Where the order of events matters, the *later* is the one with the greater (time, id tag). Should one id have
+///   been taken in twice at one time, the one with the greater value is the later (a missing value is least, false is
+///   less than true, enums compare by ordinal, keys by their words, places by their word as a signed number), and the
+///   judged event is later than its equals.
+///
+/// Missing when the judged event has no such key, or came too late to be placed, or was shed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// Key kind.
     pub entity: EntityIx,
-    /// Length, in microseconds; > 0 and at most [`WINDOW_MAX_DAYS`] days, delay included.
-    pub span_us: i64,
-    /// Delay, in microseconds; ≥ 0.
+    /// Which events.
+    pub frame: Frame,
+    /// Delay D, in microseconds; ≥ 0. Together with the reach of the frame at most [`WINDOW_MAX_DAYS`] days.
     pub delay_us: i64,
     /// What is computed.
     pub aggregate: Aggregate,
@@ -321,8 +349,96 @@ pub struct Window {
     pub judged_by: Vec<(EventIx, FieldIx)>,
 }
 
+/// Which qualifying events an aggregate speaks of, looking back from u (see [`Window`]). Both ends are exact to the
+/// microsecond, and an event at u is in every frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// `last T`: time in (u − T, u]. An event exactly T before u is no longer in it.
+    Last {
+        /// T > 0, in microseconds.
+        span_us: i64,
+    },
+    /// `last N events within H`: the N latest of those with time in (u − H, u]; all of them when there are fewer.
+    Events {
+        /// N, 1 to [`FRAME_EVENTS_MAX`].
+        count: u32,
+        /// H > 0, in microseconds.
+        span_us: i64,
+    },
+    /// `every T`: the tumbling window that u is in, so far: time in [⌊u ÷ T⌋ · T, u]. Windows are aligned to
+    /// 1970-01-01T00:00Z, so `every 1d` starts at midnight UTC, and `every 7d` on Thursdays.
+    Every {
+        /// T > 0, in microseconds.
+        span_us: i64,
+    },
+    /// `this hour`, `this day`, `this week`, `this month` `in "Zone"`: the calendar period that u is in, so far: from
+    /// its start to u, both included (see [`Period`]).
+    This {
+        /// Which period.
+        period: Period,
+        /// IANA name of the time zone.
+        zone: String,
+    },
+    /// `session gap G within H`: of those with time in (u − H, u], the ones that are reached going back from u for
+    /// as long as the distance from one to the next older is at most G; the first is measured from u. So when
+    /// nothing happened in [u − G, u] the session is empty. Where H cuts a session short, what is older than H is
+    /// simply not in it.
+    Session {
+        /// 0 < G < H, in microseconds.
+        gap_us: i64,
+        /// H, in microseconds.
+        span_us: i64,
+    },
+}
+
+/// A calendar period on the clocks of a time zone.
+///
+/// The local date of an instant is that shown by the zone's clocks. A day, week or month starts at the earliest
+/// instant whose local date is not before its first day: at midnight, or where midnight is skipped at the first
+/// instant after the gap, or where it comes twice at the first one. So days of 23 and 25 hours are whole days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Period {
+    /// 60 minutes by the offset in force at u: starts at u − (local time at u mod 1 h).
+    Hour,
+    /// A local date.
+    Day,
+    /// Starts on Monday.
+    Week,
+    /// Starts on the 1st.
+    Month,
+}
+
+impl Frame {
+    /// How far before u an event can be and still be in the frame, in microseconds: T or H. Of calendar periods the
+    /// longest there is and half a day more, since a day on which clocks go back is longer: 1 hour; 36 hours; 7½ days;
+    /// 31½ days. This is how long events are kept, and so how long a key has a history; it never cuts a period short.
+    #[must_use]
+    pub fn reach_us(&self) -> i64 {
+        match self {
+            Self::Last { span_us }
+            | Self::Events { span_us, .. }
+            | Self::Every { span_us }
+            | Self::Session { span_us, .. } => *span_us,
+            Self::This { period, .. } => match period {
+                Period::Hour => HOUR,
+                Period::Day => DAY + 12 * HOUR,
+                Period::Week => 7 * DAY + 12 * HOUR,
+                Period::Month => 31 * DAY + 12 * HOUR,
+            },
+        }
+    }
+
+    /// Whether which events are in it depends on other events, not on time alone.
+    #[must_use]
+    pub fn is_by_event(&self) -> bool {
+        matches!(self, Self::Events { .. } | Self::Session { .. })
+    }
+}
+
 /// The longest window and delay together, in days.
 pub const WINDOW_MAX_DAYS: i64 = 400;
+/// The most events of `last N events`.
+pub const FRAME_EVENTS_MAX: u32 = 10_000;
 
 /// What is counted: the events of one kind, under one of their keys, that satisfy a filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -335,25 +451,92 @@ pub struct Source {
     pub filter: Option<Expr>,
 }
 
-/// What is computed over the events of a window.
+/// What is computed over the events of a frame.
+///
+/// Values are as rows hold them: money in minor units and whole numbers whole, decimals rounded half-even to six
+/// digits after the point; a value that does not fit 64 bits is missing. "Values" are those that are there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Aggregate {
-    /// How many.
+    /// How many events. Int.
     Count(Source),
-    /// Sum of the values that are there; 0 of none.
+    /// Sum of the values; 0 of none; missing when it leaves 64 bits. The values' type.
     Sum(Source, Expr),
-    /// Sum ÷ count of the values that are there; missing of none.
+    /// Sum ÷ number of the values, exact; missing of none. The values' type; of whole numbers decimal.
     Avg(Source, Expr),
-    /// Least value that is there; missing of none.
+    /// Least value; missing of none. The values' type.
     Min(Source, Expr),
-    /// Greatest value that is there; missing of none.
+    /// Greatest value; missing of none. The values' type.
     Max(Source, Expr),
-    /// How many different keys this entity field holds.
+    /// How many different keys this entity field holds. Int.
     DistinctKeys(Source, FieldIx),
-    /// How many different values there are (missing ones not counted).
+    /// How many different values there are. Int.
     DistinctValues(Source, Expr),
-    /// Count ÷ count; 0 when the second is 0.
+    /// Count ÷ count, an exact decimal; 0 when the second is 0.
+    ///
+    /// Over `last N events` and `session` both sources are of one event kind under one role: the frame is that of the
+    /// second, and the first counts those of its events for which its own `where` is true as well.
     Ratio(Source, Source),
+    /// Sample standard deviation: of n values x in the unit u of their rows (1, a minor unit, or a millionth for
+    /// decimals), √((n·Σx² − (Σx)²) ÷ (n·(n − 1))) · u, rounded down to six digits after the point. Missing when
+    /// there are fewer than two values, when n·Σx² leaves 127 bits, or the result 64 bits in millionths. The values'
+    /// type; of whole numbers decimal.
+    Stddev(Source, Expr),
+    /// The earliest value; missing of none. Of any type but those of durations, distances and speeds.
+    First(Source, Expr),
+    /// The latest value.
+    Last(Source, Expr),
+    /// Events with the most frequent key of this field ÷ events with a key there: an exact decimal; missing of none.
+    ShareKeys(Source, FieldIx),
+    /// Events with the most frequent value ÷ events with a value; missing of none.
+    ShareValues(Source, Expr),
+    /// The value of rank max(1, ⌈P·n ÷ 100⌉) among the n values in ascending order (nearest rank); missing of none. P
+    /// is 0 to 100: 0 gives the least, 100 the greatest. The values' type.
+    Percentile(u8, Source, Expr),
+    /// `change(AGGREGATE) FRAME [delayed D] against FRAME [delayed D]`: with a the aggregate over the window's own
+    /// frame and delay, and b the same aggregate over these, (a − b) ÷ b, an exact decimal; missing when either is
+    /// missing, b is 0, or the fraction does not fit. Of count, sum, avg, min, max, stddev, distinct and percentile,
+    /// never of another change.
+    Change {
+        /// What is compared.
+        of: Box<Aggregate>,
+        /// The frame of b.
+        against: Frame,
+        /// The delay of b, in microseconds; ≥ 0.
+        delay_us: i64,
+    },
+    /// `decayed_count(…) … half_life H`: Σ w over the events, where w halves with every H of age (see
+    /// [`DecayedSum`](Self::DecayedSum)). Decimal.
+    DecayedCount(Source, i64),
+    /// `decayed_sum(…) … half_life H`: Σ w·x over the values x; 0 of none. H is in microseconds, 1 to
+    /// [`WINDOW_MAX_DAYS`] days.
+    ///
+    /// The weight of an event of age a = u − time is, in units of 2⁻³², w = ⌊table[f] ÷ 2^k⌋ with k = ⌊a ÷ H⌋, f =
+    /// ⌊(a mod H)·1024 ÷ H⌋ and table[f] = 2^(32 − f/1024) rounded to the nearest whole number; 0 when k ≥ 32. The
+    /// result is Σ w·x ÷ 2³² rounded half-even to millionths (of a minor unit for money); missing when that leaves 64
+    /// bits. The values' type; of whole numbers decimal.
+    DecayedSum(Source, Expr, i64),
+    /// t − the time of the latest *other* event of the frame (from t, whatever the delay); missing when there is
+    /// none. Duration.
+    SinceLast(Source),
+    /// t − the time of the earliest *other* event of the frame; missing when there is none. Duration.
+    SinceFirst(Source),
+    /// Great-circle distance from the place (this `geo` field) of the latest *other* event of the frame that has one
+    /// to the judged event's own, in whole metres, rounded half up, on a sphere of radius 6 371 008.8 m.
+    ///
+    /// Missing unless the judged event is itself one of the kept events, qualifies (whatever the delay) and has a
+    /// place, and there is such another. Distance.
+    Distance(Source, FieldIx),
+    /// That distance ÷ the time between the two events (t − the other's time); less than a second apart counts as one
+    /// second. Missing when the distance is. Speed.
+    Speed(Source, FieldIx),
+    /// Whether the judged event's own key in this field is that of an *other* event of the frame. Missing unless the
+    /// judged event is itself one of the kept events (it need not qualify) and has a key there. Bool.
+    SeenKey(Source, FieldIx),
+    /// The same of a value.
+    SeenValue(Source, Expr),
+    /// `days(…) … in "Zone"`: how many different local dates the events of the frame have in this time zone (an IANA
+    /// name; UTC when none is given). Int.
+    Days(Source, String),
 }
 
 /// `reason NAME ID { … }`.

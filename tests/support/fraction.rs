@@ -52,6 +52,11 @@ impl Fraction {
         Self::new(self.num * other.den, self.den * other.num)
     }
 
+    /// (self − base) ÷ base.
+    pub fn change_from(self, base: Self) -> Option<Self> {
+        Self::new(self.num * base.den - base.num * self.den, self.den * base.num)
+    }
+
     pub fn negate(self) -> Option<Self> {
         Self::new(-self.num, self.den)
     }

@@ -9,15 +9,15 @@ use super::oracle::sources;
 use super::rng::Rng;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
-    Field, FieldIx, FieldType, Late, Let, LetIx, List, ListIx, Policy, Rates, Reason, Rule, RuleIx, Source,
-    Type, WINDOW_MAX_DAYS, Window,
+    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
+    FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx, Period, Policy,
+    Rates, Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
 };
 
 /// With two, zero and three digits after the point.
 pub const CURRENCIES: [&str; 4] = ["USD", "EUR", "JPY", "KWD"];
 
-const ZONES: [&str; 9] = [
+const ZONES: [&str; 14] = [
     "UTC",
     "Europe/London",
     "America/New_York",
@@ -27,6 +27,11 @@ const ZONES: [&str; 9] = [
     "America/Sao_Paulo",
     "Africa/Casablanca",
     "Pacific/Apia",
+    "Europe/Berlin",
+    "America/Havana",
+    "America/St_Johns",
+    "Antarctica/Casey",
+    "America/Nuuk",
 ];
 
 const SPANS: [i64; 8] = [1, 1_000, SECOND, MINUTE, HOUR, DAY, 30 * DAY, WINDOW_MAX_DAYS * DAY];
@@ -128,7 +133,8 @@ impl Maker<'_> {
             types.push(FieldType::Entity(EntityIx(self.rng.below(self.policy.entities.len()) as u16)));
         }
         for _ in 0..1 + self.rng.below(others_max) {
-            types.push(match self.rng.below(8) {
+            types.push(match self.rng.below(9) {
+                8 => FieldType::Geo,
                 0..3 => FieldType::Money,
                 3..5 => FieldType::Int,
                 5 => FieldType::Decimal,
@@ -252,18 +258,64 @@ impl Maker<'_> {
             }
         }
         judged_by.sort_unstable();
-        let (aggregate, ty) = self.aggregate(entity)?;
-        let (span_us, delay_us) = self.reach();
-        Some((Window { entity, span_us, delay_us, aggregate, judged_by }, ty))
+        let (mut aggregate, mut ty) = self.aggregate(entity)?;
+        let (mut frame, delay_us) = self.frame();
+        if let Aggregate::Ratio(over, under) = &aggregate
+            && (over.event, over.role) != (under.event, under.role)
+        {
+            while frame.is_by_event() {
+                frame = self.frame().0;
+            }
+            let longest = WINDOW_MAX_DAYS * DAY - delay_us;
+            if frame.reach_us() > longest {
+                frame = Frame::Last { span_us: longest };
+            }
+        }
+        let comparable = matches!(
+            aggregate,
+            Aggregate::Count(_)
+                | Aggregate::Sum(..)
+                | Aggregate::Avg(..)
+                | Aggregate::Min(..)
+                | Aggregate::Max(..)
+                | Aggregate::Stddev(..)
+                | Aggregate::DistinctKeys(..)
+                | Aggregate::DistinctValues(..)
+                | Aggregate::Percentile(..)
+        );
+        if comparable && self.rng.percent(15) {
+            let (against, delay_us) = self.frame();
+            aggregate = Aggregate::Change { of: Box::new(aggregate), against, delay_us };
+            ty = Type::Decimal;
+        }
+        Some((Window { entity, frame, delay_us, aggregate, judged_by }, ty))
     }
 
-    fn reach(&mut self) -> (i64, i64) {
-        let mut span = *self.rng.pick(&SPANS);
-        if self.rng.percent(30) {
-            span = self.rng.between(1, 2 * span);
-        }
+    /// A frame and its delay.
+    fn frame(&mut self) -> (Frame, i64) {
         let delay = if self.rng.percent(25) { *self.rng.pick(&DELAYS) } else { 0 };
-        (span.min(WINDOW_MAX_DAYS * DAY - delay), delay)
+        let mut span_us = *self.rng.pick(&SPANS);
+        if self.rng.percent(30) {
+            span_us = self.rng.between(1, 2 * span_us);
+        }
+        let span_us = span_us.min(WINDOW_MAX_DAYS * DAY - delay);
+        let frame = match self.rng.below(10) {
+            0 | 1 => {
+                let count = *self.rng.pick(&[1, 2, 3, 5, 20, 100, FRAME_EVENTS_MAX]);
+                Frame::Events { count, span_us }
+            }
+            2 => Frame::Every { span_us },
+            3 | 4 => {
+                let period = *self.rng.pick(&[Period::Hour, Period::Day, Period::Week, Period::Month]);
+                Frame::This { period, zone: self.zone() }
+            }
+            5 if span_us > 1 => {
+                let gap_us = (span_us / *self.rng.pick(&[2, 10, 100, 10_000])).max(1);
+                Frame::Session { gap_us, span_us }
+            }
+            _ => Frame::Last { span_us },
+        };
+        (frame, delay)
     }
 
     fn keys(&self, event: EventIx, entity: EntityIx) -> Vec<FieldIx> {
@@ -284,12 +336,15 @@ impl Maker<'_> {
             return None;
         }
         let (event, role) = *self.rng.pick(&roles);
+        Some(Source { event, role, filter: self.filter(event) })
+    }
+
+    fn filter(&mut self, event: EventIx) -> Option<Expr> {
         let amended = self.rng.percent(60) && !self.amendments_of(event).is_empty();
-        let filter = self.rng.percent(65).then(|| {
+        self.rng.percent(65).then(|| {
             let scope = self.scope(event, amended, amended);
             self.truth(&scope, 3)
-        });
-        Some(Source { event, role, filter })
+        })
     }
 
     fn aggregate(&mut self, entity: EntityIx) -> Option<(Aggregate, Type)> {
@@ -297,36 +352,83 @@ impl Maker<'_> {
         let event = source.event;
         let amended = self.rng.percent(50);
         let scope = self.scope(event, true, amended);
-        Some(match self.rng.below(10) {
+        let longest = *self.rng.pick(&SPANS);
+        let half_life = self.rng.between(1, longest);
+        Some(match self.rng.below(26) {
             0 | 1 => (Aggregate::Count(source), Type::Int),
-            2 => {
-                let fields = self.fields_where(event, |ty| matches!(ty, FieldType::Entity(_)));
-                let field = *self.rng.pick(&fields);
-                (Aggregate::DistinctKeys(source, field), Type::Int)
+            2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
+            3 => {
+                let mut over = self.source(entity)?;
+                if self.rng.percent(50) {
+                    let filter = self.filter(event);
+                    over = Source { filter, ..source.clone() };
+                }
+                (Aggregate::Ratio(over, source), Type::Decimal)
             }
-            3 => (Aggregate::Ratio(source, self.source(entity)?), Type::Decimal),
-            4 => {
-                let enums = self.fields_where(event, |ty| matches!(ty, FieldType::Enum(_)));
-                let value = if !enums.is_empty() && self.rng.percent(50) {
-                    Expr::Field(*self.rng.pick(&enums))
+            4 => (Aggregate::DistinctValues(source, self.any_value(&scope).0), Type::Int),
+            10 => {
+                let (value, ty) = self.any_value(&scope);
+                (Aggregate::First(source, value), ty)
+            }
+            11 => {
+                let (value, ty) = self.any_value(&scope);
+                (Aggregate::Last(source, value), ty)
+            }
+            12 => (Aggregate::ShareKeys(source, self.key_of(event)), Type::Decimal),
+            13 => (Aggregate::ShareValues(source, self.any_value(&scope).0), Type::Decimal),
+            14 => (Aggregate::DecayedCount(source, half_life), Type::Decimal),
+            15 => (Aggregate::SinceLast(source), Type::Duration),
+            16 => (Aggregate::SinceFirst(source), Type::Duration),
+            17 => (Aggregate::SeenKey(source, self.key_of(event)), Type::Bool),
+            18 => (Aggregate::SeenValue(source, self.any_value(&scope).0), Type::Bool),
+            19 => (Aggregate::Days(source, self.zone()), Type::Int),
+            20 | 21 => {
+                let places = self.fields_where(event, |ty| *ty == FieldType::Geo);
+                let place = *places.get(self.rng.below(places.len().max(1)))?;
+                if self.rng.percent(50) {
+                    (Aggregate::Distance(source, place), Type::Distance)
                 } else {
-                    self.value(&scope).0
-                };
-                (Aggregate::DistinctValues(source, value), Type::Int)
+                    (Aggregate::Speed(source, place), Type::Speed)
+                }
             }
             choice => {
                 let (value, ty) = self.value(&scope);
+                let fraction = if ty == Type::Int { Type::Decimal } else { ty };
                 match choice {
                     5 | 6 => (Aggregate::Sum(source, value), ty),
-                    7 => {
-                        let ty = if ty == Type::Int { Type::Decimal } else { ty };
-                        (Aggregate::Avg(source, value), ty)
-                    }
+                    7 => (Aggregate::Avg(source, value), fraction),
                     8 => (Aggregate::Min(source, value), ty),
-                    _ => (Aggregate::Max(source, value), ty),
+                    9 => (Aggregate::Max(source, value), ty),
+                    22 => (Aggregate::Stddev(source, value), fraction),
+                    23 => (Aggregate::DecayedSum(source, value, half_life), fraction),
+                    _ => {
+                        let percent = *self.rng.pick(&[0, 1, 25, 50, 90, 95, 99, 100]);
+                        (Aggregate::Percentile(percent, source, value), ty)
+                    }
                 }
             }
         })
+    }
+
+    fn key_of(&mut self, event: EventIx) -> FieldIx {
+        let fields = self.fields_where(event, |ty| matches!(ty, FieldType::Entity(_)));
+        *self.rng.pick(&fields)
+    }
+
+    /// A value to aggregate, or a word or truth value.
+    fn any_value(&mut self, scope: &Scope) -> (Expr, Type) {
+        let event = scope.event;
+        let words = self.fields_where(event, |ty| matches!(ty, FieldType::Enum(_)));
+        let truths = self.fields_where(event, |ty| *ty == FieldType::Bool);
+        match self.rng.below(4) {
+            0 if !words.is_empty() => {
+                let field = *self.rng.pick(&words);
+                (Expr::Field(field), Type::Enum(event, field))
+            }
+            1 if !truths.is_empty() => (Expr::Field(*self.rng.pick(&truths)), Type::Bool),
+            2 => (self.truth(scope, 1), Type::Bool),
+            _ => self.value(scope),
+        }
     }
 
     /// A value to aggregate.
@@ -545,7 +647,22 @@ impl Maker<'_> {
             Type::Money(currency) => compare(how, value, self.money(scope, currency, depth.min(1))),
             Type::Int if self.rng.percent(60) => compare(how, value, int(self.rng.between(0, 6))),
             Type::Int | Type::Decimal => compare(how, value, self.decimal(scope, depth.min(1))),
-            Type::AnyMoney | Type::Enum(..) => unreachable!("no feature is of this type"),
+            Type::Enum(event, field) => {
+                let how = if self.rng.percent(50) { Compare::Eq } else { Compare::Ne };
+                compare(how, value, Expr::Const(Value::int(self.rng.between(0, 2)), Type::Enum(event, field)))
+            }
+            ty @ (Type::Duration | Type::Distance | Type::Speed) => {
+                let bound = *self.rng.pick(&[0, 1, 900, SECOND, HOUR, DAY]);
+                let bound = Expr::Const(Value::int(bound), ty);
+                let value = match (ty, self.rng.below(4)) {
+                    (Type::Duration, 0) => binary(Arithmetic::Mul, value, self.decimal(scope, 0)),
+                    (Type::Duration, 1) => binary(Arithmetic::Div, value, self.int(scope, 0)),
+                    (Type::Duration, 2) => binary(Arithmetic::Sub, value, bound.clone()),
+                    _ => value,
+                };
+                compare(how, value, bound)
+            }
+            Type::AnyMoney => unreachable!("no feature is of this type"),
         }
     }
 
@@ -732,6 +849,22 @@ pub fn simpler(policy: &Policy) -> Vec<Policy> {
 
 fn filters(aggregate: &mut Aggregate) -> Vec<&mut Option<Expr>> {
     match aggregate {
+        Aggregate::Stddev(source, _)
+        | Aggregate::First(source, _)
+        | Aggregate::Last(source, _)
+        | Aggregate::ShareKeys(source, _)
+        | Aggregate::ShareValues(source, _)
+        | Aggregate::Percentile(_, source, _)
+        | Aggregate::DecayedCount(source, _)
+        | Aggregate::DecayedSum(source, _, _)
+        | Aggregate::SinceLast(source)
+        | Aggregate::SinceFirst(source)
+        | Aggregate::Distance(source, _)
+        | Aggregate::Speed(source, _)
+        | Aggregate::SeenKey(source, _)
+        | Aggregate::SeenValue(source, _)
+        | Aggregate::Days(source, _) => vec![&mut source.filter],
+        Aggregate::Change { of, .. } => filters(of),
         Aggregate::Count(source)
         | Aggregate::Sum(source, _)
         | Aggregate::Avg(source, _)

@@ -10,6 +10,7 @@
     reason = "each test uses a part of it, inside this crate only"
 )]
 
+pub mod aggregates;
 pub mod fraction;
 pub mod frames;
 pub mod generate;

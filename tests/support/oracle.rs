@@ -5,8 +5,9 @@
 //! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
 //! remembered until an amendment changes the row.
 //!
-//! What a decision means is written here once more, from the documentation of `policy::typed`, `engine::wire` and the
-//! design, and from nothing else:
+//! It is one file, so that it can be read beside the policy's types from top to bottom;
+//! [`aggregates`](super::aggregates) has the arithmetic. What a decision means is written here once more, from the
+//! documentation of `policy::typed`, `engine::wire` and the design, and from nothing else:
 //!
 //! 1. A malformed frame is refused; a repeated one gets the stored verdict; an id with other content is refused.
 //! 2. Time: `Clock::Event` takes the event's; `Clock::Wall` the event's too, unless it is beyond the skew of now.
@@ -17,6 +18,7 @@
 //!
 //! It is one file because it is one reading: whoever doubts a decision reads it from top to bottom.
 
+use super::aggregates::{self, Held};
 use super::fraction::Fraction;
 use super::frames::{Cell, Layout, header_words, width};
 use jiff::Timestamp;
@@ -31,8 +33,8 @@ use tollgate::engine::wire::{
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
-    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Policy, Source,
-    Type, Window,
+    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
+    Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -47,14 +49,16 @@ pub enum Answer {
     Number(Fraction),
     /// Money of any currency, and when it came.
     Cash(i64, Currency, Moment),
+    /// A key, of a row.
+    Key(Key),
 }
 
 impl Answer {
-    fn number(of: Option<Fraction>) -> Self {
+    pub fn number(of: Option<Fraction>) -> Self {
         of.map_or(Self::Missing, Self::Number)
     }
 
-    fn int(number: i64) -> Self {
+    pub fn int(number: i64) -> Self {
         Self::Number(Fraction::int(number))
     }
 
@@ -68,7 +72,7 @@ impl Answer {
             Self::Missing => None,
             Self::Truth(truth) => Some(Fraction::int(i64::from(truth))),
             Self::Number(number) => Some(number),
-            Self::Cash(..) => panic!("a value of unknown currency was told"),
+            Self::Cash(..) | Self::Key(_) => panic!("{self:?} was told"),
         }
     }
 }
@@ -107,10 +111,10 @@ pub struct Tally {
 
 /// One event as decoded.
 #[derive(Debug)]
-struct Taken {
+pub struct Taken {
     kind: EventIx,
-    time: i64,
-    tag: u64,
+    pub time: i64,
+    pub tag: u64,
     cells: Vec<Option<Cell>>,
     /// Rates that had come when it did.
     rates: usize,
@@ -211,8 +215,9 @@ impl<'p> Oracle<'p> {
         };
         let mut groups: Vec<Group> = Vec::new();
         for window in windows(policy) {
+            let reach = sides(window).map(|(frame, delay)| aggregates::reach(frame) + delay);
+            let reach = reach.max().expect("a window has a frame");
             for source in sources(&window.aggregate) {
-                let reach = window.span_us + window.delay_us;
                 let known = groups.iter_mut().find(|g| g.event == source.event && g.role == source.role);
                 match known {
                     Some(group) => group.retention_us = group.retention_us.max(reach),
@@ -465,105 +470,214 @@ impl<'p> Oracle<'p> {
     fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
         let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
         let Some(key) = by.and_then(|(_, field)| key_of(event, *field)) else { return Answer::Missing };
-        let until = event.time - window.delay_us;
-        let range = (until - window.span_us, until);
-        let reader = Reader { policy: self.policy, lists: &[], rates: &[] };
+        let numbers: Vec<usize> =
+            (0..).map(|i| first_source + i).take(sources(&window.aggregate).len()).collect();
+        let mut answers = Vec::new();
+        for (frame, delay) in sides(window) {
+            let look = Look { frame, until: event.time - delay, key, event };
+            answers.push(self.computed(base(&window.aggregate), &look, &numbers));
+        }
+        match answers[..] {
+            [Answer::Number(a), Answer::Number(b)] => Answer::number(a.change_from(b)),
+            [answer] => answer,
+            _ => Answer::Missing,
+        }
+    }
+
+    /// An aggregate over one frame.
+    fn computed(&mut self, aggregate: &Aggregate, look: &Look<'_>, numbers: &[usize]) -> Answer {
+        let policy = self.policy;
+        let reader = Reader { policy, lists: &[], rates: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
-        let mut scan = |source: &Source, value: What<'_>, number: usize| {
-            self.scan(source, value, key, range, first_source + number)
-        };
-        match &window.aggregate {
-            Aggregate::Count(source) => Answer::int(scan(source, What::Nothing, 0).len() as i64),
+        let mut held = |source, what| self.held(source, what, look, numbers[numbers.len() - 1]);
+        match aggregate {
+            Aggregate::Count(source) => Answer::int(held(source, What::Nothing).len() as i64),
             // A sum is missing when it leaves 64 bits in its unit; an average only when the quotient does.
             Aggregate::Sum(source, expr) => {
-                let (units, den) = sum(&numbers(scan(source, What::Value(expr), 0)), decimal(source, expr));
+                let (units, den) = sum(&numbers_of(&held(source, What::Value(expr))), decimal(source, expr));
                 let fits = i64::try_from(units).is_ok();
                 Answer::number(Fraction::new(units, den).filter(|_| fits))
             }
             Aggregate::Avg(source, expr) => {
-                let values = numbers(scan(source, What::Value(expr), 0));
+                let values = numbers_of(&held(source, What::Value(expr)));
                 let (units, den) = sum(&values, decimal(source, expr));
                 Answer::number(Fraction::new(units, den * values.len() as i128))
             }
-            Aggregate::Min(source, expr) => Answer::number(
-                numbers(scan(source, What::Value(expr), 0)).into_iter().min_by(|a, b| a.compare(*b)),
-            ),
-            Aggregate::Max(source, expr) => Answer::number(
-                numbers(scan(source, What::Value(expr), 0)).into_iter().max_by(|a, b| a.compare(*b)),
-            ),
+            Aggregate::Min(source, expr) => {
+                let values = numbers_of(&held(source, What::Value(expr)));
+                Answer::number(values.into_iter().min_by(|a, b| a.compare(*b)))
+            }
+            Aggregate::Max(source, expr) => {
+                let values = numbers_of(&held(source, What::Value(expr)));
+                Answer::number(values.into_iter().max_by(|a, b| a.compare(*b)))
+            }
             Aggregate::DistinctValues(source, expr) => {
-                let mut values = numbers(scan(source, What::Value(expr), 0));
-                values.sort_by(|a, b| a.compare(*b));
-                values.dedup();
-                Answer::int(values.len() as i64)
+                Answer::int(aggregates::frequencies(&held(source, What::Value(expr))).len() as i64)
             }
             Aggregate::DistinctKeys(source, field) => {
-                let rows = self.rows(source, key, range, first_source);
-                let keys: BTreeSet<Key> = rows.iter().filter_map(|row| key_of(row, *field)).collect();
-                Answer::int(keys.len() as i64)
+                Answer::int(aggregates::frequencies(&held(source, What::Key(*field))).len() as i64)
+            }
+            Aggregate::Ratio(over, under) if look.frame.is_by_event() => {
+                let frame = held(under, What::Nothing);
+                let also = held_in(self.held_by_time(over, What::Nothing, look, numbers[0]));
+                let both = frame.iter().filter(|held| also(held)).count();
+                aggregates::ratio(both, frame.len())
             }
             Aggregate::Ratio(over, under) => {
-                let over = scan(over, What::Nothing, 0).len() as i64;
-                let under = scan(under, What::Nothing, 1).len() as i64;
-                Answer::number(Fraction::int(over).div(Fraction::int(under)).or(Some(Fraction::int(0))))
+                let under = held(under, What::Nothing).len();
+                aggregates::ratio(self.held(over, What::Nothing, look, numbers[0]).len(), under)
+            }
+            Aggregate::Stddev(source, expr) => {
+                let den = if decimal(source, expr) { 1_000_000 } else { 1 };
+                aggregates::deviation(&numbers_of(&held(source, What::Value(expr))), den)
+            }
+            Aggregate::First(source, expr) => aggregates::present(&held(source, What::Value(expr)))
+                .first()
+                .map_or(Answer::Missing, |held| held.value),
+            Aggregate::Last(source, expr) => aggregates::present(&held(source, What::Value(expr)))
+                .last()
+                .map_or(Answer::Missing, |held| held.value),
+            Aggregate::ShareKeys(source, field) => aggregates::share(&held(source, What::Key(*field))),
+            Aggregate::ShareValues(source, expr) => aggregates::share(&held(source, What::Value(expr))),
+            Aggregate::Percentile(percent, source, expr) => {
+                aggregates::percentile(numbers_of(&held(source, What::Value(expr))), *percent)
+            }
+            Aggregate::Change { .. } => panic!("a change of a change"),
+            Aggregate::DecayedCount(source, half_life) => {
+                let weighed = held(source, What::Nothing);
+                let weighed = weighed.iter().map(|held| (look.until - held.event.time, Fraction::int(1)));
+                aggregates::decayed(weighed, *half_life, 1)
+            }
+            Aggregate::DecayedSum(source, expr, half_life) => {
+                let den = if decimal(source, expr) { 1_000_000 } else { 1 };
+                let weighed = aggregates::present(&held(source, What::Value(expr)));
+                let weighed = weighed
+                    .iter()
+                    .filter_map(|held| Some((look.until - held.event.time, held.value.told()?)));
+                aggregates::decayed(weighed, *half_life, den)
+            }
+            Aggregate::SinceLast(source) => {
+                let latest = aggregates::others(held(source, What::Nothing)).pop();
+                latest.map_or(Answer::Missing, |held| Answer::int(look.event.time - held.event.time))
+            }
+            Aggregate::SinceFirst(source) => {
+                let others = aggregates::others(held(source, What::Nothing));
+                others.first().map_or(Answer::Missing, |held| Answer::int(look.event.time - held.event.time))
+            }
+            Aggregate::Distance(source, field) | Aggregate::Speed(source, field) => {
+                let others = aggregates::others(held(source, What::Place(*field)));
+                let own =
+                    self.own(source, What::Place(*field), look, numbers[0]).filter(|(counts, _)| *counts);
+                let (Some((_, Answer::Number(here))), Some(latest)) =
+                    (own, aggregates::present(&others).pop())
+                else {
+                    return Answer::Missing;
+                };
+                let there = latest.value.told().expect("a place is a number");
+                let metres = Fraction::int(aggregates::metres(here, there));
+                match aggregate {
+                    Aggregate::Distance(..) => Answer::Number(metres),
+                    _ => {
+                        let apart = (look.event.time - latest.event.time).max(1_000_000);
+                        let hours = Fraction::new(i128::from(apart), 3_600_000_000).expect("it fits");
+                        Answer::number(Fraction::new(1, 1000).and_then(|km| metres.mul(km)?.div(hours)))
+                    }
+                }
+            }
+            Aggregate::SeenKey(source, field) => {
+                let others = aggregates::others(held(source, What::Key(*field)));
+                aggregates::seen(self.own(source, What::Key(*field), look, numbers[0]), &others)
+            }
+            Aggregate::SeenValue(source, expr) => {
+                let others = aggregates::others(held(source, What::Value(expr)));
+                aggregates::seen(self.own(source, What::Value(expr), look, numbers[0]), &others)
+            }
+            Aggregate::Days(source, zone) => {
+                let held = held(source, What::Nothing);
+                let zones = &mut self.zones;
+                let days: BTreeSet<_> =
+                    held.iter().map(|held| local(held.event.time, zone, zones).date()).collect();
+                Answer::int(days.len() as i64)
             }
         }
     }
 
-    /// The events of a window.
-    fn rows(&mut self, source: &Source, key: Key, range: (i64, i64), number: usize) -> Vec<Rc<Taken>> {
-        let mut events = Vec::new();
-        self.visit(source, What::Nothing, key, range, number, |row, _| events.push(row.event.clone()));
-        events
+    /// The events of a frame, the latest last.
+    fn held(&mut self, source: &Source, what: What<'_>, look: &Look<'_>, number: usize) -> Vec<Held> {
+        let held = self.held_by_time(source, what, look, number);
+        aggregates::cut(look.frame, look.until, held)
     }
 
-    /// The values of a window's events (of no meaning when nothing but their number is asked).
-    fn scan(
+    /// Those in reach of a frame.
+    fn held_by_time(&mut self, source: &Source, what: What<'_>, look: &Look<'_>, number: usize) -> Vec<Held> {
+        let first = match look.frame {
+            Frame::This { period, zone } => aggregates::period_start(*period, zone, look.until),
+            Frame::Every { span_us } => look.until - look.until.rem_euclid(*span_us),
+            Frame::Last { span_us } | Frame::Events { span_us, .. } | Frame::Session { span_us, .. } => {
+                look.until - span_us + 1
+            }
+        };
+        let mut held = Vec::new();
+        self.visit(source, what, look.key, number, |row, counts, value| {
+            if counts && first <= row.event.time && row.event.time <= look.until {
+                let own = std::ptr::eq(&*row.event, look.event);
+                held.push(Held { event: row.event.clone(), value, own });
+            }
+        });
+        held.sort_by(Held::later);
+        held
+    }
+
+    /// Whether the judged event counts, and its value, when it is kept under this key.
+    fn own(
         &mut self,
         source: &Source,
-        value: What<'_>,
-        key: Key,
-        range: (i64, i64),
+        what: What<'_>,
+        look: &Look<'_>,
         number: usize,
-    ) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        self.visit(source, value, key, range, number, |_, answer| answers.push(answer));
-        answers
+    ) -> Option<(bool, Answer)> {
+        let mut own = None;
+        self.visit(source, what, look.key, number, |row, counts, value| {
+            if std::ptr::eq(&*row.event, look.event) {
+                own = Some((counts, value));
+            }
+        });
+        own
     }
 
+    /// Every row of a key: whether the source counts it, and its value.
     fn visit(
         &mut self,
         source: &Source,
-        value: What<'_>,
+        what: What<'_>,
         key: Key,
-        (after, until): (i64, i64),
         number: usize,
-        mut each: impl FnMut(&Row, Answer),
+        mut each: impl FnMut(&Row, bool, Answer),
     ) {
         let zones = &mut self.zones;
         let reader = Reader { policy: self.policy, lists: &self.lists, rates: &self.rates };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
         let rows = group.and_then(|group| group.rows.get(&key));
         for row in rows.into_iter().flatten() {
-            if row.event.time <= after || row.event.time > until {
-                continue;
-            }
             let (counts, answer) = *row.known.borrow_mut().entry(number).or_insert_with(|| {
                 let context = Context::row(row);
                 let mut read = |expr: &Expr| reader.evaluate(expr, &context, zones);
                 let counts = source.filter.as_ref().is_none_or(|filter| read(filter).is_true());
-                let answer = match value {
+                let answer = match what {
                     What::Nothing => Answer::Missing,
                     What::Value(expr) => {
                         let answer = read(expr);
                         stored(reader.is_decimal(expr, source.event), answer)
                     }
+                    What::Key(field) => key_of(&row.event, field).map_or(Answer::Missing, Answer::Key),
+                    What::Place(field) => match row.event.cells[field.index()] {
+                        Some(Cell::Number(word)) => Answer::int(word),
+                        _ => Answer::Missing,
+                    },
                 };
                 (counts, answer)
             });
-            if counts {
-                each(row, answer);
-            }
+            each(row, counts, answer);
         }
     }
 
@@ -651,6 +765,38 @@ impl<'p> Oracle<'p> {
 enum What<'e> {
     Nothing,
     Value(&'e Expr),
+    Key(FieldIx),
+    Place(FieldIx),
+}
+
+/// From where, and at what, a frame looks back.
+struct Look<'l> {
+    frame: &'l Frame,
+    until: i64,
+    key: Key,
+    event: &'l Taken,
+}
+
+/// The frames of a window, each with its delay: its own, and that of what a change is compared with.
+fn sides(window: &Window) -> impl Iterator<Item = (&Frame, i64)> {
+    let against = match &window.aggregate {
+        Aggregate::Change { against, delay_us, .. } => Some((against, *delay_us)),
+        _ => None,
+    };
+    std::iter::once((&window.frame, window.delay_us)).chain(against)
+}
+
+/// What is computed over each frame.
+fn base(aggregate: &Aggregate) -> &Aggregate {
+    match aggregate {
+        Aggregate::Change { of, .. } => of,
+        aggregate => aggregate,
+    }
+}
+
+/// Whether an event is one of these.
+fn held_in(all: Vec<Held>) -> impl Fn(&Held) -> bool {
+    move |one| all.iter().any(|other| Rc::ptr_eq(&one.event, &other.event))
 }
 
 fn windows(policy: &Policy) -> impl Iterator<Item = &Window> {
@@ -669,8 +815,24 @@ pub fn sources(aggregate: &Aggregate) -> Vec<&Source> {
         | Aggregate::Min(source, _)
         | Aggregate::Max(source, _)
         | Aggregate::DistinctKeys(source, _)
-        | Aggregate::DistinctValues(source, _) => vec![source],
+        | Aggregate::DistinctValues(source, _)
+        | Aggregate::Stddev(source, _)
+        | Aggregate::First(source, _)
+        | Aggregate::Last(source, _)
+        | Aggregate::ShareKeys(source, _)
+        | Aggregate::ShareValues(source, _)
+        | Aggregate::Percentile(_, source, _)
+        | Aggregate::DecayedCount(source, _)
+        | Aggregate::DecayedSum(source, _, _)
+        | Aggregate::SinceLast(source)
+        | Aggregate::SinceFirst(source)
+        | Aggregate::Distance(source, _)
+        | Aggregate::Speed(source, _)
+        | Aggregate::SeenKey(source, _)
+        | Aggregate::SeenValue(source, _)
+        | Aggregate::Days(source, _) => vec![source],
         Aggregate::Ratio(over, under) => vec![over, under],
+        Aggregate::Change { of, .. } => sources(of),
     }
 }
 
@@ -688,6 +850,11 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
         FieldType::Bool => below(2),
         FieldType::Enum(labels) => below(labels.len() as u64),
         FieldType::Int | FieldType::Decimal => Ok(Cell::Number(words[0] as i64)),
+        FieldType::Geo => {
+            let (latitude, longitude) = aggregates::degrees(words[0] as i64);
+            let exists = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
+            if exists { Ok(Cell::Number(words[0] as i64)) } else { Err(Refusal::BadValue) }
+        }
         FieldType::Money => {
             let currency = Currency::from_numeric(words[1]).ok_or(Refusal::BadValue)?;
             Ok(Cell::Cash(words[0] as i64, currency))
@@ -718,8 +885,8 @@ fn rate(words: &[u64]) -> Result<Rate, Refusal> {
     Ok(Rate { from, to, time: time as i64, tag, num: i128::from(num), den: i128::from(den) })
 }
 
-fn numbers(answers: Vec<Answer>) -> Vec<Fraction> {
-    answers.into_iter().filter_map(Answer::told).collect()
+fn numbers_of(held: &[Held]) -> Vec<Fraction> {
+    held.iter().filter_map(|held| held.value.told()).collect()
 }
 
 /// The exact sum, in the unit that rows hold, and that unit's denominator.
@@ -949,8 +1116,8 @@ impl Reader<'_> {
                 let (a, b) = (self.type_of(a, event)?, self.type_of(b, event)?);
                 Some(match (how, a, b) {
                     (Arithmetic::Div, Type::Money(_), Type::Money(_)) => Type::Decimal,
-                    (_, Type::Money(_), _) => a,
-                    (_, _, Type::Money(_)) => b,
+                    (_, Type::Money(_) | Type::Duration, _) => a,
+                    (_, _, Type::Money(_) | Type::Duration) => b,
                     (Arithmetic::Div, _, _) | (_, Type::Decimal, _) | (_, _, Type::Decimal) => Type::Decimal,
                     _ => Type::Int,
                 })

@@ -10,13 +10,16 @@
 
 use super::frames::{Cell, Frame, Layout, encode, width};
 use super::rng::Rng;
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 use std::collections::{BTreeSet, VecDeque};
 use tollgate::engine::units::{
     Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix,
 };
 use tollgate::engine::wire::{Admission, PRESENCE_WORD, RATE_PART_MAX};
 use tollgate::engine::{Clock, Limits};
-use tollgate::policy::typed::{EntityIx, EventIx, FeatureKind, FieldType, Policy};
+use tollgate::policy::typed::{self, EntityIx, EventIx, FeatureKind, FieldType, Period, Policy};
 use tollgate::token::Tokenizer;
 
 /// The clear text of the n-th key of a kind.
@@ -107,6 +110,10 @@ struct Maker<'m> {
     shape: &'m Shape,
     keys: Vec<Vec<Key>>,
     edges: Vec<i64>,
+    /// Lengths and delays of tumbling windows.
+    grids: Vec<(i64, i64)>,
+    /// Calendar periods and their delays.
+    periods: Vec<(Period, String, i64)>,
     sent: Vec<Sent>,
     /// Rates that were sent.
     rates: Vec<Frame>,
@@ -127,10 +134,17 @@ pub fn stream(
     shape: &Shape,
 ) -> Vec<Frame> {
     let keys = policy.entities.iter().map(|entity| pool(tokenizer, entity, shape.keys)).collect();
-    let mut edges = Vec::new();
+    let (mut edges, mut grids, mut periods) = (Vec::new(), Vec::new(), Vec::new());
     for feature in &policy.features {
         if let FeatureKind::Window(window) = &feature.kind {
-            edges.extend([window.span_us, window.delay_us, window.span_us + window.delay_us]);
+            let (reach, delay) = (window.frame.reach_us(), window.delay_us);
+            edges.extend([reach, delay, reach + delay]);
+            match &window.frame {
+                typed::Frame::Session { gap_us, .. } => edges.extend([*gap_us, gap_us + delay]),
+                typed::Frame::Every { span_us } => grids.push((*span_us, delay)),
+                typed::Frame::This { period, zone } => periods.push((*period, zone.clone(), delay)),
+                typed::Frame::Last { .. } | typed::Frame::Events { .. } => {}
+            }
         }
     }
     edges.extend(policy.rates.as_ref().map(|rates| rates.max_age_us));
@@ -147,6 +161,8 @@ pub fn stream(
         shape,
         keys,
         edges,
+        grids,
+        periods,
         sent: Vec::new(),
         rates: Vec::new(),
         planned: VecDeque::new(),
@@ -244,13 +260,36 @@ impl Maker<'_> {
         let reach = *self.rng.pick(&self.edges);
         // Beyond the lateness too, where rows die and keys lose their history.
         let lateness = if self.rng.percent(30) { self.shape.limits.lateness_us } else { 0 };
-        let time = from + reach + lateness + self.rng.between(-1, 1);
+        let mut time = from + reach + lateness + self.rng.between(-1, 1);
+        if self.rng.percent(30)
+            && let Some(start) = self.next_start()
+        {
+            time = start + self.rng.between(-1, 1);
+        }
         let soon = time <= self.now + 20 * self.shape.step;
         if soon || self.rng.once_in(self.shape.leaps / 10) {
             time.max(self.watermark - self.shape.limits.lateness_us)
         } else {
             self.now
         }
+    }
+
+    /// When a tumbling window or a calendar period begins next, as far as that is what frames begin with.
+    fn next_start(&mut self) -> Option<i64> {
+        if !self.periods.is_empty() && self.rng.percent(60) {
+            let (period, zone, delay) = self.rng.pick(&self.periods).clone();
+            let zone = TimeZone::get(&zone).ok()?;
+            let now = Timestamp::from_microsecond(self.now).ok()?.to_zoned(zone.clone());
+            let date = match period {
+                Period::Hour => return Some(self.now - self.now.rem_euclid(HOUR) + HOUR + delay),
+                Period::Day => now.date().tomorrow().ok()?,
+                Period::Week => now.date().nth_weekday(1, Weekday::Monday).ok()?,
+                Period::Month => now.date().last_of_month().tomorrow().ok()?,
+            };
+            return Some(date.to_zoned(zone).ok()?.timestamp().as_microsecond() + delay);
+        }
+        let (span, delay) = *self.grids.get(self.rng.below(self.grids.len().max(1)))?;
+        Some(self.now - self.now.rem_euclid(span) + span + delay)
     }
 
     fn recent(&mut self) -> Sent {
@@ -339,7 +378,22 @@ impl Maker<'_> {
                 Cell::Cash(self.number(-50, 1_000), Currency::from_alpha(code).expect("a known currency"))
             }
             FieldType::Entity(entity) => Cell::Key(self.key(*entity)),
+            FieldType::Geo => Cell::Number(self.place()),
         }
+    }
+
+    /// Mostly one of a few places, else anywhere, now and then at the edges of the map.
+    fn place(&mut self) -> i64 {
+        let (latitude, longitude) = match self.rng.below(10) {
+            0..5 => *self.rng.pick(&[(52_520_000, 13_405_000), (-33_868_800, 151_209_300), (0, 0)]),
+            5 | 6 => {
+                let near = |degrees: i64, rng: &mut Rng| degrees + rng.between(-2_000, 2_000);
+                (near(52_520_000, self.rng), near(13_405_000, self.rng))
+            }
+            7 => *self.rng.pick(&[(90_000_000, 180_000_000), (-90_000_000, -180_000_000), (0, -180_000_000)]),
+            _ => (self.rng.between(-90_000_000, 90_000_000), self.rng.between(-180_000_000, 180_000_000)),
+        };
+        latitude << 32 | i64::from((longitude as i32).cast_unsigned())
     }
 
     fn number(&mut self, low: i64, high: i64) -> i64 {
@@ -530,6 +584,10 @@ impl Maker<'_> {
                         FieldType::Entity(_) => {
                             words[word] = u64::from_le_bytes(*b"41111111");
                             words[word + 1] = u64::from_le_bytes(*b"11111111");
+                        }
+                        FieldType::Geo => {
+                            let beyond = [90_000_001 << 32, 180_000_001, 1 << 63, 1 << 31];
+                            words[word] = *self.rng.pick(&beyond);
                         }
                         FieldType::Int | FieldType::Decimal => words.push(1),
                     }

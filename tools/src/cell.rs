@@ -197,6 +197,18 @@ pub(crate) fn rate(cell: Cell<'_>) -> Result<(u64, u64), Problem> {
     })
 }
 
+/// Degrees, in millionths, at most `most` either way.
+pub(crate) fn degrees(cell: Cell<'_>, most: i32) -> Result<i32, Problem> {
+    let most_micro = i64::from(most) * 1_000_000;
+    let degrees = decimal(cell).ok().filter(|degrees| (-most_micro..=most_micro).contains(degrees));
+    degrees.and_then(|degrees| i32::try_from(degrees).ok()).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not a number of degrees from -{most} to {most}", shown(cell)),
+            "correct the row, or check which column is the latitude and which the longitude",
+        )
+    })
+}
+
 /// A whole number.
 pub(crate) fn int(cell: Cell<'_>) -> Result<i64, Problem> {
     Exact::of(cell).and_then(Exact::whole).ok_or_else(|| {

@@ -9,6 +9,7 @@
 //! customer = "CUSTOMER_ID"                                 # a column
 //! amount = { column = "TX_AMOUNT", currency = "USD" }      # or currency_column = "CURRENCY"
 //! channel = { constant = "pos" }
+//! location = { latitude = "LAT", longitude = "LON" }       # degrees, for a field of type geo
 //!
 //! [event.label]                                            # an amendment, made from the same row
 //! when = { column = "TX_FRAUD", equals = 1 }
@@ -111,6 +112,8 @@ pub(crate) enum Target {
     Enum(Vec<String>),
     /// A key: number and name of its entity kind.
     Entity(usize, String),
+    /// `geo`: the source is the latitude; this is the column of the longitude.
+    Geo(usize),
 }
 
 /// Where a currency comes from.
@@ -518,12 +521,18 @@ impl Checker<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<FieldMap, Fault> {
         let is_money = field.kind == ArchivedFieldKind::Money;
-        let (mut source, mut currency) = (None, None);
-        if matches!(value.get_ref(), DeValue::String(_)) {
+        let is_place = field.kind == ArchivedFieldKind::Geo;
+        let (mut source, mut currency, mut longitude) = (None, None, None);
+        if !is_place && matches!(value.get_ref(), DeValue::String(_)) {
             source = Some(Source::Column(self.column(value, "a column")?));
         } else {
             for (key, span, value) in entries(self.table(value, field.name.as_str())?) {
                 let fresh = match key {
+                    "latitude" if is_place => {
+                        source.replace(Source::Column(self.column(value, "a column")?)).is_none()
+                    }
+                    "longitude" if is_place => longitude.replace(self.column(value, "a column")?).is_none(),
+                    _ if is_place => return Err(self.unknown_key(key, span, "latitude, longitude")),
                     "column" => source.replace(Source::Column(self.column(value, "a column")?)).is_none(),
                     "constant" => source.replace(Source::Constant(self.constant(value)?)).is_none(),
                     "currency" if is_money => {
@@ -560,7 +569,10 @@ impl Checker<'_> {
                 "write it as \"COLUMN\", { column = \"COLUMN\" } or { constant = … }",
             )
         })?;
-        let target = self.target(field, currency, value.span())?;
+        let target = match longitude {
+            Some(longitude) => Target::Geo(longitude),
+            None => self.target(field, currency, value.span())?,
+        };
         let slot = FieldSlot { word: field.word.to_native(), bit: field.bit, kind: field.kind };
         let mapped = FieldMap { slot, required, target, source };
         if let Source::Constant(constant) = &mapped.source {
@@ -602,6 +614,13 @@ impl Checker<'_> {
                     "leave them out of the map, and give their file with --rates",
                 ));
             }
+            ArchivedFieldKind::Geo => {
+                return Err(self.fault(
+                    span,
+                    format!("`{}` is a place and has no longitude", field.name),
+                    "write it as { latitude = \"LAT\", longitude = \"LON\" }",
+                ));
+            }
         })
     }
 }
@@ -619,6 +638,8 @@ fn check_constant(target: &Target, constant: &Constant) -> Result<(), Problem> {
         Target::Money(CurrencySource::Fixed(currency)) => cell::money(cell, *currency).map(drop),
         Target::Money(CurrencySource::Column(_)) => Ok(()),
         Target::Enum(words) => cell::ordinal(cell, words).map(drop),
+        // A place has columns alone.
+        Target::Geo(_) => Ok(()),
         Target::Entity(..) => {
             let mut text = String::new();
             cell::name(cell, &mut text)?;

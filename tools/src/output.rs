@@ -16,7 +16,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tollgate::engine::program::{ArchivedProgram, ArchivedUnit};
-use tollgate::engine::units::{Currency, Value};
+use tollgate::engine::units::{Currency, SECOND, Value};
 use tollgate::engine::wire::{FLAG_ACK, Outcome};
 
 /// Rows of a Parquet row group.
@@ -44,8 +44,10 @@ enum Told {
 impl Shape {
     fn of(unit: ArchivedUnit) -> Self {
         match unit {
-            ArchivedUnit::Bool | ArchivedUnit::Int => Self::Whole,
-            ArchivedUnit::Decimal => Self::Real(1),
+            ArchivedUnit::Bool | ArchivedUnit::Int | ArchivedUnit::Distance => Self::Whole,
+            ArchivedUnit::Decimal | ArchivedUnit::Speed => Self::Real(1),
+            // In seconds.
+            ArchivedUnit::Duration => Self::Real(SECOND),
             ArchivedUnit::Money(code) => {
                 let digits =
                     Currency::from_numeric(u64::from(code.to_native())).map_or(0, Currency::exponent);

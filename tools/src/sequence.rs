@@ -422,6 +422,11 @@ impl RowOf<'_> {
                 };
                 words.set_money(field.slot, cell::money(cell, currency).map_err(at)?, currency);
             }
+            Target::Geo(longitude) => {
+                let east = cell::degrees(self.required(*longitude, "the longitude")?, 180)
+                    .map_err(|problem| self.fault(*longitude, problem))?;
+                words.set_place(field.slot, cell::degrees(cell, 90).map_err(at)?, east);
+            }
             Target::Entity(kind, name) => {
                 words.set_key(field.slot, names.key(*kind, name, cell).map_err(at)?);
             }

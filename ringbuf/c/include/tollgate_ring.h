@@ -498,11 +498,11 @@ typedef struct tg_ring_session_counts {
    */
   uint64_t late;
   /*
-   Verdicts dropped because nothing waits for them.
+   Verdicts dropped because nothing waits for them: a server's mistake, or of a request that was forgotten.
    */
   uint64_t strange;
   /*
-   Requests that the server may never have heard of, given up to make room.
+   Requests that the server may never have heard of: settled by fallback, and given up to make room.
    */
   uint64_t forgotten;
   /*

@@ -3,11 +3,13 @@
  *
  * Shared memory is reached by 8-byte __atomic loads and stores and by nothing else. docs/RING.md says why each ordering
  * is what it is. The structures below are only there to hold the offsets against the compiler; never dereference one in
- * shared memory. Nothing here makes a system call: where the server has to be woken, the caller is told. Needs gcc or clang
- * on a little-endian 64-bit host.
+ * shared memory. Nothing here makes a system call: where the server has to be woken, the caller is told. Needs C11 or C++11,
+ * gcc or clang, and a little-endian 64-bit host.
  */
 #ifndef TOLLGATE_RING_LAYOUT_H
 #define TOLLGATE_RING_LAYOUT_H
+
+#include <assert.h>
 
 #include "tollgate_ring.h"
 
@@ -41,27 +43,27 @@ struct tg_ring_slot {
     uint64_t t_intended_ns;
 };
 
-_Static_assert(sizeof(void *) == 8, "a 64-bit host");
-_Static_assert(sizeof(struct tg_ring_header) == TG_RING_HEADER_BYTES, "header");
-_Static_assert(offsetof(struct tg_ring_header, role) == 12, "role");
-_Static_assert(offsetof(struct tg_ring_header, endian_tag) == 16, "endian tag");
-_Static_assert(offsetof(struct tg_ring_header, request_slot_bytes) == 24, "slot bytes");
-_Static_assert(offsetof(struct tg_ring_header, request_capacity) == 32, "capacities");
-_Static_assert(offsetof(struct tg_ring_header, epoch) == 40, "epoch");
-_Static_assert(offsetof(struct tg_ring_header, layout_hash) == 48, "layout hash");
-_Static_assert(offsetof(struct tg_ring_header, file_bytes) == 56, "file bytes");
-_Static_assert(offsetof(struct tg_ring_header, schema_hash) == 64, "schema hash");
-_Static_assert(offsetof(struct tg_ring_header, features) == 96, "features");
-_Static_assert(offsetof(struct tg_ring_header, first_index) == 104, "first index");
-_Static_assert(sizeof(struct tg_ring_slot) == 8 * TG_RING_SLOT_HEADER_WORDS, "slot");
-_Static_assert(offsetof(struct tg_ring_slot, req_id) == 16, "request id");
-_Static_assert(offsetof(struct tg_ring_slot, t_intended_ns) == 24, "intended send time");
-_Static_assert(TG_RING_VERDICT_SLOT_BYTES == 8 * (TG_RING_SLOT_HEADER_WORDS + TG_RING_VERDICT_WORDS), "verdict");
-_Static_assert(TG_RING_C_VERDICT_CURSOR == 128 && TG_RING_C_HEARTBEAT == 256, "C");
-_Static_assert(TG_RING_C_KICK == 384 && TG_RING_C_PARKED == 512, "C");
-_Static_assert(TG_RING_S_REQUEST_CURSOR == 128 && TG_RING_S_HEARTBEAT == 256, "S");
-_Static_assert(TG_RING_S_DOORBELL == 384 && TG_RING_S_STATE == 392 && TG_RING_S_VERDICT_BELL == 512, "S");
-_Static_assert(TG_RING_SLOTS == 4096, "slots");
+static_assert(sizeof(void *) == 8, "a 64-bit host");
+static_assert(sizeof(struct tg_ring_header) == TG_RING_HEADER_BYTES, "header");
+static_assert(offsetof(struct tg_ring_header, role) == 12, "role");
+static_assert(offsetof(struct tg_ring_header, endian_tag) == 16, "endian tag");
+static_assert(offsetof(struct tg_ring_header, request_slot_bytes) == 24, "slot bytes");
+static_assert(offsetof(struct tg_ring_header, request_capacity) == 32, "capacities");
+static_assert(offsetof(struct tg_ring_header, epoch) == 40, "epoch");
+static_assert(offsetof(struct tg_ring_header, layout_hash) == 48, "layout hash");
+static_assert(offsetof(struct tg_ring_header, file_bytes) == 56, "file bytes");
+static_assert(offsetof(struct tg_ring_header, schema_hash) == 64, "schema hash");
+static_assert(offsetof(struct tg_ring_header, features) == 96, "features");
+static_assert(offsetof(struct tg_ring_header, first_index) == 104, "first index");
+static_assert(sizeof(struct tg_ring_slot) == 8 * TG_RING_SLOT_HEADER_WORDS, "slot");
+static_assert(offsetof(struct tg_ring_slot, req_id) == 16, "request id");
+static_assert(offsetof(struct tg_ring_slot, t_intended_ns) == 24, "intended send time");
+static_assert(TG_RING_VERDICT_SLOT_BYTES == 8 * (TG_RING_SLOT_HEADER_WORDS + TG_RING_VERDICT_WORDS), "verdict");
+static_assert(TG_RING_C_VERDICT_CURSOR == 128 && TG_RING_C_HEARTBEAT == 256, "C");
+static_assert(TG_RING_C_KICK == 384 && TG_RING_C_PARKED == 512, "C");
+static_assert(TG_RING_S_REQUEST_CURSOR == 128 && TG_RING_S_HEARTBEAT == 256, "S");
+static_assert(TG_RING_S_DOORBELL == 384 && TG_RING_S_STATE == 392 && TG_RING_S_VERDICT_BELL == 512, "S");
+static_assert(TG_RING_SLOTS == 4096, "slots");
 
 /* The word at a byte offset of a file, which must be a multiple of 8. */
 static inline uint64_t tg_ring_load(const void *file, size_t offset)

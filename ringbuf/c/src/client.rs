@@ -1,13 +1,14 @@
 //! The bare connection: no deadline, no fallback, no second connection. See [`ring::Client`].
 
 use std::ffi::c_char;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ring::{Client, Geometry, Receiver, Sender, Verdict};
+use ring::{Client, ClientOptions, Geometry, Receiver, Sender, Verdict};
 
-use crate::session::client_options;
 use crate::{
-    Guarded, Status, copy_text, guard, handle, path, payload, readable, text, tg_ring_status, writable,
+    Guarded, Status, check_options, close, handle, open, path_and_name, payload, readable, tg_ring_status,
+    writable,
 };
 
 /// One connection. Opaque; one thread at a time.
@@ -95,46 +96,29 @@ pub unsafe extern "C" fn tg_ring_client_connect(
     error: *mut c_char,
     error_bytes: usize,
 ) -> tg_ring_status {
+    let connect = || {
+        // SAFETY: the caller's promise.
+        let (path, asked) = unsafe { checked(options) }.map_err(|why| (Status::BadArgument, why.into()))?;
+        let client = Client::connect(&path, asked).map_err(|why| (Status::NotConnected, why.to_string()))?;
+        let (client_id, geometry) = (client.client_id(), client.geometry());
+        let (sender, receiver) = client.split();
+        Ok(tg_ring_client { guarded: Guarded::new(Ends { sender, receiver }), client_id, geometry })
+    };
     // SAFETY: the caller's promise.
-    let (given, out) = unsafe { (readable(options), writable(client)) };
-    let Some(out) = out else { return Status::BadArgument };
-    let out = out.write(std::ptr::null_mut());
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let say = |message: &dyn std::fmt::Display| unsafe { copy_text(message, error, error_bytes) };
-        let sound = given.filter(|given| {
-            let size = given.struct_bytes as usize == size_of::<tg_ring_client_options>();
-            size && given.durable <= 1 && given.reserved == 0
-        });
-        let Some(given) = sound else {
-            say(
-                &"options is null, or struct_bytes, durable or reserved is wrong: call tg_ring_client_options_init first",
-            );
-            return Status::BadArgument;
-        };
-        // SAFETY: the caller's promise.
-        let (socket, name) = unsafe { (text(given.path), text(given.name)) };
-        let (Some(socket), Some(name)) = (socket, name) else {
-            say(&"path or name does not end: use NUL-terminated texts below 4096 bytes");
-            return Status::BadArgument;
-        };
-        let timeout = Duration::from_nanos(given.timeout_ns);
-        let options = client_options(given.schema_hash, given.slot_bytes, name, timeout, given.durable == 1);
-        match Client::connect(&path(socket), options) {
-            Ok(client) => {
-                say(&"");
-                let (client_id, geometry) = (client.client_id(), client.geometry());
-                let (sender, receiver) = client.split();
-                let guarded = Guarded::new(Ends { sender, receiver });
-                *out = Box::into_raw(Box::new(tg_ring_client { guarded, client_id, geometry }));
-                Status::Ok
-            }
-            Err(error) => {
-                say(&error);
-                Status::NotConnected
-            }
-        }
-    })
+    unsafe { open(client, error, error_bytes, connect) }
+}
+
+/// # Safety
+/// The options are null or readable, and their texts null or NUL-terminated.
+unsafe fn checked(given: *const tg_ring_client_options) -> Result<(PathBuf, ClientOptions), &'static str> {
+    // SAFETY: the caller's promise.
+    let given = unsafe { readable(given) }.ok_or("options is null: give the address of a structure")?;
+    check_options(size_of_val(given), given.struct_bytes, given.durable, given.reserved)?;
+    // SAFETY: the caller's promise.
+    let (path, name) = unsafe { path_and_name(given.path, given.name) }?;
+    let &tg_ring_client_options { schema_hash, slot_bytes, timeout_ns, .. } = given;
+    let timeout = Duration::from_nanos(timeout_ns);
+    Ok((path, ClientOptions { schema_hash, slot_bytes, name, timeout, durable: given.durable == 1 }))
 }
 
 /// Sends one request. BUSY: the ring is full, or as many requests are in flight as the server has verdict slots.
@@ -270,11 +254,6 @@ pub unsafe extern "C" fn tg_ring_client_in_flight_max(client: *mut tg_ring_clien
 /// `client` is null or an open handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_ring_client_close(client: *mut tg_ring_client) {
-    if !client.is_null() {
-        guard(|| {
-            // SAFETY: made by `Box::into_raw` in connect, and given up by the caller now.
-            drop(unsafe { Box::from_raw(client) });
-            Status::Ok
-        });
-    }
+    // SAFETY: the caller's promise.
+    unsafe { close(client) };
 }

@@ -1,5 +1,6 @@
 //! The numbers of docs/RING.md for C. They stand here as literals, because the header is made from the text; the compiler
-//! holds each against the ring's own.
+//! holds each against the ring's own, and the golden bytes (`tests/golden.c`) hold those of the handshake, which the ring
+//! keeps to itself.
 
 /// First word of both files.
 pub const TG_RING_MAGIC: u64 = 0x474e_4952_4c4c_4f54_u64;

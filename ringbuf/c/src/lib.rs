@@ -134,6 +134,45 @@ fn guard(body: impl FnOnce() -> Status) -> Status {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(Status::Panicked)
 }
 
+/// Makes a handle. It is null until it is there; `error` says why it is not, and is empty otherwise.
+///
+/// # Safety
+/// `to` and `error` are null or may be written, `error` for `error_bytes` bytes.
+unsafe fn open<H>(
+    to: *mut *mut H,
+    error: *mut c_char,
+    error_bytes: usize,
+    body: impl FnOnce() -> Result<H, (Status, String)>,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let Some(to) = (unsafe { writable(to) }) else { return Status::BadArgument };
+    let to = to.write(std::ptr::null_mut());
+    guard(|| {
+        let (opened, status, message) = match body() {
+            Ok(opened) => (Box::into_raw(Box::new(opened)), Status::Ok, String::new()),
+            Err((status, message)) => (std::ptr::null_mut(), status, message),
+        };
+        *to = opened;
+        // SAFETY: the caller's promise.
+        unsafe { copy_text(&message, error, error_bytes) };
+        status
+    })
+}
+
+/// Ends a handle; null is fine.
+///
+/// # Safety
+/// A pointer that is not null must be a handle of [`open`], and is given up.
+unsafe fn close<H>(handle: *mut H) {
+    if !handle.is_null() {
+        guard(|| {
+            // SAFETY: made by `Box::into_raw` in `open`; the rest is the caller's promise.
+            drop(unsafe { Box::from_raw(handle) });
+            Status::Ok
+        });
+    }
+}
+
 impl From<Closed> for Status {
     fn from(closed: Closed) -> Status {
         match closed {
@@ -213,8 +252,27 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-fn path(bytes: &[u8]) -> PathBuf {
-    OsStr::from_bytes(bytes).into()
+/// A path and a name out of options.
+///
+/// # Safety
+/// Each is null or to a NUL-terminated string.
+unsafe fn path_and_name(path: *const c_char, name: *const c_char) -> Result<(PathBuf, String), &'static str> {
+    // SAFETY: the caller's promise.
+    let (Some(path), Some(name)) = (unsafe { (text(path), text(name)) }) else {
+        return Err("path or name does not end: use NUL-terminated texts below 4096 bytes");
+    };
+    Ok((OsStr::from_bytes(path).into(), String::from_utf8_lossy(name).into_owned()))
+}
+
+/// Looks at the fields that all options have.
+fn check_options(size: usize, struct_bytes: u32, durable: u32, reserved: u32) -> Result<(), &'static str> {
+    if struct_bytes as usize != size {
+        return Err("struct_bytes is wrong: call the init function of this library's header");
+    }
+    if durable > 1 || reserved != 0 {
+        return Err("durable must be 0 or 1, and reserved 0");
+    }
+    Ok(())
 }
 
 /// Copies a text out, cut to fit with its NUL, at a character's edge.

@@ -1,13 +1,16 @@
 //! A client that always has an answer in time: deadline, declared fallback, reconnection. See [`ring::Session`].
 
 use std::ffi::c_char;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ring::{Answer, ClientOptions, Fallback, Session, SessionOptions, Silence, Source, SubmitError};
+use ring::{
+    Answer, ClientOptions, Fallback, Session, SessionCounts, SessionOptions, Silence, Source, SubmitError,
+};
 
 use crate::{
-    Guarded, Status, copy_text, guard, handle, path, payload, readable, text, tg_ring_status, time_or_now,
-    writable,
+    Guarded, Status, check_options, close, copy_text, guard, handle, open, path_and_name, payload, readable,
+    tg_ring_status, time_or_now, writable,
 };
 
 /// Fallback mode: silence lets the request pass.
@@ -91,34 +94,6 @@ pub struct tg_ring_answer {
     pub silence: u8,
 }
 
-/// What has happened so far. `submitted` = `answered` + `fallback_deadline` + `fallback_outage` + those in flight.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct tg_ring_session_counts {
-    /// Requests accepted.
-    pub submitted: u64,
-    /// Answers that were the server's.
-    pub answered: u64,
-    /// Answers by fallback because of the deadline.
-    pub fallback_deadline: u64,
-    /// Answers by fallback because there was no server.
-    pub fallback_outage: u64,
-    /// Verdicts dropped because they came after the fallback.
-    pub late: u64,
-    /// Verdicts dropped because nothing waits for them.
-    pub strange: u64,
-    /// Requests that the server may never have heard of, given up to make room.
-    pub forgotten: u64,
-    /// Requests sent once more on a later connection.
-    pub resubmitted: u64,
-    /// Connections made.
-    pub connects: u64,
-    /// Connections lost.
-    pub disconnects: u64,
-    /// Requests refused because too many were unanswered.
-    pub busy: u64,
-}
-
 /// Fills options with what has a good default. Path, deadline and fallback mode have none.
 ///
 /// # Safety
@@ -130,9 +105,15 @@ pub unsafe extern "C" fn tg_ring_session_options_init(
     // SAFETY: the caller's promise.
     let Some(out) = (unsafe { writable(options) }) else { return Status::BadArgument };
     guard(|| {
-        let client = client_options([0; 32], 128, b"", Duration::from_secs(1), false);
+        let client = ClientOptions {
+            schema_hash: [0; 32],
+            slot_bytes: 128,
+            name: String::new(),
+            timeout: Duration::from_secs(1),
+            durable: false,
+        };
         let fallback = Fallback::FailClosed { payload: [0; 4] };
-        let defaults = SessionOptions::new(path(b""), client, Duration::ZERO, fallback);
+        let defaults = SessionOptions::new(PathBuf::new(), client, Duration::ZERO, fallback);
         out.write(tg_ring_session_options {
             struct_bytes: size_of::<tg_ring_session_options>() as u32,
             slot_bytes: defaults.client.slot_bytes,
@@ -158,17 +139,6 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().min(u64::MAX.into()) as u64
 }
 
-pub(crate) fn client_options(
-    schema_hash: [u8; 32],
-    slot_bytes: u32,
-    name: &[u8],
-    timeout: Duration,
-    durable: bool,
-) -> ClientOptions {
-    let name = String::from_utf8_lossy(name).into_owned();
-    ClientOptions { schema_hash, slot_bytes, name, timeout, durable }
-}
-
 /// Opens a session and begins to connect; succeeds whether or not a server listens. On success `*session` is a handle to
 /// close with `tg_ring_session_close`; otherwise it is null, and `error` (if not null, of `error_bytes` bytes) says what to
 /// change. `now_ns` of 0: the library reads the clock.
@@ -183,52 +153,35 @@ pub unsafe extern "C" fn tg_ring_session_open(
     error: *mut c_char,
     error_bytes: usize,
 ) -> tg_ring_status {
-    // SAFETY: the caller's promise.
-    let (given, out) = unsafe { (readable(options), writable(session)) };
-    let Some(out) = out else { return Status::BadArgument };
-    let out = out.write(std::ptr::null_mut());
-    guard(|| {
+    let opened = || {
         // SAFETY: the caller's promise.
-        let say = |message: &dyn std::fmt::Display| unsafe { copy_text(message, error, error_bytes) };
-        // SAFETY: the caller's promise about the texts.
-        let opened = match unsafe { checked(given) } {
-            Ok(options) => Session::open(options, time_or_now(now_ns)).map_err(|error| say(&error)),
-            Err(message) => {
-                say(&message);
-                Err(())
-            }
-        };
-        let Ok(session) = opened else { return Status::BadArgument };
-        say(&"");
-        *out = Box::into_raw(Box::new(tg_ring_session { guarded: Guarded::new(session) }));
-        Status::Ok
-    })
+        let options = unsafe { checked(options) }.map_err(|why| (Status::BadArgument, why.into()))?;
+        let session = Session::open(options, time_or_now(now_ns));
+        let session = session.map_err(|why| (Status::BadArgument, why.to_string()))?;
+        Ok(tg_ring_session { guarded: Guarded::new(session) })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { open(session, error, error_bytes, opened) }
 }
 
 /// # Safety
-/// The texts in the options are null or NUL-terminated.
-unsafe fn checked(given: Option<&tg_ring_session_options>) -> Result<SessionOptions, &'static str> {
-    let given = given.ok_or("options is null: give the address of a tg_ring_session_options")?;
-    if given.struct_bytes as usize != size_of::<tg_ring_session_options>() {
-        return Err("struct_bytes is wrong: call tg_ring_session_options_init of this library's header");
-    }
-    if given.durable > 1 || given.reserved != 0 {
-        return Err("durable must be 0 or 1, and reserved 0");
-    }
+/// The options are null or readable, and their texts null or NUL-terminated.
+unsafe fn checked(given: *const tg_ring_session_options) -> Result<SessionOptions, &'static str> {
+    // SAFETY: the caller's promise.
+    let given = unsafe { readable(given) }.ok_or("options is null: give the address of a structure")?;
+    check_options(size_of_val(given), given.struct_bytes, given.durable, given.reserved)?;
     let fallback = match given.fallback_mode {
         TG_RING_FAIL_OPEN => Fallback::FailOpen { payload: given.fallback_payload },
         TG_RING_FAIL_CLOSED => Fallback::FailClosed { payload: given.fallback_payload },
         _ => return Err("fallback_mode is not set: choose TG_RING_FAIL_OPEN or TG_RING_FAIL_CLOSED"),
     };
     // SAFETY: the caller's promise.
-    let (socket, name) = unsafe { (text(given.path), text(given.name)) };
-    let (Some(socket), Some(name)) = (socket, name) else {
-        return Err("path or name does not end: use NUL-terminated texts below 4096 bytes");
-    };
-    let timeout = Duration::from_nanos(given.connect_timeout_ns);
+    let (path, name) = unsafe { path_and_name(given.path, given.name) }?;
+    let &tg_ring_session_options { schema_hash, slot_bytes, connect_timeout_ns, .. } = given;
+    let timeout = Duration::from_nanos(connect_timeout_ns);
     Ok(SessionOptions {
-        client: client_options(given.schema_hash, given.slot_bytes, name, timeout, given.durable == 1),
-        path: path(socket),
+        client: ClientOptions { schema_hash, slot_bytes, name, timeout, durable: given.durable == 1 },
+        path,
         in_flight_max: given.in_flight_max,
         deadline: Duration::from_nanos(given.deadline_ns),
         fallback,
@@ -329,13 +282,8 @@ pub unsafe extern "C" fn tg_ring_session_wait(
 /// `session` is null or an open handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_ring_session_close(session: *mut tg_ring_session) {
-    if !session.is_null() {
-        guard(|| {
-            // SAFETY: made by `Box::into_raw` in open, and given up by the caller now.
-            drop(unsafe { Box::from_raw(session) });
-            Status::Ok
-        });
-    }
+    // SAFETY: the caller's promise.
+    unsafe { close(session) };
 }
 
 /// Writes what has happened so far to `*counts`.
@@ -345,26 +293,13 @@ pub unsafe extern "C" fn tg_ring_session_close(session: *mut tg_ring_session) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_ring_session_read_counts(
     session: *mut tg_ring_session,
-    counts: *mut tg_ring_session_counts,
+    counts: *mut SessionCounts,
 ) -> tg_ring_status {
     // SAFETY: the caller's promise.
     let (session, out) = unsafe { (handle(session), writable(counts)) };
     let (Some(session), Some(out)) = (session, out) else { return Status::BadArgument };
     session.guarded.call(|session| {
-        let found = session.counts();
-        out.write(tg_ring_session_counts {
-            submitted: found.submitted,
-            answered: found.answered,
-            fallback_deadline: found.fallback_deadline,
-            fallback_outage: found.fallback_outage,
-            late: found.late,
-            strange: found.strange,
-            forgotten: found.forgotten,
-            resubmitted: found.resubmitted,
-            connects: found.connects,
-            disconnects: found.disconnects,
-            busy: found.busy,
-        });
+        out.write(session.counts());
         Status::Ok
     })
 }

@@ -2,17 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "tollgate_ring.h"
-
-static int failures = 0;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
-            failures++; \
-        } \
-    } while (0)
 
 static void wrong_sessions(const char *path)
 {
@@ -80,7 +71,16 @@ static void bare_client(const char *path)
     CHECK(tg_ring_client_options_init(NULL) == TG_RING_STATUS_BAD_ARGUMENT);
     CHECK(tg_ring_client_options_init(&options) == TG_RING_STATUS_OK);
     CHECK(tg_ring_client_connect(NULL, &client, error, sizeof error) == TG_RING_STATUS_BAD_ARGUMENT);
+    CHECK(strstr(error, "options is null") != NULL);
     CHECK(tg_ring_client_connect(&options, NULL, error, sizeof error) == TG_RING_STATUS_BAD_ARGUMENT);
+    options.durable = 2;
+    CHECK(tg_ring_client_connect(&options, &client, error, sizeof error) == TG_RING_STATUS_BAD_ARGUMENT);
+    CHECK(strstr(error, "durable must be 0 or 1") != NULL);
+    options.durable = 0;
+    options.struct_bytes--;
+    CHECK(tg_ring_client_connect(&options, &client, error, sizeof error) == TG_RING_STATUS_BAD_ARGUMENT);
+    CHECK(strstr(error, "struct_bytes is wrong") != NULL);
+    options.struct_bytes++;
     options.path = "/nowhere/at/all";
     CHECK(tg_ring_client_connect(&options, &client, error, sizeof error) == TG_RING_STATUS_NOT_CONNECTED);
     CHECK(strstr(error, "no server listens on /nowhere/at/all") != NULL);
@@ -122,5 +122,5 @@ int main(int argc, char **argv)
     }
     wrong_sessions(argv[2]);
     bare_client(argv[1]);
-    return failures == 0 ? 0 : 1;
+    return failures != 0;
 }

@@ -3,17 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "tollgate_ring_layout.h"
-
-static int failures = 0;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
-            failures++; \
-        } \
-    } while (0)
 
 /* The words of a file, which must be exactly as many. */
 static void read_words(const char *folder, const char *name, uint64_t *words, size_t count)
@@ -97,5 +88,5 @@ int main(int argc, char **argv)
         if (type == TG_RING_HAND_REFUSED)
             CHECK(w[2] == 2 && w[3] == 128);
     }
-    return failures == 0 ? 0 : 1;
+    return failures != 0;
 }

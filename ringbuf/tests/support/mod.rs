@@ -3,14 +3,17 @@
 // Each test file is its own program and uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
+mod wire;
+
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tollgate_ring::*;
+pub(crate) use wire::as_bytes;
 
 /// Far longer than anything here takes, so that only a hang reaches it.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -243,85 +246,25 @@ pub struct RawClient {
 
 /// The sixteen words of a correct hello.
 pub fn hello(slot_bytes: u32) -> [u64; 16] {
-    let mut words = [0; 16];
-    words[0] = u64::from_le_bytes(*b"TOLLHAND");
-    words[1] = 1 | 1 << 32;
+    let mut words = wire::message(wire::HELLO);
     words[3] = u64::from(slot_bytes) | 64 << 32;
     words[4..8].fill(u64::from_le_bytes([7; 8]));
     words[12] = layout::LAYOUT_HASH;
     words
 }
 
-pub fn as_bytes(words: &[u64; 16]) -> Vec<u8> {
-    words.iter().flat_map(|w| w.to_le_bytes()).collect()
-}
-
 impl RawClient {
     pub fn connect(path: &Path) -> RawClient {
-        use std::os::unix::ffi::OsStrExt;
-        // SAFETY: a call without pointers; the descriptor returned is ours.
-        let socket = unsafe {
-            OwnedFd::from_raw_fd(libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0))
-        };
-        // SAFETY: a zeroed sockaddr_un is a valid value.
-        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-        address.sun_family = libc::AF_UNIX as _;
-        for (to, &from) in address.sun_path.iter_mut().zip(path.as_os_str().as_bytes()) {
-            *to = from as _;
-        }
-        // SAFETY: a valid address of the length given.
-        let result = unsafe {
-            libc::connect(
-                socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of_val(&address) as libc::socklen_t,
-            )
-        };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-        RawClient { socket }
+        RawClient { socket: wire::connect(path).unwrap() }
     }
 
     pub fn say(&self, bytes: &[u8]) {
-        // SAFETY: a live buffer of the length given.
-        let sent = unsafe {
-            libc::send(self.socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
-        };
-        assert_eq!(sent, bytes.len() as isize);
+        wire::say(&self.socket, bytes).unwrap();
     }
 
     /// Waits for a message. None: the server closed.
     pub fn hear(&self) -> Option<([u64; 16], Vec<OwnedFd>)> {
-        let mut bytes = [0_u8; 128];
-        let mut control = [0_u64; 8];
-        let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // SAFETY: a zeroed msghdr is a valid value.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = size_of_val(&control) as _;
-        // SAFETY: the header names live buffers of the lengths given.
-        let mut received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &mut header, 0) };
-        if received < 0 {
-            // Reset, once, because the server closed with something unread; its last words follow.
-            // SAFETY: as above.
-            received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &mut header, 0) };
-        }
-        if received != 128 {
-            return None;
-        }
-        let mut fds = Vec::new();
-        // SAFETY: the kernel filled `control`; each descriptor found was installed for us by this call.
-        unsafe {
-            let first = libc::CMSG_FIRSTHDR(&header);
-            if !first.is_null() {
-                let count = ((*first).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / 4;
-                let data = libc::CMSG_DATA(first).cast::<libc::c_int>();
-                fds.extend((0..count).map(|i| OwnedFd::from_raw_fd(data.add(i).read_unaligned())));
-            }
-        }
-        let words = core::array::from_fn(|i| u64::from_le_bytes(bytes[i * 8..][..8].try_into().unwrap()));
-        Some((words, fds))
+        wire::hear(&self.socket).unwrap()
     }
 
     /// The code and detail of the refusal that must come.
@@ -335,7 +278,7 @@ impl RawClient {
     pub fn begin(&self, slot_bytes: u32) -> RawRings {
         self.say(&as_bytes(&hello(slot_bytes)));
         let (welcome, fds) = self.hear().expect("a welcome");
-        assert_eq!(welcome[1] >> 32, 2, "not a welcome");
+        assert_eq!(welcome[1] >> 32, wire::WELCOME, "not a welcome");
         let [c, s] = <[OwnedFd; 2]>::try_from(fds).unwrap();
         let c = RawMap::new(c, libc::PROT_READ | libc::PROT_WRITE);
         let s = RawMap::new(s, libc::PROT_READ);
@@ -343,9 +286,7 @@ impl RawClient {
     }
 
     pub fn say_mapped(&self, epoch: u64) {
-        let mut words = [0; 16];
-        words[0] = u64::from_le_bytes(*b"TOLLHAND");
-        words[1] = 1 | 3 << 32;
+        let mut words = wire::message(wire::MAPPED);
         words[2] = epoch;
         self.say(&as_bytes(&words));
     }
@@ -379,7 +320,7 @@ pub fn raw_pair(listener: &Listener, path: &Path, slot_bytes: u32) -> (Connectio
         let rings = client.begin(slot_bytes);
         client.say_mapped(rings.epoch);
         let (active, _) = client.hear().unwrap();
-        assert_eq!(active[1] >> 32, 4);
+        assert_eq!(active[1] >> 32, wire::ACTIVE);
         (client, rings)
     });
     let connection = accept(listener);

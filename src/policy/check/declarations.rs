@@ -23,7 +23,7 @@ const ENTITIES_MAX: usize = 64;
 /// The longest name of rates, in bytes.
 const RATES_NAME_BYTES_MAX: usize = 64;
 
-const TYPES: &[&str] = &["bool", "int", "decimal", "money", "enum"];
+const TYPES: &[&str] = &["bool", "int", "decimal", "money", "enum", "geo"];
 
 impl Checker<'_> {
     /// `policy NAME revision N`: once, and first.
@@ -236,6 +236,7 @@ impl Checker<'_> {
             "int" => return Some(FieldType::Int),
             "decimal" => return Some(FieldType::Decimal),
             "money" => return Some(FieldType::Money),
+            "geo" => return Some(FieldType::Geo),
             _ => {}
         }
         if let Some(entity) = self.entities.get(&name.text) {
@@ -250,10 +251,7 @@ impl Checker<'_> {
                 self.policy.entities.join(", ")
             }
         );
-        if matches!(
-            name.text.as_str(),
-            "geo" | "text" | "string" | "time" | "date" | "country" | "ip" | "duration"
-        ) {
+        if matches!(name.text.as_str(), "text" | "string" | "time" | "date" | "country" | "ip" | "duration") {
             self.push(
                 name.span,
                 format!("the type `{}` is not there yet", name.text),
@@ -266,6 +264,7 @@ impl Checker<'_> {
             "float" | "double" | "number" => Some("decimal".to_owned()),
             "integer" | "long" => Some("int".to_owned()),
             "boolean" => Some("bool".to_owned()),
+            "location" | "place" | "coordinates" | "latlon" => Some("geo".to_owned()),
             word => {
                 let names: Vec<&str> =
                     TYPES.iter().copied().chain(self.policy.entities.iter().map(String::as_str)).collect();

@@ -47,6 +47,8 @@ pub(super) enum Operand {
     Value(Expr, Type),
     /// A key: only compared, looked up in lists, or missing.
     Key(FieldIx, EntityIx),
+    /// A place: only measured, or missing.
+    Place,
 }
 
 /// What a bare name stands for.
@@ -61,7 +63,29 @@ pub(super) enum Meaning {
 /// Functions, for suggestions.
 pub(super) const FUNCTIONS: &[&str] = &["first_present", "max", "min", "major", "hour", "weekday"];
 /// Aggregates.
-pub(super) const AGGREGATES: &[&str] = &["count", "sum", "avg", "min", "max", "distinct", "ratio"];
+pub(super) const AGGREGATES: &[&str] = &[
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "distinct",
+    "ratio",
+    "stddev",
+    "first",
+    "last",
+    "share",
+    "percentile",
+    "change",
+    "decayed_count",
+    "decayed_sum",
+    "since_last",
+    "since_first",
+    "distance",
+    "speed",
+    "seen",
+    "days",
+];
 
 impl Checker<'_> {
     /// A condition.
@@ -173,7 +197,17 @@ impl Checker<'_> {
                 self.push(ast::span(node), message, "a key", help);
                 None
             }
+            Operand::Place => {
+                self.place_as_value(node);
+                None
+            }
         }
+    }
+
+    pub(super) fn place_as_value(&mut self, node: &SyntaxNode) {
+        let help = "measure it in a feature, as in `speed(payment.location) by card last 12h`, or ask whether it \
+             `is missing`";
+        self.push(ast::span(node), "a place has no value to compute with", "a place", help);
     }
 
     pub(super) fn operand(&mut self, node: &SyntaxNode, scope: Scope, hint: Option<Type>) -> Option<Operand> {
@@ -183,6 +217,7 @@ impl Checker<'_> {
             K::PathExpr => return self.path(node, scope),
             K::Literal => self.literal(node),
             K::MoneyLiteral => self.money(node),
+            K::UnitLiteral => self.measure(node),
             K::PrefixExpr => self.prefix(node, scope),
             K::BinaryExpr => self.binary(node, scope),
             K::IsMissingExpr => self.is_missing(node, scope),
@@ -208,12 +243,13 @@ impl Checker<'_> {
                     None
                 }
             },
-            K::Duration => {
-                let help =
-                    "durations belong to `last`, `delayed` and `late after`; money is written `200 USD`";
-                self.push(span, format!("`{}` is not a value", token.text()), "a duration", help);
-                None
-            }
+            K::Duration => match literals::duration(token.text()) {
+                Ok(us) => Some((Expr::Const(Value::int(us), Type::Duration), Type::Duration)),
+                Err((message, help)) => {
+                    self.push(span, message, "this duration", help);
+                    None
+                }
+            },
             _ => {
                 let help = "there are no text values; words of an enum are written without quotes: `channel == ecom`";
                 self.push(span, "a text cannot be used in an expression", "a text", help);
@@ -232,6 +268,27 @@ impl Checker<'_> {
             }
             Err((message, help)) => {
                 self.push(ast::span(node), message, "this amount", help);
+                None
+            }
+        }
+    }
+
+    /// `5 km`, `300 metres`, `900 km/h`.
+    fn measure(&mut self, node: &SyntaxNode) -> Option<(Expr, Type)> {
+        let number = ast::token(node, K::Number)?;
+        let (ty, factor) = match ast::word(node)?.text.as_str() {
+            "km" if ast::token(node, K::Slash).is_some() => (Type::Speed, 1),
+            "km" => (Type::Distance, 1000),
+            _ => (Type::Distance, 1),
+        };
+        let value = literals::number(number.text()).and_then(|(value, _)| {
+            let value = Value::from_wide(i128::from(value.num) * factor, i128::from(value.den));
+            if value.is_missing() { Err(literals::too_long()) } else { Ok(value) }
+        });
+        match value {
+            Ok(value) => Some((Expr::Const(value, ty), ty)),
+            Err((message, help)) => {
+                self.push(ast::span(node), message, "this number", help);
                 None
             }
         }
@@ -325,7 +382,7 @@ impl Checker<'_> {
         scope: Scope,
     ) -> Option<(Expr, Type)> {
         use Arithmetic::{Add, Div, Mul, Sub};
-        use Type::{AnyMoney, Decimal, Int, Money};
+        use Type::{AnyMoney, Decimal, Duration, Int, Money};
         let a = self.value(left, scope, None);
         let b = self.value(right, scope, None);
         let ((a, a_type), (b, b_type)) = (a?, b?);
@@ -357,6 +414,9 @@ impl Checker<'_> {
             (Add | Sub, Money(x), Money(y)) if x == y => Money(x),
             (Div, Money(x), Money(y)) if x == y => Decimal,
             (Mul | Div, Money(x), Int | Decimal) | (Mul, Int | Decimal, Money(x)) => Money(x),
+            (Add | Sub, Duration, Duration)
+            | (Mul | Div, Duration, Int | Decimal)
+            | (Mul, Int | Decimal, Duration) => Duration,
             _ => {
                 let help = match (a_type, b_type) {
                     (Money(x), Money(y)) if x != y => format!("convert one side: `in {}`", x.alpha()),
@@ -366,7 +426,11 @@ impl Checker<'_> {
                     (Money(x), _) | (_, Money(x)) if matches!(op, Add | Sub) => {
                         format!("write the amount with its currency, as in `100 {}`", x.alpha())
                     }
-                    _ => "`+ - * /` compute with numbers and money".to_owned(),
+                    (Duration, _) | (_, Duration) => {
+                        "durations are added to and subtracted from durations, and multiplied by numbers"
+                            .to_owned()
+                    }
+                    _ => "`+ - * /` compute with numbers, money and durations".to_owned(),
                 };
                 let message =
                     format!("`{symbol}` between {} and {}", self.type_name(a_type), self.type_name(b_type));
@@ -416,6 +480,14 @@ impl Checker<'_> {
                 self.comparable(op, symbol, node, a_type, b_type)?;
                 Some((Expr::Compare(op, Box::new(a), Box::new(b)), Type::Bool))
             }
+            (Operand::Place, _) => {
+                self.place_as_value(left);
+                None
+            }
+            (_, Operand::Place) => {
+                self.place_as_value(right);
+                None
+            }
             (Operand::Key(_, entity), _) | (_, Operand::Key(_, entity)) => {
                 let kind = &self.policy.entities[entity.index()];
                 let message = format!("a key of kind `{kind}` is compared with something that is not a key");
@@ -464,11 +536,12 @@ impl Checker<'_> {
         a: Type,
         b: Type,
     ) -> Option<()> {
-        use Type::{Bool, Decimal, Enum, Int, Money};
+        use Type::{Bool, Decimal, Distance, Duration, Enum, Int, Money, Speed};
         let ordered = !matches!(op, Compare::Eq | Compare::Ne);
         let help = match (a, b) {
             (Int | Decimal, Int | Decimal) => return Some(()),
             (Money(x), Money(y)) if x == y => return Some(()),
+            (Duration, Duration) | (Distance, Distance) | (Speed, Speed) => return Some(()),
             (Bool, Bool) if !ordered => return Some(()),
             (Enum(e, f), Enum(g, h)) if self.words(e, f) == self.words(g, h) => {
                 if !ordered {
@@ -492,6 +565,13 @@ impl Checker<'_> {
             (Bool, _) | (_, Bool) => {
                 "a condition needs no comparison; use it as it is, or with `not`".to_owned()
             }
+            (Duration, _) | (_, Duration) => {
+                "write a duration with its unit, as in `10m` or `24h`".to_owned()
+            }
+            (Distance, _) | (_, Distance) => {
+                "write a distance with its unit, as in `5 km` or `300 metres`".to_owned()
+            }
+            (Speed, _) | (_, Speed) => "write a speed with its unit, as in `900 km/h`".to_owned(),
             // AnyMoney was reported before.
             _ => String::new(),
         };

@@ -1,18 +1,31 @@
 //! `let`s, in the order of their dependencies, and features. Most lines are messages.
 
 use super::expressions::{AGGREGATES, Operand, Place, Scope};
-use super::{Checker, DECLARATIONS_MAX, Namespace, literals, nearest};
-use crate::engine::units::DAY;
+use super::frames::{CLAUSES, Clauses};
+use super::{Checker, DECLARATIONS_MAX, Namespace, nearest};
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    Aggregate, EntityIx, EventIx, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx, Source,
-    Span, Type, WINDOW_MAX_DAYS, Window,
+    Aggregate, EntityIx, EventIx, Expr, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx,
+    Source, Span, Type, Window,
 };
 use std::collections::{HashMap, HashSet};
 
 /// Names of fields that `via` chose, by event.
 type Via = HashMap<EventIx, FieldIx>;
+
+/// By what a feature counts, and what its other clauses say.
+struct By<'c> {
+    entity: EntityIx,
+    via: &'c Via,
+    clauses: &'c Clauses,
+}
+
+/// What is aggregated.
+enum Aggregated {
+    Key(FieldIx),
+    Value(Expr, Type),
+}
 
 /// A `let` before it is checked.
 struct Definition {
@@ -184,8 +197,8 @@ impl Checker<'_> {
 
     /// `feature NAME on EVENT = EXPR`.
     fn scalar(&mut self, node: &SyntaxNode, on: &Named) -> Option<(FeatureKind, Type)> {
-        for clause in [K::ByClause, K::ViaClause, K::LastClause, K::DelayedClause, K::AssumeClause] {
-            if let Some(clause) = ast::child(node, clause) {
+        for clause in CLAUSES {
+            if let Some(clause) = ast::child(node, *clause) {
                 let help = "a feature `on EVENT` is computed from that event alone; for a window leave `on EVENT` out";
                 self.push(ast::span(&clause), "this feature has no window", "not possible here", help);
                 return None;
@@ -202,6 +215,13 @@ impl Checker<'_> {
     /// `feature NAME = AGGREGATE(…) by … last …`.
     fn window(&mut self, node: &SyntaxNode, name: &Named) -> Option<(FeatureKind, Type)> {
         let call = ast::expression(node)?;
+        if call.kind() == K::InExpr
+            && let Some(zone) = ast::token(&call, K::Text)
+        {
+            let help = format!("write it after the window, as in `… by card this day in {}`", zone.text());
+            self.push(ast::token_span(&zone), "the time zone of a feature comes last", "too early", help);
+            return None;
+        }
         let function = ast::word(&call).filter(|_| call.kind() == K::CallExpr);
         let Some(function) = function else {
             let help = format!(
@@ -238,40 +258,26 @@ impl Checker<'_> {
                 None
             }
         };
-        let period = self.period(node, name);
+        let clauses = self.clauses(node, name, function_name);
         let via = match entity {
             Some(entity) => self.via(node, entity),
             None => None,
         };
-        let (entity, via, (span_us, delay_us)) = (entity?, via?, period?);
+        let (entity, via, clauses) = (entity?, via?, clauses?);
         if !complete {
             return None;
         }
-        let (aggregate, ty) = self.aggregate(&call, function_name, entity, &via)?;
+        let by = By { entity, via: &via, clauses: &clauses };
+        let (aggregate, ty) = self.aggregate(&call, function_name, &by)?;
         let judged_by = self.judged_by(name, entity, &via)?;
-        Some((FeatureKind::Window(Window { entity, span_us, delay_us, aggregate, judged_by }), ty))
+        let Clauses { frame, delay_us, .. } = clauses;
+        Some((FeatureKind::Window(Window { entity, frame, delay_us, aggregate, judged_by }), ty))
     }
 
     fn not_an_aggregate(&mut self, function: &Named) {
         let word = function.text.as_str();
         let known = format!("the aggregates are {}", AGGREGATES.join(", "));
-        let later = [
-            "first_seen",
-            "time_since",
-            "speed",
-            "stddev",
-            "variance",
-            "median",
-            "percentile",
-            "last",
-            "first",
-            "rate",
-            "decayed",
-            "trend",
-            "zscore",
-            "entropy",
-            "streak",
-        ];
+        let later = ["zscore", "entropy", "streak"];
         if later.contains(&word) {
             self.push(
                 function.span,
@@ -284,6 +290,13 @@ impl Checker<'_> {
         let help = match (word, nearest(word, AGGREGATES.iter().copied())) {
             ("average" | "mean", _) => "did you mean `avg`?".to_owned(),
             ("count_distinct" | "unique" | "nunique", _) => "did you mean `distinct`?".to_owned(),
+            ("variance" | "std" | "sigma", _) => "did you mean `stddev`?".to_owned(),
+            ("median", _) => "the median is `percentile(50, …)`".to_owned(),
+            ("mode", _) => "the share of the most frequent value is `share(…)`".to_owned(),
+            ("time_since", _) => "did you mean `since_last`?".to_owned(),
+            ("first_seen" | "age", _) => "did you mean `since_first`?".to_owned(),
+            ("trend" | "rate", _) => "did you mean `change`?".to_owned(),
+            ("decayed" | "ewma", _) => "did you mean `decayed_sum`?".to_owned(),
             ("first_present" | "major" | "hour" | "weekday", _) => {
                 format!("to compute from the judged event alone write `on EVENT` after the name; {known}")
             }
@@ -291,65 +304,6 @@ impl Checker<'_> {
             _ => known,
         };
         self.push(function.span, format!("there is no aggregate `{word}`"), "not known", help);
-    }
-
-    fn clauses_once(&mut self, node: &SyntaxNode) -> bool {
-        let mut once = true;
-        for kind in [K::ByClause, K::ViaClause, K::LastClause, K::DelayedClause, K::AssumeClause] {
-            if let Some(second) = ast::children(node, kind).nth(1) {
-                let word = ast::word(&second).map(|word| word.text).unwrap_or_default();
-                let help = "a feature has one window by one kind of key; declare another feature for another";
-                self.push(ast::span(&second), format!("`{word}` is there twice"), "again here", help);
-                once = false;
-            }
-        }
-        once
-    }
-
-    /// Length and delay of the window.
-    fn period(&mut self, node: &SyntaxNode, name: &Named) -> Option<(i64, i64)> {
-        let Some(last) = ast::child(node, K::LastClause) else {
-            let message = format!("the feature `{}` is unbounded: it has no window", name.text);
-            self.push(
-                name.span,
-                message,
-                "`last DURATION` is missing",
-                "say how far back it looks, as in `last 24h`",
-            );
-            return None;
-        };
-        let span_us = self.duration(&last)?;
-        let delayed = ast::child(node, K::DelayedClause);
-        let delay_us = match &delayed {
-            Some(clause) => self.duration(clause)?,
-            None => 0,
-        };
-        if span_us == 0 {
-            let help =
-                "the judged event alone is `feature NAME on EVENT = …`; a window looks back, as in `last 1h`";
-            self.push(ast::span(&last), "this window is empty", "nothing is in it", help);
-            return None;
-        }
-        if span_us.checked_add(delay_us).is_none_or(|total| total > WINDOW_MAX_DAYS * DAY) {
-            let message = format!("this window is unbounded: more than {WINDOW_MAX_DAYS} days back");
-            let what = if delayed.is_some() { "with the delay, too long" } else { "too long" };
-            let help = format!("the engine keeps events for at most {WINDOW_MAX_DAYS} days, delay included");
-            self.push(ast::span(&last), message, what, help);
-            return None;
-        }
-        Some((span_us, delay_us))
-    }
-
-    /// The duration in a clause, in microseconds.
-    pub(super) fn duration(&mut self, clause: &SyntaxNode) -> Option<i64> {
-        let token = ast::token(clause, K::Duration)?;
-        match literals::duration(token.text()) {
-            Ok(us) => Some(us),
-            Err((message, help)) => {
-                self.push(ast::token_span(&token), message, "this duration", help);
-                None
-            }
-        }
     }
 
     fn via(&mut self, node: &SyntaxNode, entity: EntityIx) -> Option<Via> {
@@ -471,17 +425,21 @@ impl Checker<'_> {
         &mut self,
         call: &SyntaxNode,
         function: &'static str,
-        entity: EntityIx,
-        via: &Via,
+        by: &By<'_>,
     ) -> Option<(Aggregate, Type)> {
         let args: Vec<SyntaxNode> = ast::children(call, K::Arg).collect();
-        let wanted = if function == "ratio" { 2 } else { 1 };
+        let wanted = if matches!(function, "ratio" | "percentile") { 2 } else { 1 };
         if args.len() != wanted {
             let help = match function {
-                "count" => "for example: count(payment where channel == ecom)",
-                "ratio" => "for example: ratio(payment where channel == ecom, payment)",
-                "distinct" => "for example: distinct(payment.device)",
-                _ => "for example: sum(payment.amount in USD where channel == ecom)",
+                "count" | "since_last" | "since_first" | "days" | "decayed_count" => {
+                    format!("for example: {function}(payment where channel == ecom)")
+                }
+                "ratio" => "for example: ratio(payment where channel == ecom, payment)".to_owned(),
+                "percentile" => "for example: percentile(95, payment.amount in USD)".to_owned(),
+                "change" => "for example: change(count(payment))".to_owned(),
+                "distance" | "speed" => format!("for example: {function}(payment.location)"),
+                "distinct" | "share" | "seen" => format!("for example: {function}(payment.device)"),
+                _ => format!("for example: {function}(payment.amount in USD where channel == ecom)"),
             };
             let message = format!(
                 "`{function}` takes {} argument{}, not {}",
@@ -492,19 +450,132 @@ impl Checker<'_> {
             self.push(ast::span(call), message, "this aggregate", help);
             return None;
         }
+        let half_life_us = by.clauses.half_life_us.unwrap_or(1);
         match function {
-            "count" => Some((Aggregate::Count(self.counted(&args[0], entity, via)?), Type::Int)),
-            "ratio" => {
-                let part = self.counted(&args[0], entity, via);
-                let whole = self.counted(&args[1], entity, via);
-                Some((Aggregate::Ratio(part?, whole?), Type::Decimal))
+            "count" => Some((Aggregate::Count(self.counted(&args[0], by)?), Type::Int)),
+            "since_last" => Some((Aggregate::SinceLast(self.counted(&args[0], by)?), Type::Duration)),
+            "since_first" => Some((Aggregate::SinceFirst(self.counted(&args[0], by)?), Type::Duration)),
+            "decayed_count" => {
+                let source = self.counted(&args[0], by)?;
+                Some((Aggregate::DecayedCount(source, half_life_us), Type::Decimal))
             }
-            _ => self.over_values(&args[0], function, entity, via),
+            "days" => {
+                let source = self.counted(&args[0], by)?;
+                let zone = by.clauses.zone.clone().unwrap_or_else(|| "UTC".to_owned());
+                Some((Aggregate::Days(source, zone), Type::Int))
+            }
+            "ratio" => self.ratio(&args, by),
+            "change" => self.change(&args[0], by),
+            "distance" | "speed" => self.measured(&args[0], function, by),
+            "percentile" => {
+                let percent = self.percent(&args[0]);
+                let (source, value, ty) = self.over_numbers(&args[1], function, by)?;
+                Some((Aggregate::Percentile(percent?, source, value), ty))
+            }
+            "distinct" | "share" | "seen" | "first" | "last" => self.over_values(&args[0], function, by),
+            _ => {
+                let (source, value, ty) = self.over_numbers(&args[0], function, by)?;
+                let fraction = if ty == Type::Int { Type::Decimal } else { ty };
+                Some(match function {
+                    "sum" => (Aggregate::Sum(source, value), ty),
+                    "min" => (Aggregate::Min(source, value), ty),
+                    "max" => (Aggregate::Max(source, value), ty),
+                    "avg" => (Aggregate::Avg(source, value), fraction),
+                    "stddev" => (Aggregate::Stddev(source, value), fraction),
+                    _ => (Aggregate::DecayedSum(source, value, half_life_us), fraction),
+                })
+            }
         }
     }
 
+    fn ratio(&mut self, args: &[SyntaxNode], by: &By<'_>) -> Option<(Aggregate, Type)> {
+        let (part, whole) = (self.counted(&args[0], by), self.counted(&args[1], by));
+        let (part, whole) = (part?, whole?);
+        if by.clauses.frame.is_by_event() && (part.event, part.role) != (whole.event, whole.role) {
+            let help =
+                "the window is made of the events of the second; use `last DURATION` to compare two kinds";
+            self.push(
+                ast::span(&args[0]),
+                "over such a window both sides of `ratio` speak of one event",
+                "another event",
+                help,
+            );
+            return None;
+        }
+        Some((Aggregate::Ratio(part, whole), Type::Decimal))
+    }
+
+    /// `change(AGGREGATE(…))`.
+    fn change(&mut self, arg: &SyntaxNode, by: &By<'_>) -> Option<(Aggregate, Type)> {
+        const COMPARED: &[&str] = &["count", "sum", "avg", "min", "max", "stddev", "distinct", "percentile"];
+        let call = ast::expression(arg)?;
+        let function = ast::word(&call).filter(|_| call.kind() == K::CallExpr);
+        let compared =
+            function.and_then(|function| COMPARED.iter().copied().find(|known| *known == function.text));
+        let Some(compared) = compared else {
+            let help = format!("for example: change(count(payment)); it compares {}", COMPARED.join(", "));
+            self.push(
+                ast::span(&call),
+                "`change` compares an aggregate with itself",
+                "not one of them",
+                help,
+            );
+            return None;
+        };
+        if let Some(filter) = ast::child(arg, K::WhereClause) {
+            let help = "for example: change(count(payment where channel == ecom))";
+            self.push(ast::span(&filter), "`where` belongs into the aggregate", "outside of it", help);
+            return None;
+        }
+        let (of, _) = self.aggregate(&call, compared, by)?;
+        let (against, delay_us) = by.clauses.against.clone()?;
+        Some((Aggregate::Change { of: Box::new(of), against, delay_us }, Type::Decimal))
+    }
+
+    /// `distance(EVENT.FIELD)`, `speed(EVENT.FIELD)`.
+    fn measured(
+        &mut self,
+        arg: &SyntaxNode,
+        function: &'static str,
+        by: &By<'_>,
+    ) -> Option<(Aggregate, Type)> {
+        let place = ast::expression(arg)?;
+        let Some((event_name, field_name)) = ast::path(&place).filter(|_| place.kind() == K::PathExpr) else {
+            let help = format!("for example: {function}(payment.location)");
+            self.push(ast::span(&place), format!("`{function}` takes a field"), "not `event.field`", help);
+            return None;
+        };
+        let event = self.event_named(&event_name)?;
+        let field = self.field_named(event, &field_name)?;
+        if *self.field_type(event, field)? != FieldType::Geo {
+            let message = format!("`{function}` measures between places; this is not a place");
+            let help = format!("declare it as one: `{}: geo?`", field_name.text);
+            self.push(ast::span(&place), message, "not of type `geo`", help);
+            return None;
+        }
+        let source = self.source(arg, event, event_name.span, by)?;
+        Some(match function {
+            "distance" => (Aggregate::Distance(source, field), Type::Distance),
+            _ => (Aggregate::Speed(source, field), Type::Speed),
+        })
+    }
+
+    /// A percentage as a whole number.
+    fn percent(&mut self, arg: &SyntaxNode) -> Option<u8> {
+        let expression = ast::expression(arg)?;
+        let number = ast::token(&expression, K::Number).filter(|_| expression.kind() == K::Literal);
+        let percent = number.and_then(|number| number.text().replace('_', "").parse().ok());
+        let percent = percent.filter(|percent| *percent <= 100 && ast::child(arg, K::WhereClause).is_none());
+        if percent.is_none() {
+            let help = "for example: percentile(95, payment.amount in USD)";
+            let message = "the first argument of `percentile` is a whole number from 0 to 100";
+            self.push(ast::span(arg), message, "not a percentage", help);
+        }
+        percent
+    }
+
     /// `EVENT [where CONDITION]`.
-    fn counted(&mut self, arg: &SyntaxNode, entity: EntityIx, via: &Via) -> Option<Source> {
+    fn counted(&mut self, arg: &SyntaxNode, by: &By<'_>) -> Option<Source> {
         let what = ast::expression(arg)?;
         if what.kind() != K::NameRef {
             let help =
@@ -514,17 +585,11 @@ impl Checker<'_> {
         }
         let name = ast::word(&what)?;
         let event = self.event_named(&name)?;
-        self.source(arg, event, name.span, entity, via)
+        self.source(arg, event, name.span, by)
     }
 
-    fn source(
-        &mut self,
-        arg: &SyntaxNode,
-        event: EventIx,
-        at: Span,
-        entity: EntityIx,
-        via: &Via,
-    ) -> Option<Source> {
+    fn source(&mut self, arg: &SyntaxNode, event: EventIx, at: Span, by: &By<'_>) -> Option<Source> {
+        let By { entity, via, .. } = *by;
         let role = match self.role(event, entity, via) {
             Ok(role) => role,
             Err(_) if self.incomplete[event.index()] => return None,
@@ -561,52 +626,84 @@ impl Checker<'_> {
         Some(Source { event, role, filter })
     }
 
-    /// `sum`, `avg`, `min`, `max` and `distinct` of a value of an event.
+    /// What computes with numbers or money.
+    fn over_numbers(
+        &mut self,
+        arg: &SyntaxNode,
+        function: &'static str,
+        by: &By<'_>,
+    ) -> Option<(Source, Expr, Type)> {
+        let (source, value) = self.aggregated_value(arg, function, by)?;
+        let at = ast::expression(arg)?;
+        let (expr, ty) = match value {
+            Aggregated::Key(_) => {
+                let message = format!("`{function}` computes with numbers or money; this is a key");
+                self.push(ast::span(&at), message, "a key", "different keys are counted by `distinct`");
+                return None;
+            }
+            Aggregated::Value(expr, ty) => (expr, ty),
+        };
+        if matches!(ty, Type::Int | Type::Decimal | Type::Money(_)) {
+            return Some((source, expr, ty));
+        }
+        let message = format!("`{function}` computes with numbers or money; this is {}", self.type_name(ty));
+        let help = match ty {
+            Type::Bool => "events for which it is true are counted by `count(… where …)`",
+            _ => "different words are counted by `distinct`, events with one of them by `count(… where …)`",
+        };
+        self.push(ast::span(&at), message, "not a number", help);
+        None
+    }
+
+    /// What takes values of most types.
     fn over_values(
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        entity: EntityIx,
-        via: &Via,
+        by: &By<'_>,
     ) -> Option<(Aggregate, Type)> {
+        let (source, value) = self.aggregated_value(arg, function, by)?;
+        Some(match (function, value) {
+            ("distinct", Aggregated::Key(field)) => (Aggregate::DistinctKeys(source, field), Type::Int),
+            ("distinct", Aggregated::Value(expr, _)) => (Aggregate::DistinctValues(source, expr), Type::Int),
+            ("share", Aggregated::Key(field)) => (Aggregate::ShareKeys(source, field), Type::Decimal),
+            ("share", Aggregated::Value(expr, _)) => (Aggregate::ShareValues(source, expr), Type::Decimal),
+            ("seen", Aggregated::Key(field)) => (Aggregate::SeenKey(source, field), Type::Bool),
+            ("seen", Aggregated::Value(expr, _)) => (Aggregate::SeenValue(source, expr), Type::Bool),
+            ("first", Aggregated::Value(expr, ty)) => (Aggregate::First(source, expr), ty),
+            (_, Aggregated::Value(expr, ty)) => (Aggregate::Last(source, expr), ty),
+            (_, Aggregated::Key(_)) => {
+                let message = format!("`{function}` tells a value; this is a key");
+                let help = "whether a key was there before is told by `seen`, and how many by `distinct`";
+                self.push(ast::span(&ast::expression(arg)?), message, "a key", help);
+                return None;
+            }
+        })
+    }
+
+    /// The source and the value (or key) of an aggregate over values.
+    fn aggregated_value(
+        &mut self,
+        arg: &SyntaxNode,
+        function: &'static str,
+        by: &By<'_>,
+    ) -> Option<(Source, Aggregated)> {
         let value = ast::expression(arg)?;
         let (event, at) = self.aggregated(&value, function)?;
-        let source = self.source(arg, event, at, entity, via);
+        let source = self.source(arg, event, at, by);
         let scope = Scope { event, place: Place::Aggregate };
         let operand = self.operand(&value, scope, None);
         let (source, operand) = (source?, operand?);
-        let (expr, ty) = match operand {
-            Operand::Key(field, _) if function == "distinct" => {
-                return Some((Aggregate::DistinctKeys(source, field), Type::Int));
-            }
-            Operand::Key(..) => {
-                let message = format!("`{function}` computes with numbers or money; this is a key");
-                self.push(ast::span(&value), message, "a key", "different keys are counted by `distinct`");
-                return None;
-            }
-            Operand::Value(..) => self.whole(&value, scope)?,
-        };
-        if function == "distinct" {
-            return Some((Aggregate::DistinctValues(source, expr), Type::Int));
+        if let Operand::Key(field, _) = operand {
+            return Some((source, Aggregated::Key(field)));
         }
-        if !matches!(ty, Type::Int | Type::Decimal | Type::Money(_)) {
-            let message =
-                format!("`{function}` computes with numbers or money; this is {}", self.type_name(ty));
-            let help = match ty {
-                Type::Bool => "events for which it is true are counted by `count(… where …)`",
-                _ => {
-                    "different words are counted by `distinct`, events with one of them by `count(… where …)`"
-                }
-            };
-            self.push(ast::span(&value), message, "not a number", help);
+        let (expr, ty) = self.whole(&value, scope)?;
+        if matches!(ty, Type::Duration | Type::Distance | Type::Speed) {
+            let message = format!("`{function}` takes what events carry; this is {}", self.type_name(ty));
+            self.push(ast::span(&value), message, "the same for every event", "use a field of the event");
             return None;
         }
-        Some(match function {
-            "sum" => (Aggregate::Sum(source, expr), ty),
-            "min" => (Aggregate::Min(source, expr), ty),
-            "max" => (Aggregate::Max(source, expr), ty),
-            _ => (Aggregate::Avg(source, expr), if ty == Type::Int { Type::Decimal } else { ty }),
-        })
+        Some((source, Aggregated::Value(expr, ty)))
     }
 
     /// The event that an aggregated value speaks of: that of its first qualified name, amendments last.

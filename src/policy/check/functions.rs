@@ -1,6 +1,6 @@
 //! Questions and functions in expressions: `is missing`, `in`, and everything that is called with parentheses.
 
-use super::expressions::{FUNCTIONS, Meaning, Operand, Place, Scope};
+use super::expressions::{AGGREGATES, FUNCTIONS, Meaning, Operand, Place, Scope};
 use super::{Checker, literals, nearest};
 use crate::policy::ast::{self};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
@@ -104,6 +104,10 @@ impl Checker<'_> {
                 let inside = Expr::InList(field, list);
                 Some((if negated { Expr::Not(Box::new(inside)) } else { inside }, Type::Bool))
             }
+            Operand::Place => {
+                self.place_as_value(&left);
+                None
+            }
             Operand::Value(_, Type::Money(_) | Type::AnyMoney) if negated => {
                 let help = "the currency itself cannot be asked for; `in` converts";
                 self.push(ast::span(node), "`not in` asks whether a key is in a list", "this is money", help);
@@ -180,6 +184,13 @@ impl Checker<'_> {
             );
             return None;
         }
+        let canonical = self.zone_named(zone)?;
+        let expr = if function == "hour" { Expr::Hour(canonical) } else { Expr::Weekday(canonical) };
+        Some((expr, Type::Int))
+    }
+
+    /// The IANA name of a time zone in quotes.
+    pub(super) fn zone_named(&mut self, zone: &crate::policy::syntax::SyntaxToken) -> Option<String> {
         let name = literals::text(zone.text());
         let database = jiff::tz::TimeZoneDatabase::bundled();
         let canonical = database.get(&name).ok().and_then(|zone| zone.iana_name().map(str::to_owned));
@@ -194,8 +205,7 @@ impl Checker<'_> {
             self.push(ast::token_span(zone), "there is no such time zone", "not known", help);
             return None;
         };
-        let expr = if function == "hour" { Expr::Hour(canonical) } else { Expr::Weekday(canonical) };
-        Some((expr, Type::Int))
+        Some(canonical)
     }
 
     pub(super) fn zone_missing(&mut self, node: &SyntaxNode, function: &str) {
@@ -226,12 +236,12 @@ impl Checker<'_> {
                 .rule_scores(&ast::word(&values[0])?, scope, Expr::RuleScoresSum)
                 .and_then(|operand| match operand {
                     Operand::Value(expr, ty) => Some((expr, ty)),
-                    Operand::Key(..) => None,
+                    Operand::Key(..) | Operand::Place => None,
                 }),
             "max" if is_rule_scores(&values) => self.value(&values[0], scope, None),
             "max" | "min" | "first_present" => self.choice(node, function, &values, scope),
             "major" => self.major(node, &values, scope),
-            "count" | "sum" | "avg" | "distinct" | "ratio" => {
+            _ if AGGREGATES.contains(&function) => {
                 let message = format!("the aggregate `{function}` is only possible in a feature");
                 let help = "declare a feature, as in `feature n_1h = count(payment) by card last 1h`, and use its name";
                 self.push(ast::span(node), message, "an aggregate", help);
@@ -302,7 +312,7 @@ impl Checker<'_> {
             return Some((Expr::FirstPresent(of), ty));
         }
         match ty {
-            Type::Int | Type::Decimal | Type::Money(_) => {
+            Type::Int | Type::Decimal | Type::Money(_) | Type::Duration | Type::Distance | Type::Speed => {
                 Some((Expr::Extreme { greatest: function == "max", of }, ty))
             }
             Type::AnyMoney => {

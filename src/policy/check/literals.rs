@@ -4,12 +4,6 @@ use crate::engine::units::{Currency, DAY, HOUR, MINUTE, SECOND, Value};
 
 /// A number: whole, or with digits after the point. The error is a message and a help line.
 pub(super) fn number(text: &str) -> Result<(Value, bool), (String, String)> {
-    let too_long = || {
-        (
-            "this number does not fit 64 bits".to_owned(),
-            "a number has at most 18 digits, those after the point included".to_owned(),
-        )
-    };
     let (mut num, fraction) = digits(text).ok_or_else(too_long)?;
     let mut fraction_left = fraction;
     while fraction_left > 0 && num % 10 == 0 {
@@ -18,6 +12,13 @@ pub(super) fn number(text: &str) -> Result<(Value, bool), (String, String)> {
     }
     let den = 10i64.checked_pow(fraction_left).ok_or_else(too_long)?;
     Ok((Value::ratio(num, den), fraction > 0))
+}
+
+pub(super) fn too_long() -> (String, String) {
+    (
+        "this number does not fit 64 bits".to_owned(),
+        "a number has at most 18 digits, those after the point included".to_owned(),
+    )
 }
 
 /// An amount of a currency in its minor units.

@@ -99,6 +99,7 @@ impl Checker<'_> {
             FieldType::Money => Type::AnyMoney,
             FieldType::Enum(_) => Type::Enum(event, field),
             FieldType::Entity(entity) => return Some(Operand::Key(field, *entity)),
+            FieldType::Geo => return Some(Operand::Place),
         };
         Some(Operand::Value(Expr::Field(field), ty))
     }
@@ -264,6 +265,7 @@ impl Checker<'_> {
         let field = self.own_field(event, &field_name)?;
         match self.field(event, field)? {
             Operand::Value(_, ty) => Some(Operand::Value(Expr::Amended(event, field), ty)),
+            Operand::Place => Some(Operand::Place),
             Operand::Key(..) => {
                 let message = format!("a key of the amendment `{}` cannot be used here", event_name.text);
                 let help =

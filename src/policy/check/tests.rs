@@ -84,7 +84,8 @@ fn an_enum_word_is_found_on_the_other_side_even_when_a_field_has_its_name() {
     let filter = Expr::And(is(outcome, 2), is(by, 0));
     let source = Source { event: result, role: card, filter: Some(filter) };
     assert_eq!(window.aggregate, Aggregate::Count(source));
-    assert_eq!((window.span_us, window.delay_us, window.entity), (HOUR, 0, EntityIx(0)));
+    assert_eq!((&window.frame, window.delay_us), (&Frame::Last { span_us: HOUR }, 0));
+    assert_eq!(window.entity, EntityIx(0));
     assert_eq!(window.judged_by, [(EventIx(0), FieldIx(0))]);
 }
 
@@ -140,7 +141,7 @@ fn via_chooses_roles_and_amendments_follow_the_amended_event() {
     let Aggregate::Count(source) = &window(&policy, "refunds_1d").aggregate else { panic!("not a count") };
     assert_eq!(source.role, field(&policy, "reversal", "payer").1);
     let shop = window(&policy, "shop_risk_7d");
-    assert_eq!((shop.span_us, shop.delay_us), (7 * DAY, 7 * DAY));
+    assert_eq!((&shop.frame, shop.delay_us), (&Frame::Last { span_us: 7 * DAY }, 7 * DAY));
     assert!(
         matches!(&shop.aggregate, Aggregate::Ratio(part, whole) if part.filter.is_some() && whole.filter.is_none())
     );

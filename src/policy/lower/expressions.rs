@@ -579,7 +579,7 @@ impl Graph<'_> {
 
 fn number_op(kind: FieldKind) -> Result<Op, Diagnostic> {
     match kind {
-        FieldKind::Bool | FieldKind::Int | FieldKind::Enum => Ok(Op::Field),
+        FieldKind::Bool | FieldKind::Int | FieldKind::Enum | FieldKind::Geo => Ok(Op::Field),
         FieldKind::Decimal => Ok(Op::FieldDecimal),
         FieldKind::Money => Err(internal("money of unknown currency is used without `in`")),
         FieldKind::Entity => Err(internal("a key is used as a number")),

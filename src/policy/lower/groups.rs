@@ -37,6 +37,8 @@ struct Group {
     event: EventIx,
     role: FieldIx,
     retention_us: i64,
+    /// Whether a feature asks which of two rows of one time is the later.
+    ordered: bool,
     filters: Vec<NodeId>,
     values: Vec<NodeId>,
     keys: Vec<FieldIx>,
@@ -47,12 +49,19 @@ impl<'p> Groups<'p> {
         Self { policy, layouts, graphs: BTreeMap::new(), groups: Vec::new() }
     }
 
-    /// The group of this event under this key, kept for at least so long.
-    pub(super) fn of(&mut self, event: EventIx, role: FieldIx, retention_us: i64) -> Result<u16, Diagnostic> {
+    /// The group of this event under this key, kept for at least so long, and in order if `ordered`.
+    pub(super) fn of(
+        &mut self,
+        event: EventIx,
+        role: FieldIx,
+        retention_us: i64,
+        ordered: bool,
+    ) -> Result<u16, Diagnostic> {
         let known = self.groups.iter().position(|group| (group.event, group.role) == (event, role));
         if let Some(index) = known {
             let group = &mut self.groups[index];
             group.retention_us = group.retention_us.max(retention_us);
+            group.ordered |= ordered;
             return Ok(index as u16);
         }
         let (entity, _) = self.layouts[event.index()].key(role).ok_or_else(|| {
@@ -68,6 +77,7 @@ impl<'p> Groups<'p> {
             event,
             role,
             retention_us,
+            ordered,
             filters: Vec::new(),
             values: Vec::new(),
             keys: Vec::new(),
@@ -240,7 +250,7 @@ fn plan(
     // The row: time, id, bits, values, keys, versions.
     let bit_count = group.filters.len() + columns.len() + group.keys.len() + kinds.len();
     let mut row = Row { words: 1, bits: 0, bits_columns: Vec::new() };
-    let id_column = if kinds.is_empty() { NONE } else { row.columns(1) };
+    let id_column = if kinds.is_empty() && !group.ordered { NONE } else { row.columns(1) };
     for _ in 0..bit_count.div_ceil(64) {
         let column = row.columns(1);
         row.bits_columns.push(column);

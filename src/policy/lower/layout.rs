@@ -59,6 +59,7 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
                 FieldType::Money => (FieldKind::Money, 0, &[][..]),
                 FieldType::Enum(labels) => (FieldKind::Enum, labels.len() as u16, &labels[..]),
                 FieldType::Entity(entity) => (FieldKind::Entity, entity.0, &[][..]),
+                FieldType::Geo => (FieldKind::Geo, 0, &[][..]),
             };
             let name = match (field.inherited, event.amends) {
                 (Some(_), Some(amended)) => format!("{}.{}", policy.events[amended.index()].name, field.name),
@@ -88,7 +89,12 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
 fn field_words(kind: FieldKind) -> usize {
     match kind {
         FieldKind::Money | FieldKind::Entity | FieldKind::Rate => 2,
-        FieldKind::Bool | FieldKind::Int | FieldKind::Decimal | FieldKind::Enum | FieldKind::Currency => 1,
+        FieldKind::Bool
+        | FieldKind::Int
+        | FieldKind::Decimal
+        | FieldKind::Enum
+        | FieldKind::Geo
+        | FieldKind::Currency => 1,
     }
 }
 

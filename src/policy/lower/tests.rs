@@ -11,7 +11,7 @@ use crate::engine::units::{Currency, HOUR, Value};
 use crate::policy::archive;
 use crate::policy::typed::{
     Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
-    ListIx, Rates, Reason, Rule, RuleIx,
+    ListIx, Rates, Reason, Rule, RuleIx, Window,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -54,7 +54,8 @@ fn source(event: u16, role: u16, filter: Option<Expr>) -> Source {
 
 fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggregate: Aggregate) -> Feature {
     let judged_by = vec![(EventIx(0), FieldIx(field))];
-    let window = Window { entity: EntityIx(entity), span_us, delay_us: 0, aggregate, judged_by };
+    let frame = Frame::Last { span_us };
+    let window = Window { entity: EntityIx(entity), frame, delay_us: 0, aggregate, judged_by };
     Feature { name: name.into(), ty, kind: FeatureKind::Window(window) }
 }
 

@@ -4,6 +4,12 @@ use super::{DECLARATIONS, Parser, RESERVED, span};
 use crate::policy::syntax::SyntaxKind as K;
 use std::collections::HashSet;
 
+/// The words that windows start with.
+const FRAMES: &[&str] = &["last", "every", "this", "session"];
+const PERIODS: &[&str] = &["hour", "day", "week", "month"];
+const FRAME_HELP: &str = "the windows are `last 24h`, `last 10 events within 7d`, `every 1h`, \
+    `this day in \"Europe/Paris\"` and `session gap 10m within 1d`";
+
 const ACTIONS: &[&str] = &["allow", "challenge", "review", "block"];
 
 impl Parser<'_> {
@@ -200,7 +206,19 @@ impl Parser<'_> {
             match self.text_at(0) {
                 "by" => self.clause(K::ByClause, "by", "an entity kind", "for example: by card"),
                 "via" => self.via(),
-                "last" => self.period(K::LastClause, "the length of the window"),
+                word if FRAMES.contains(&word) => self.frame(),
+                "in" => {
+                    self.start(K::ZoneClause);
+                    self.bump();
+                    self.expect(
+                        K::Text,
+                        "a time zone in quotes",
+                        "for example: this day in \"Europe/Paris\"",
+                    );
+                    self.finish();
+                }
+                "half_life" => self.period(K::HalfLifeClause, "the half-life"),
+                "against" => self.against(),
                 "delayed" => self.period(K::DelayedClause, "the delay"),
                 "assume" => {
                     self.start(K::AssumeClause);
@@ -210,25 +228,90 @@ impl Parser<'_> {
                     }
                     self.finish();
                 }
-                word @ ("first" | "every" | "session" | "calendar" | "today" | "this" | "current"
-                | "since") => {
+                word @ ("first" | "calendar" | "today" | "current" | "since" | "tumbling" | "hopping"
+                | "sliding" | "over") => {
+                    let help = match word {
+                        "today" | "calendar" | "current" => {
+                            "the day so far is `this day in \"Europe/Paris\"`"
+                        }
+                        "tumbling" => {
+                            "tumbling windows are `every 1h`, calendar periods `this day in \"UTC\"`"
+                        }
+                        _ => FRAME_HELP,
+                    };
                     self.at_start_error(
-                        format!("windows with `{word}` are not there yet"),
-                        "not there yet",
-                        "a window is `last DURATION`, exact to the microsecond, as in `last 24h`; \
-                         `delayed DURATION` moves it back"
-                            .to_owned(),
+                        format!("there is no window `{word}`"),
+                        "not a window",
+                        help.to_owned(),
                     );
                 }
                 _ if self.on_new_line(0) => break,
                 _ => {
                     self.expected(
-                        "`by`, `via`, `last`, `delayed` or `assume`",
+                        "`by`, `via`, a window, `delayed` or `assume`",
                         "for example: count(payment) by card last 1h",
                     );
                 }
             }
         }
+    }
+
+    /// `last T`, `last N events within T`, `every T`, `this PERIOD`, `session gap T within T`.
+    fn frame(&mut self) {
+        match self.text_at(0) {
+            "every" => self.period(K::EveryClause, "the length of the window"),
+            "this" => {
+                self.start(K::ThisClause);
+                self.bump();
+                if !PERIODS.iter().any(|period| self.eat_word(period)) {
+                    self.expected(
+                        "`hour`, `day`, `week` or `month`",
+                        "for example: this day in \"Europe/Paris\"",
+                    );
+                }
+                self.finish();
+            }
+            "session" => {
+                const HELP: &str = "for example: session gap 10m within 1d";
+                self.start(K::SessionClause);
+                self.bump();
+                if self.expect_word("gap", HELP) {
+                    self.duration("the longest gap");
+                    self.expect_word("within", HELP);
+                    self.duration("the longest session");
+                }
+                self.finish();
+            }
+            _ => {
+                self.start(K::LastClause);
+                self.bump();
+                if self.is(K::Number) && self.text_at(1).starts_with("event") {
+                    const HELP: &str = "for example: last 10 events within 30d";
+                    self.bump();
+                    self.expect_word("events", HELP);
+                    self.expect_word("within", HELP);
+                    self.duration("how far they reach back at most");
+                } else {
+                    self.duration("the length of the window");
+                }
+                self.finish();
+            }
+        }
+    }
+
+    /// `against FRAME [delayed T]`.
+    fn against(&mut self) {
+        self.start(K::AgainstClause);
+        self.bump();
+        if self.is(K::Ident) && FRAMES.contains(&self.text_at(0)) {
+            self.frame();
+            if !self.recovering && self.is_word("delayed") {
+                self.period(K::DelayedClause, "the delay");
+            }
+        } else {
+            self.expected("a window", "for example: last 1h against last 1h delayed 1d");
+        }
+        self.finish();
     }
 
     fn via(&mut self) {

@@ -214,6 +214,21 @@ impl Parser<'_> {
             self.finish();
             return;
         }
+        if matches!(word, "km" | "metres") {
+            self.start(K::UnitLiteral);
+            self.bump();
+            self.bump();
+            if word == "km"
+                && self.is(K::Slash)
+                && self.kind_at(1) == Some(K::Ident)
+                && self.text_at(1) == "h"
+            {
+                self.bump();
+                self.bump();
+            }
+            self.finish();
+            return;
+        }
         self.literal();
         if let Some(currency) = Currency::from_alpha(&word.to_ascii_uppercase()) {
             self.error(
@@ -221,11 +236,16 @@ impl Parser<'_> {
                 "currencies are in capitals".to_owned(),
                 format!("write `{}`", currency.alpha()),
             );
-        } else if matches!(word, "km" | "km_h" | "kmh") {
+        } else if let Some(right) = match word {
+            "km_h" | "kmh" | "kph" => Some("km/h"),
+            "meter" | "meters" | "metre" => Some("metres"),
+            "m" => Some("30 metres` or, for minutes, `30m"),
+            _ => None,
+        } {
             self.error(
-                "numbers with a unit other than a currency are not there yet".to_owned(),
+                format!("`{word}` is not a unit"),
                 "this unit".to_owned(),
-                "a literal is a number (`42`, `0.05`) or money (`200 USD`)".to_owned(),
+                format!("write `{right}`; the units are `km`, `metres` and `km/h`"),
             );
         }
     }

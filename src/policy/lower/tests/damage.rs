@@ -115,7 +115,7 @@ fn refused(change: impl FnOnce(&mut Program), expected: &str) {
 
 #[test]
 fn what_is_wrong_is_said() {
-    refused(|p| p.semantics = 9, "it has semantics version 9, this build 1; compile the policy again");
+    refused(|p| p.semantics = 9, "it has semantics version 9, this build 2; compile the policy again");
     refused(|p| p.consts[0].den = 0, "literal 0 has no positive denominator");
     refused(|p| p.entities[0].record_words = 31, {
         "entity 0: a record of 31 words is not a multiple of 8 up to 1024"
@@ -138,7 +138,10 @@ fn what_is_wrong_is_said() {
     refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
     refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
-    refused(|p| p.features[1].span_us *= 2, "feature 1: its window is longer than its rows are kept");
+    refused(
+        |p| p.features[1].frame = program::Frame::Last(48 * HOUR),
+        "feature 1: its window is longer than its rows are kept",
+    );
     refused(|p| p.features[1].terms[0].group = 2, "feature 1: there is no bit 0");
     refused(|p| p.rules[2].allow_over[0] = 0, "rule 2: it allows over rule 0, which is mandatory");
     refused(|p| p.rules[1].reason = 3, "rule 1: there is no reason 3");
@@ -224,6 +227,76 @@ fn what_is_wrong_with_rates_is_said() {
         |p| p.rates = None,
         &format!("{}: no rates are kept to currency 978", at(convert, Op::Convert)),
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_frame_is_said() {
+    use program::{Frame as F, Period};
+    let framed = |frame: F, expected: &str| {
+        refused(|p| p.features[1].frame = frame, &format!("feature 1: {expected}"))
+    };
+    framed(F::Last(0), "a window of 0 µs delayed by 0 µs is not possible");
+    framed(F::Every(i64::MAX), "a window of 9223372036854775807 µs delayed by 0 µs is not possible");
+    framed(F::Events(0, HOUR), "0 events are not 1 to 10000");
+    framed(F::Events(10_001, HOUR), "10001 events are not 1 to 10000");
+    framed(F::This(Period::Hour, 1), "there is no time zone 1");
+    framed(F::This(Period::Day, 0), "its window is longer than its rows are kept");
+    framed(F::Session(0, HOUR), "a gap of 0 µs within 3600000000 µs is not possible");
+    framed(F::Session(HOUR, HOUR), "a gap of 3600000000 µs within 3600000000 µs is not possible");
+    refused(|p| p.features[3].frame = F::Events(5, HOUR), {
+        "feature 3: its rows have no order: there is no id column"
+    });
+    let against = |frame| Some(Against { frame, delay_us: 0 });
+    refused(|p| p.features[1].against = against(F::Last(25 * HOUR)), {
+        "feature 1: its window is longer than its rows are kept"
+    });
+    refused(
+        |p| p.features[1].against = against(F::Events(0, HOUR)),
+        "feature 1: 0 events are not 1 to 10000",
+    );
+    refused(
+        |p| {
+            p.features[1].agg = Agg::First;
+            p.features[1].against = against(F::Last(HOUR));
+        },
+        "feature 1: First cannot be compared with itself",
+    );
+    refused(
+        |p| {
+            let whole = Term { group: 1, filter: NONE, value: NONE };
+            p.features[0].agg = Agg::Ratio;
+            p.features[0].terms.push(whole);
+            p.features[0].frame = F::Session(1, HOUR);
+        },
+        "feature 0: its terms are of different groups, and its frame of one",
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_aggregate_is_said() {
+    for (agg, argument, expected) in [
+        (Agg::Percentile, 101, "Percentile does not take the argument 101"),
+        (Agg::Percentile, -1, "Percentile does not take the argument -1"),
+        (Agg::DecayedSum, 0, "DecayedSum does not take the argument 0"),
+        (Agg::DecayedSum, i64::MAX, "DecayedSum does not take the argument 9223372036854775807"),
+        (Agg::Sum, 1, "Sum does not take the argument 1"),
+        (Agg::DecayedCount, 1, "a count has no value"),
+        (Agg::SinceLast, 0, "a count has no value"),
+        (Agg::ShareKeys, 0, "there is no column 0"),
+        (Agg::SeenKey, 0, "there is no column 0"),
+        (Agg::Days, 0, "there is no time zone 65535"),
+    ] {
+        refused(
+            |p| {
+                p.features[1].agg = agg;
+                p.features[1].argument = argument;
+            },
+            &format!("feature 1: {expected}"),
+        );
+    }
+    refused(|p| p.features[1].zone = 0, "feature 1: Sum has no time zone");
+    refused(|p| p.features[3].agg = Agg::Last, "feature 3: its rows have no order: there is no id column");
+    refused(|p| p.features[1].terms.clear(), "feature 1: it has 0 terms, not 1");
 }
 
 #[test]

@@ -272,7 +272,8 @@ pub(super) fn policy(random: &mut Random) -> Policy {
             _ => Aggregate::Min(source, value),
         };
         let judged_by = vec![(EventIx(0), role)];
-        let window = Window { entity: EntityIx(0), span_us: HOUR, delay_us: 0, aggregate, judged_by };
+        let frame = Frame::Last { span_us: HOUR };
+        let window = Window { entity: EntityIx(0), frame, delay_us: 0, aggregate, judged_by };
         features.push(Feature { name: format!("window{index}"), ty, kind: FeatureKind::Window(window) });
     }
     writer.features = (0..4).map(|index| (FeatureIx(index), features[usize::from(index)].ty)).collect();
@@ -328,6 +329,7 @@ fn fill(random: &mut Random, plan: &ArchivedEventPlan, time: Time, keys: &[Key])
                 }
                 ArchivedFieldKind::Enum => Held::Number(random.below(3) as i64),
                 ArchivedFieldKind::Currency | ArchivedFieldKind::Rate => continue,
+                ArchivedFieldKind::Geo => unreachable!("the event has no places"),
                 ArchivedFieldKind::Entity => Held::Key(keys[random.below(keys.len())]),
             }
         };
