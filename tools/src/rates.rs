@@ -140,14 +140,14 @@ fn too_many(path: &Path) -> Fault {
 fn rows(path: &Path) -> Result<Vec<Quote>, Fault> {
     const COLUMNS: [&str; 4] = ["time", "from", "to", "rate"];
     let mut reader = Reader::open(path)?;
-    if let Some(available) = reader.available() {
-        for name in COLUMNS.iter().filter(|name| !available.iter().any(|column| column == *name)) {
-            return Err(Problem::new(
-                format!("there is no column `{name}`"),
-                "rates have the columns time, from, to, rate",
-            )
-            .at(reader.file()));
-        }
+    if let Some(available) = reader.available()
+        && let Some(name) = COLUMNS.iter().find(|name| !available.iter().any(|column| column == *name))
+    {
+        return Err(Problem::new(
+            format!("there is no column `{name}`"),
+            "rates have the columns time, from, to, rate",
+        )
+        .at(reader.file()));
     }
     reader.select(&COLUMNS.map(str::to_owned))?;
     let (mut rows, mut quotes) = (Rows::default(), Vec::new());

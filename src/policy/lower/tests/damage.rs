@@ -233,7 +233,7 @@ fn what_is_wrong_with_rates_is_said() {
 fn what_is_wrong_with_a_frame_is_said() {
     use program::{Frame as F, Period};
     let framed = |frame: F, expected: &str| {
-        refused(|p| p.features[1].frame = frame, &format!("feature 1: {expected}"))
+        refused(|p| p.features[1].frame = frame, &format!("feature 1: {expected}"));
     };
     framed(F::Last(0), "a window of 0 µs delayed by 0 µs is not possible");
     framed(F::Every(i64::MAX), "a window of 9223372036854775807 µs delayed by 0 µs is not possible");
