@@ -158,7 +158,7 @@ fn the_appliance_converts_as_the_replay_does_and_remembers() {
     let appliance = rig.start();
     assert_eq!(appliance.ready().recovered_seq, 13);
     let socket = appliance.ready().socket.clone();
-    let one = "id,at,card,amount,currency,fraud\nmore,2026-01-05T13:30:00Z,c3,100.00,EUR,0\n";
+    let one = "id,at,card,amount,currency,fraud\nmore,2026-01-08T12:30:00Z,c3,100.00,EUR,0\n";
     std::fs::write(rig.file("events.csv"), one).unwrap();
     let (answered, _) = rig.written("switch", &["--socket", socket.to_str().unwrap()]);
     assert!(answered.contains("\n14,more,payment,80,review,LARGE\n"), "{answered}");
