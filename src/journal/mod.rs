@@ -13,8 +13,10 @@
 //! Bytes on disk are little-endian and made of 8-byte words, so a frame is read in place.
 
 mod disk;
+pub mod find;
 pub mod flusher;
 pub mod frame;
+mod index;
 pub mod reader;
 pub mod recovery;
 pub mod ring;
@@ -27,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use disk::Backend;
+pub use find::Searched;
 pub use flusher::{FlushError, FlushStatus, Flusher};
 pub use frame::{Frame, FrameError, Record};
 pub use reader::{Reader, SegmentInfo, SegmentState, Summary};

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Reads the journal of a directory.
 pub struct Reader {
-    files: Vec<SegmentFile>,
-    ring: Option<Image>,
+    pub(super) files: Vec<SegmentFile>,
+    pub(super) ring: Option<Image>,
 }
 
 /// How a segment ends.
@@ -110,7 +110,7 @@ impl Reader {
         let end = segment::walk(&self.files, |seen| {
             match seen {
                 Seen::Segment(_, header) => position = header.start(),
-                Seen::Frame(frame) => {
+                Seen::Frame(frame, _) => {
                     (position.seq, position.epoch) = (frame.head.seq, frame.head.epoch);
                     broke = visit(frame).is_break();
                 }
@@ -133,7 +133,7 @@ impl Reader {
         Ok(summary)
     }
 
-    fn for_each_in_ring(
+    pub(super) fn for_each_in_ring(
         &self,
         ring: &Image,
         position: &mut Position,
@@ -206,7 +206,7 @@ impl Reader {
             }
             let Some(info) = infos.last_mut() else { return true };
             match seen {
-                Seen::Frame(frame) => match frame.record {
+                Seen::Frame(frame, _) => match frame.record {
                     Record::Epoch(_) => info.epochs += 1,
                     Record::Decision(decision) => {
                         info.first_seq.get_or_insert(frame.head.seq);

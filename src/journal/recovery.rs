@@ -196,7 +196,11 @@ fn remove_unfinished(dir: &Path) -> Result<(), RecoverError> {
     for entry in std::fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-            std::fs::remove_file(&path).map_err(fail)?;
+            match std::fs::remove_file(&path) {
+                // The index of a segment, made by a tool, that got its name meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(fail)?,
+            }
         }
     }
     Ok(())
@@ -263,7 +267,7 @@ impl Recovered {
     ) -> Result<(), E> {
         let mut failed = None;
         let end = segment::walk(&self.files, |seen| {
-            if let Seen::Frame(frame) = seen {
+            if let Seen::Frame(frame, _) = seen {
                 failed = visit(frame.record).err();
             }
             failed.is_none()

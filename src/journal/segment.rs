@@ -291,8 +291,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<SegmentFile>, RecoverError> {
 pub(super) enum Seen<'a> {
     /// A segment begins.
     Segment(&'a SegmentFile, &'a SegmentHeader),
-    /// A frame.
-    Frame(&'a Frame<'a>),
+    /// A frame, and its byte in the segment's file.
+    Frame(&'a Frame<'a>, u64),
     /// A batch ends.
     Batch,
     /// A segment ends here, because of what.
@@ -319,8 +319,15 @@ pub(super) struct WalkEnd {
     pub stop: Stop,
 }
 
+/// A segment's file, opened, its header checked.
+pub(super) struct Opened {
+    pub file: File,
+    pub length: u64,
+    pub header: SegmentHeader,
+}
+
 /// Reads and checks a segment's header block.
-fn read_header(path: &Path) -> Result<(File, u64, SegmentHeader), RecoverError> {
+pub(super) fn open(path: &Path) -> Result<Opened, RecoverError> {
     let fail = |source| RecoverError::io("cannot read the segment", path, source);
     let rot = |offset, what: &str| RecoverError::rot(path, offset, what, None);
     let file = File::open(path).map_err(fail)?;
@@ -331,7 +338,7 @@ fn read_header(path: &Path) -> Result<(File, u64, SegmentHeader), RecoverError> 
     let mut block = [0; BLOCK_BYTES / 8];
     file.read_exact_at(bytes_of_mut(&mut block), 0).map_err(fail)?;
     let header = SegmentHeader::read(&block).map_err(|what| rot(0, what))?;
-    Ok((file, length, header))
+    Ok(Opened { file, length, header })
 }
 
 /// Checks all segments in order, showing what they hold; `visit` says whether to go on.
@@ -339,59 +346,74 @@ pub(super) fn walk(
     files: &[SegmentFile],
     mut visit: impl FnMut(Seen<'_>) -> bool,
 ) -> Result<Option<WalkEnd>, RecoverError> {
-    let mut position = Position::default();
-    let mut stop = Stop::Clean;
+    let mut last = WalkEnd { position: Position::default(), stop: Stop::Clean };
     let mut words = Vec::new();
     for (index, segment) in files.iter().enumerate() {
-        let path = &segment.path;
-        let (file, length, header) = read_header(path)?;
+        let opened = open(&segment.path)?;
+        let (header, position) = (&opened.header, &mut last.position);
         if index == 0 {
             position.journal = header.before.journal;
         }
-        let follows = header.before == Position { term: 0, ..position };
+        let follows = header.before == Position { term: 0, ..*position };
         if !follows || header.term < position.term || header.term == 0 {
             let what = "the header does not follow from the segment before it";
-            return Err(RecoverError::rot(path, 0, what, Some(position.seq)));
+            return Err(RecoverError::rot(&segment.path, 0, what, Some(position.seq)));
         }
-        position = header.start();
-        if !visit(Seen::Segment(segment, &header)) {
+        if !visit(Seen::Segment(segment, header)) {
             return Ok(None);
         }
-        // Where the segment ends was recorded by whoever made the next one. What lies behind is a torn write, or one
-        // that was still in flight when its process was killed; the next segment has those frames again.
         let end = match files.get(index + 1) {
-            Some(next) => Some(read_header(&next.path)?.2.before),
+            Some(next) => Some(open(&next.path)?.header.before),
             None => None,
         };
-        stop = loop {
-            if end.is_some_and(|end| (end.offset, end.chain) == (position.offset, position.chain)) {
-                break Stop::Clean;
-            }
-            match read_settled(&file, length, &header, &position, &mut words) {
-                Ok(Read::Batch(batch, after)) => {
-                    if !show(&batch, &words, &mut visit) {
-                        return Ok(None);
-                    }
-                    position = after;
-                }
-                Ok(Read::Zeros | Read::Full) if end.is_some() => {
-                    let what = "the segment ends before the batches that the next one says it holds";
-                    return Err(RecoverError::rot(path, position.offset, what, Some(position.seq)));
-                }
-                Ok(Read::Zeros | Read::Full) => break Stop::Clean,
-                Err(Failure::Bad { offset, what, durable }) if end.is_some() || durable => {
-                    return Err(RecoverError::rot(path, offset, &what, Some(position.seq)));
-                }
-                Err(Failure::Bad { offset, what, .. }) => break Stop::Torn { offset, what },
-                Err(Failure::Io(error)) => {
-                    return Err(RecoverError::io("cannot read the segment", path, error));
-                }
-            }
-        };
-        if !visit(Seen::End(&position, &stop)) {
+        match walk_one(&segment.path, &opened, end.as_ref(), &mut words, &mut visit)? {
+            Some(end) => last = end,
+            None => return Ok(None),
+        }
+        if !visit(Seen::End(&last.position, &last.stop)) {
             return Ok(None);
         }
     }
+    Ok(Some(last))
+}
+
+/// Checks the batches of one segment, showing what they hold. `end` is where it ends, as whoever made the next segment
+/// recorded; what lies behind is a torn write, or one that was still in flight when its process was killed, and the next
+/// segment has those frames again.
+pub(super) fn walk_one(
+    path: &Path,
+    opened: &Opened,
+    end: Option<&Position>,
+    words: &mut Vec<u64>,
+    visit: &mut impl FnMut(Seen<'_>) -> bool,
+) -> Result<Option<WalkEnd>, RecoverError> {
+    let Opened { file, length, header } = opened;
+    let mut position = header.start();
+    let stop = loop {
+        if end.is_some_and(|end| (end.offset, end.chain) == (position.offset, position.chain)) {
+            break Stop::Clean;
+        }
+        match read_settled(file, *length, header, &position, words) {
+            Ok(Read::Batch(batch, after)) => {
+                if !show(&batch, position.offset, words, visit) {
+                    return Ok(None);
+                }
+                position = after;
+            }
+            Ok(Read::Zeros | Read::Full) if end.is_some() => {
+                let what = "the segment ends before the batches that the next one says it holds";
+                return Err(RecoverError::rot(path, position.offset, what, Some(position.seq)));
+            }
+            Ok(Read::Zeros | Read::Full) => break Stop::Clean,
+            Err(Failure::Bad { offset, what, durable }) if end.is_some() || durable => {
+                return Err(RecoverError::rot(path, offset, &what, Some(position.seq)));
+            }
+            Err(Failure::Bad { offset, what, .. }) => break Stop::Torn { offset, what },
+            Err(Failure::Io(error)) => {
+                return Err(RecoverError::io("cannot read the segment", path, error));
+            }
+        }
+    };
     Ok(Some(WalkEnd { position, stop }))
 }
 
@@ -420,12 +442,12 @@ fn read_settled(
     Err(Failure::Bad { offset, what, durable: true })
 }
 
-/// Shows the frames of a batch that was checked.
-fn show(batch: &BatchHeader, words: &[u64], visit: &mut impl FnMut(Seen<'_>) -> bool) -> bool {
+/// Shows the frames of a batch that was checked, and starts at this byte.
+fn show(batch: &BatchHeader, start: u64, words: &[u64], visit: &mut impl FnMut(Seen<'_>) -> bool) -> bool {
     let end = BATCH_HEADER_WORDS + batch.body_bytes as usize / 8;
     let mut at = BATCH_HEADER_WORDS;
     while let Ok((frame, length)) = frame::decode(&words[at..end]) {
-        if !visit(Seen::Frame(&frame)) {
+        if !visit(Seen::Frame(&frame, start + at as u64 * 8)) {
             return false;
         }
         at += length;

@@ -5,7 +5,7 @@
 
 use crate::fault::{Problem, shown};
 use std::fmt::Write as _;
-use tollgate::engine::units::{Currency, DECIMAL_DEN, TIME_END, TIME_MIN, Time};
+use tollgate::engine::units::{Currency, DECIMAL_DEN, EventId, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::RATE_PART_MAX;
 
 /// A value as its file gives it.
@@ -354,6 +354,18 @@ pub(crate) fn name(cell: Cell<'_>, into: &mut String) -> Result<(), Problem> {
         format!("{} cannot be a key or an id", shown(cell)),
         "keys and ids are texts or whole numbers; map another column",
     ))
+}
+
+/// An event's own id, as `tollctl journal cat` prints it: the second word first.
+pub(crate) fn event_id(text: &str) -> Result<EventId, Problem> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not an event's id in hexadecimal", shown(Cell::Text(text))),
+            "write its 32 digits, or leave `form` out if it is a name that the id was made of",
+        )
+    })?;
+    Ok(EventId([number as u64, (number >> 64) as u64]))
 }
 
 /// Whether a text is sixteen digits, however spaced: a raw card number.

@@ -7,14 +7,17 @@ mod parquet;
 
 use crate::cell::Cell;
 use crate::fault::{Fault, Problem, shown_text};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::Path;
 use tollgate::engine::units::Time;
 
 /// Rows of one batch.
 pub(crate) const BATCH_ROWS: usize = 4096;
+
+/// What stands for standard input in place of a path.
+pub(crate) const STANDARD_INPUT: &str = "-";
 
 /// The longest row of text.
 const ROW_BYTES_MAX: u64 = 1 << 20;
@@ -67,6 +70,11 @@ impl Rows {
         }
     }
 
+    /// The line of a row, or its number where the format has no lines.
+    pub(crate) fn line(&self, row: usize) -> u64 {
+        self.lines.get(row).copied().unwrap_or_else(|| self.number(row))
+    }
+
     /// Where a row is, as errors say it.
     pub(crate) fn place(&self, file: &str, row: usize) -> String {
         match self.lines.get(row) {
@@ -99,6 +107,8 @@ impl Rows {
 pub(crate) struct Reader {
     file: String,
     columns: usize,
+    /// Rows of a batch, at most.
+    rows_max: usize,
     format: Format,
 }
 
@@ -111,20 +121,46 @@ enum Format {
 impl Reader {
     /// Opens a file; its extension says the format.
     pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
-        let file = path.display().to_string();
-        let problem = |error: std::io::Error| {
-            Problem::new(format!("cannot be read: {error}"), "check the path and its permissions").at(&*file)
-        };
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let format = match extension {
-            "csv" => Format::Csv(Box::new(CsvRows::open(&file, File::open(path).map_err(problem)?)?)),
-            "ndjson" | "jsonl" => Format::Ndjson(NdjsonRows::open(File::open(path).map_err(problem)?)),
-            "parquet" => {
-                Format::Parquet(parquet::ParquetRows::open(&file, File::open(path).map_err(problem)?)?)
+        Self::of(&path.display().to_string(), extension(path), || File::open(path))
+    }
+
+    /// Reads rows as they come: from a FIFO, whose extension says the format, or CSV from standard input (`-`). A FIFO does
+    /// not end when its last writer leaves.
+    pub(crate) fn follow(path: &Path) -> Result<Self, Fault> {
+        let mut reader = if path == Path::new(STANDARD_INPUT) {
+            Self::standard_input()?
+        } else {
+            let file = path.display().to_string();
+            if std::fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_fifo()) {
+                let help = "follow standard input: tail -f FILE | tollctl resolve --follow -";
+                return Err(Problem::new("is no FIFO and cannot be followed", help).at(file));
             }
-            _ => return Err(unknown_format(&file)),
+            // Held open for writing too, it never comes to an end.
+            Self::of(&file, extension(path), || OpenOptions::new().read(true).write(true).open(path))?
         };
-        Ok(Self { file, columns: 0, format })
+        reader.rows_max = 1;
+        Ok(reader)
+    }
+
+    /// CSV from standard input.
+    pub(crate) fn standard_input() -> Result<Self, Fault> {
+        Self::of("standard input", "csv", || File::open("/dev/stdin"))
+    }
+
+    fn of(file: &str, extension: &str, open: impl Fn() -> std::io::Result<File>) -> Result<Self, Fault> {
+        let open = || {
+            open().map_err(|error| {
+                Problem::new(format!("cannot be read: {error}"), "check the path and its permissions")
+                    .at(file)
+            })
+        };
+        let format = match extension {
+            "csv" => Format::Csv(Box::new(CsvRows::open(file, open()?)?)),
+            "ndjson" | "jsonl" => Format::Ndjson(NdjsonRows::open(open()?)),
+            "parquet" => Format::Parquet(parquet::ParquetRows::open(file, open()?)?),
+            _ => return Err(unknown_format(file)),
+        };
+        Ok(Self { file: file.to_owned(), columns: 0, rows_max: BATCH_ROWS, format })
     }
 
     /// The file's name, as errors say it.
@@ -158,8 +194,8 @@ impl Reader {
     pub(crate) fn next(&mut self, rows: &mut Rows) -> Result<bool, Fault> {
         rows.reset(self.columns);
         match &mut self.format {
-            Format::Csv(csv) => csv.read(&self.file, rows)?,
-            Format::Ndjson(ndjson) => ndjson.read(&self.file, rows)?,
+            Format::Csv(csv) => csv.read(&self.file, self.rows_max, rows)?,
+            Format::Ndjson(ndjson) => ndjson.read(&self.file, self.rows_max, rows)?,
             Format::Parquet(parquet) => parquet.read(&self.file, rows)?,
         }
         Ok(rows.len > 0)
@@ -173,6 +209,10 @@ impl Reader {
             Format::Parquet(rows) => rows.progress(),
         }
     }
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }
 
 /// A file whose extension names no format.
@@ -244,8 +284,8 @@ impl CsvRows {
         Ok(())
     }
 
-    fn read(&mut self, file: &str, rows: &mut Rows) -> Result<(), Fault> {
-        while rows.len < BATCH_ROWS {
+    fn read(&mut self, file: &str, rows_max: usize, rows: &mut Rows) -> Result<(), Fault> {
+        while rows.len < rows_max {
             self.reader.get_mut().left = ROW_BYTES_MAX;
             let more = self.reader.read_byte_record(&mut self.record).map_err(|error| {
                 csv_problem(&error).at(format!("{file}:{}", self.reader.position().line()))
@@ -311,8 +351,8 @@ impl NdjsonRows {
         Self { reader, names: Vec::new(), line: String::new(), number: 0, read: 0, bytes }
     }
 
-    fn read(&mut self, file: &str, rows: &mut Rows) -> Result<(), Fault> {
-        while rows.len < BATCH_ROWS {
+    fn read(&mut self, file: &str, rows_max: usize, rows: &mut Rows) -> Result<(), Fault> {
+        while rows.len < rows_max {
             self.line.clear();
             let place = format!("{file}:{}", self.number + 1);
             let count =

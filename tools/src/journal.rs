@@ -1,6 +1,6 @@
-//! `tollctl journal`: what a journal holds, whether it is whole, and whether it replays to the same verdicts.
+//! `tollctl journal`: what a journal holds, whether it is whole, whether it replays to the same verdicts; its indexes.
 //!
-//! All three read without a lock, so they work beside a running appliance: they end where it was when they began.
+//! All read without a lock, so they work beside a running appliance: they end where it was when they began.
 //! Keys are printed as the tokens they are, in hexadecimal; a journal never holds anything else.
 
 use anyhow::{Context, bail};
@@ -40,6 +40,11 @@ pub(crate) enum Args {
         #[arg(long)]
         runtime: Option<PathBuf>,
     },
+    /// Make the indexes of sealed segments that are missing or damaged, so that `resolve` finds them there.
+    Index {
+        /// The journal's directory.
+        dir: PathBuf,
+    },
     /// Print records.
     Cat {
         /// The journal's directory.
@@ -65,6 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let done = match args {
         Args::Ls { dir, json } => ls(dir, *json, &mut out),
         Args::Verify { dir, policy, runtime } => verify(dir, policy.as_deref(), runtime.as_deref(), &mut out),
+        Args::Index { dir } => index(dir, &mut out),
         Args::Cat { dir, from, to, json, runtime } => {
             cat(&open(dir, runtime.as_deref())?, *from, *to, *json, &mut out)
         }
@@ -81,7 +87,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn open(dir: &Path, runtime: Option<&Path>) -> anyhow::Result<Reader> {
+/// The journal in this directory; an error when there is none.
+pub(crate) fn open(dir: &Path, runtime: Option<&Path>) -> anyhow::Result<Reader> {
     let reader = match runtime {
         Some(runtime) if !runtime.join("journal.ring").exists() => bail!(
             "{} holds no journal.ring: check [journal] runtime_dir, or leave --runtime out after a restart of the machine",
@@ -195,6 +202,15 @@ fn verify(
             summary.last_seq
         );
     }
+    Ok(())
+}
+
+fn index(dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let searched = open(dir, None)?.make_indexes()?;
+    for note in &searched.notes {
+        writeln!(out, "{note}")?;
+    }
+    writeln!(out, "{} indexes made", searched.made)?;
     Ok(())
 }
 

@@ -5,11 +5,13 @@ mod events;
 mod fault;
 mod files;
 mod journal;
+mod link;
 mod map;
 mod output;
 mod policy;
 mod rates;
 mod replay;
+mod resolve;
 mod sequence;
 mod switch;
 
@@ -41,6 +43,8 @@ enum Command {
     Rates(rates::Command),
     /// Step the engine over a file of events and write the verdicts.
     Replay(replay::Options),
+    /// Send amendments that know only an event's id: look the events up in the journal, and say what became of each.
+    Resolve(resolve::Options),
     /// Send a file of events to a running appliance and write its verdicts.
     Switch(switch::Options),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Policy(command) => policy::run(&command),
         Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),
+        Command::Resolve(options) => resolve::run(&options),
         Command::Switch(options) => switch::run(&options),
     };
     match run {

@@ -20,6 +20,18 @@
 //! An amendment takes id, time and keys of what it amends from the row that makes that event; its own id is
 //! derived from the row's id and its kind, and its time is that event's time plus `after`. The map is read
 //! loosely as TOML, then checked once against the policy into a [`Map`] that the rest trusts.
+//!
+//! For `tollctl resolve` a map makes amendments alone, of rows that know no more of an event than its id:
+//!
+//! ```toml
+//! [event.label]
+//! of = "TRANSACTION_ID"                                    # what it amends; or { column = "…", form = "hex" }
+//! time = { column = "KNOWN_AT", unit = "rfc3339" }         # its own time
+//! id = "CASE_ID"                                           # its own id; left out: derived from `of` and its kind
+//! fields = { is_fraud = "TX_FRAUD" }
+//! ```
+//!
+//! `hex` is for ids that a switch made itself: 32 digits, as `tollctl journal cat` prints them.
 
 use crate::cell::{self, Cell, TimeUnit};
 use crate::fault::{Fault, Problem, shown_text};
@@ -82,6 +94,25 @@ pub(crate) enum Origin {
         /// Key fields of that event and where the amendment carries them.
         keys: Vec<(FieldSlot, FieldSlot)>,
     },
+    /// The row, and an event that the journal knows by its id.
+    Alone(Alone),
+}
+
+/// An amendment whose row has no more of the amended event than its id.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    /// Column of the amended event's id.
+    pub(crate) of: usize,
+    /// Whether that is the id itself, in hexadecimal, and not a name to make it of.
+    pub(crate) hex: bool,
+    /// The amended event's number on the wire.
+    pub(crate) amends: u16,
+    /// Column of the amendment's own id.
+    pub(crate) id: Option<usize>,
+    /// Column of the amendment's own time, and how it is written.
+    pub(crate) time: (usize, TimeUnit),
+    /// Key fields of the amended event and where the amendment carries them.
+    pub(crate) keys: Vec<(FieldSlot, FieldSlot)>,
 }
 
 /// How one field is filled.
@@ -159,6 +190,17 @@ impl Constant {
 impl Map {
     /// Reads a map file and checks it against a policy.
     pub(crate) fn load(path: &Path, program: &ArchivedProgram) -> Result<Self, Fault> {
+        let (file, text) = Self::read(path)?;
+        Self::parse(&file, &text, program)
+    }
+
+    /// Reads a map file whose amendments know no more than an id.
+    pub(crate) fn load_alone(path: &Path, program: &ArchivedProgram) -> Result<Self, Fault> {
+        let (file, text) = Self::read(path)?;
+        Self::check(&file, &text, program, true)
+    }
+
+    fn read(path: &Path) -> Result<(String, String), Fault> {
         let file = path.display().to_string();
         let cannot = |error: std::io::Error| {
             let (what, help) = match error.kind() {
@@ -171,11 +213,15 @@ impl Map {
             return Err(Problem::new("is larger than 1 MiB", "this is not a map").at(file));
         }
         let text = std::fs::read_to_string(path).map_err(cannot)?;
-        Self::parse(&file, &text, program)
+        Ok((file, text))
     }
 
     /// Checks the text of a map against a policy.
     pub(crate) fn parse(file: &str, text: &str, program: &ArchivedProgram) -> Result<Self, Fault> {
+        Self::check(file, text, program, false)
+    }
+
+    fn check(file: &str, text: &str, program: &ArchivedProgram, alone: bool) -> Result<Self, Fault> {
         let document = DeTable::parse(text).map_err(|error| {
             let place = place(file, text, error.span().unwrap_or(0..0));
             Problem::new(format!("is not TOML: {}", error.message()), "see https://toml.io for its syntax")
@@ -185,6 +231,7 @@ impl Map {
             file,
             text,
             program,
+            alone,
             map: Self { columns: Vec::new(), places: Vec::new(), events: Vec::new() },
         };
         checker.document(document.get_ref(), document.span())?;
@@ -229,6 +276,8 @@ struct Checker<'a> {
     file: &'a str,
     text: &'a str,
     program: &'a ArchivedProgram,
+    /// Whether amendments know no more than an id.
+    alone: bool,
     map: Map,
 }
 
@@ -239,6 +288,7 @@ struct EventTable<'a, 'i> {
     kind: u16,
     amends: Option<u16>,
     when: Option<&'a Spanned<DeValue<'i>>>,
+    of: Option<&'a Spanned<DeValue<'i>>>,
     id: Option<&'a Spanned<DeValue<'i>>>,
     time: Option<&'a Spanned<DeValue<'i>>>,
     after: Option<&'a Spanned<DeValue<'i>>>,
@@ -345,6 +395,7 @@ impl Checker<'_> {
             kind,
             amends,
             when: None,
+            of: None,
             id: None,
             time: None,
             after: None,
@@ -355,8 +406,10 @@ impl Checker<'_> {
                 "when" => table.when = Some(value),
                 "id" => table.id = Some(value),
                 "time" => table.time = Some(value),
-                "after" => table.after = Some(value),
+                "after" if !self.alone => table.after = Some(value),
+                "of" if self.alone => table.of = Some(value),
                 "fields" => table.fields = Some(value),
+                _ if self.alone => return Err(self.unknown_key(key, span, "when, of, time, id, fields")),
                 _ => return Err(self.unknown_key(key, span, "when, id, time, after, fields")),
             }
         }
@@ -367,6 +420,14 @@ impl Checker<'_> {
         let when = table.when.map(|value| self.when(value)).transpose()?;
         let after_us = table.after.map(|value| self.after(value)).transpose()?.unwrap_or(0);
         let origin = match table.amends {
+            Some(amends) if self.alone => Origin::Alone(self.alone(table, amends)?),
+            None if self.alone => {
+                return Err(self.fault(
+                    table.at.clone(),
+                    format!("`{}` amends nothing", table.name),
+                    "keep amendments only; `tollctl switch` sends other events",
+                ));
+            }
             Some(amends) => self.amendment(table, amends)?,
             None => self.row(table)?,
         };
@@ -429,31 +490,67 @@ impl Checker<'_> {
                 format!("add [event.{of}]"),
             ));
         };
-        let own = &self.program.events[usize::from(table.kind)];
-        let prefix = format!("{of}.");
-        let keys = own
-            .fields
-            .iter()
-            .filter_map(|field| {
-                let from = encode::field(plan, field.name.as_str().strip_prefix(&*prefix)?)?;
-                Some((from, encode::field(own, field.name.as_str())?))
-            })
-            .collect();
-        Ok(Origin::Amends { event, keys })
+        Ok(Origin::Amends { event, keys: self.carried_keys(table.kind, amends) })
+    }
+
+    /// Key fields of the amended event and where its amendment carries them.
+    fn carried_keys(&self, kind: u16, amends: u16) -> Vec<(FieldSlot, FieldSlot)> {
+        let (own, plan) =
+            (&self.program.events[usize::from(kind)], &self.program.events[usize::from(amends)]);
+        let prefix = format!("{}.", plan.name);
+        let slots = own.fields.iter().filter_map(|field| {
+            let from = encode::field(plan, field.name.as_str().strip_prefix(&*prefix)?)?;
+            Some((from, encode::field(own, field.name.as_str())?))
+        });
+        slots.collect()
+    }
+
+    fn alone(&mut self, table: &EventTable<'_, '_>, amends: u16) -> Result<Alone, Fault> {
+        let value = table.of.ok_or_else(|| self.missing(table, "of", "of = \"TRANSACTION_ID\""))?;
+        let (mut column, mut hex) = (None, false);
+        if matches!(value.get_ref(), DeValue::String(_)) {
+            column = Some(self.column(value, "of")?);
+        } else {
+            for (key, span, value) in entries(self.table(value, "of")?) {
+                match key {
+                    "column" => column = Some(self.column(value, "a column")?),
+                    "form" if self.string(value, "form")? == "hex" => hex = true,
+                    "form" => {
+                        return Err(self.fault(value.span(), "the only form is \"hex\"", "leave `form` out"));
+                    }
+                    _ => return Err(self.unknown_key(key, span, "column, form")),
+                }
+            }
+        }
+        let of = column.ok_or_else(|| {
+            self.fault(
+                value.span(),
+                "`of` needs a column",
+                "write it as \"COLUMN\" or { column = \"COLUMN\" }",
+            )
+        })?;
+        let id = table.id.map(|value| self.column(value, "id")).transpose()?;
+        let time = self.time(table)?;
+        Ok(Alone { of, hex, amends, id, time, keys: self.carried_keys(table.kind, amends) })
+    }
+
+    fn missing(&self, table: &EventTable<'_, '_>, key: &str, example: &str) -> Fault {
+        self.fault(
+            table.at.clone(),
+            format!("`{}` has no `{key}`", table.name),
+            format!("add a line such as {example}"),
+        )
     }
 
     fn row(&mut self, table: &EventTable<'_, '_>) -> Result<Origin, Fault> {
-        let missing = |checker: &Self, key: &str, example: &str| {
-            checker.fault(
-                table.at.clone(),
-                format!("`{}` has no `{key}`", table.name),
-                format!("add a line such as {example}"),
-            )
-        };
-        let id = table.id.ok_or_else(|| missing(self, "id", "id = \"TRANSACTION_ID\""))?;
+        let id = table.id.ok_or_else(|| self.missing(table, "id", "id = \"TRANSACTION_ID\""))?;
         let id = self.column(id, "id")?;
+        Ok(Origin::Row { id, time: self.time(table)? })
+    }
+
+    fn time(&mut self, table: &EventTable<'_, '_>) -> Result<(usize, TimeUnit), Fault> {
         let example = "time = { column = \"TX_DATETIME\", unit = \"timestamp\" }";
-        let value = table.time.ok_or_else(|| missing(self, "time", example))?;
+        let value = table.time.ok_or_else(|| self.missing(table, "time", example))?;
         let (mut column, mut unit) = (None, None);
         for (key, span, value) in entries(self.table(value, "time")?) {
             match key {
@@ -471,10 +568,9 @@ impl Checker<'_> {
                 _ => return Err(self.unknown_key(key, span, "column, unit")),
             }
         }
-        let time = column.zip(unit).ok_or_else(|| {
+        column.zip(unit).ok_or_else(|| {
             self.fault(value.span(), "a time needs a column and a unit", format!("write it as {example}"))
-        })?;
-        Ok(Origin::Row { id, time })
+        })
     }
 
     fn fields(&mut self, table: &EventTable<'_, '_>) -> Result<Vec<FieldMap>, Fault> {

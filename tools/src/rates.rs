@@ -15,29 +15,23 @@
 use crate::cell::{self, Cell, TimeUnit};
 use crate::events::{Reader, Rows};
 use crate::fault::{Fault, Problem, shown};
+use crate::link::{Link, LinkOptions, too_long};
 use crate::policy;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use tollgate::encode::{self, EventWords};
 use tollgate::engine::Loaded;
 use tollgate::engine::program::{ArchivedProgram, ArchivedRatesPlan};
 use tollgate::engine::units::{Currency, Time};
-use tollgate::engine::wire::{FLAG_DUPLICATE, FLAG_REFUSED, Outcome, RATE_PART_MAX, RATE_WORDS, Refusal};
+use tollgate::engine::wire::{FLAG_DUPLICATE, FLAG_REFUSED, RATE_PART_MAX, RATE_WORDS, Refusal};
 use tollgate::policy::typed::RATE_EVENT;
 use tollgate::token::Tokenizer;
-use tollgate_ring::{Client, ClientOptions, Closed, SendError};
+use tollgate_ring::SendError;
 
 /// The most rates of one file, computed ones included.
 const RATES_MAX: usize = 4 << 20;
-
-/// How long the appliance may take for one answer before the connection is given up.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long to sleep for an answer before looking again.
-const WAIT: Duration = Duration::from_millis(100);
 
 /// A part of a rate to or from the base, and the row that says it.
 type OfBase = (Fraction, u64);
@@ -309,72 +303,51 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let tokenizer = policy::tokenizer(options.key_file.as_deref())?;
     let loaded = policy::load(&options.policy, &tokenizer)?;
     let rates = read(&options.file, options.base, &loaded, &tokenizer)?;
-    let client = Client::connect(
-        &options.socket,
-        ClientOptions {
-            schema_hash: loaded.program().layout_hash,
+    let link = Link::connect(
+        &loaded,
+        &LinkOptions {
+            socket: &options.socket,
             slot_bytes: options.slot_bytes,
-            name: "tollctl rates".to_owned(),
-            timeout: Duration::from_secs(5),
             durable: false,
+            name: "tollctl rates",
+            at_end: "may be sent again",
         },
-    )
-    .with_context(|| format!("cannot connect to {}", options.socket.display()))?;
-    let file = options.file.display().to_string();
-    let mut load = Load { client, file, flight: VecDeque::new(), answered: Instant::now(), known: 0 };
-    for (number, rate) in rates.iter().enumerate() {
-        load.send(number as u64, rate)?;
+    )?;
+    let mut load = Load { link, file: options.file.display().to_string(), known: 0 };
+    for rate in &rates {
+        load.send(rate)?;
     }
-    while !load.flight.is_empty() {
+    while load.link.in_flight() > 0 {
         load.receive()?;
     }
     println!("rates {}, new {}, known {}", rates.len(), rates.len() as u64 - load.known, load.known);
     Ok(())
 }
 
-/// Rates on their way.
+/// Rates on their way; of each its row is remembered.
 struct Load {
-    client: Client,
+    link: Link<u64>,
     file: String,
-    /// Rows of those not answered yet.
-    flight: VecDeque<u64>,
-    answered: Instant,
     known: u64,
 }
 
 impl Load {
-    fn send(&mut self, number: u64, rate: &Rate) -> anyhow::Result<()> {
+    fn send(&mut self, rate: &Rate) -> anyhow::Result<()> {
         loop {
-            match self.client.send(rate.kind, number, 0, &rate.words) {
-                Ok(()) => break,
+            match self.link.send(rate.kind, 0, &rate.words, || rate.row) {
+                Ok(()) => return Ok(()),
                 Err(SendError::Busy) => self.receive()?,
-                Err(SendError::TooLong { found, .. }) => anyhow::bail!(
-                    "a rate of {found} words does not fit a request slot of this ring; set a larger --slot-bytes"
-                ),
-                Err(SendError::Closed(closed)) => return Err(self.closed(closed)),
+                Err(SendError::TooLong { found, .. }) => {
+                    return Err(too_long(found).at(format!("{}: row {}", self.file, rate.row)).into());
+                }
+                Err(SendError::Closed(closed)) => return Err(self.link.closed(closed)),
             }
         }
-        if self.flight.is_empty() {
-            self.answered = Instant::now();
-        }
-        self.flight.push_back(rate.row);
-        Ok(())
     }
 
-    /// Waits a while for an answer and takes it. Gives up on a silent appliance.
+    /// Waits a while for an answer and takes it.
     fn receive(&mut self) -> anyhow::Result<()> {
-        let Some(verdict) = self.client.recv().map_err(|closed| self.closed(closed))? else {
-            let came = self.client.wait(WAIT).map_err(|closed| self.closed(closed))?;
-            let silent = self.answered.elapsed();
-            if !came && silent > ANSWER_WITHIN {
-                anyhow::bail!("the appliance has been silent for {} s; see its log", silent.as_secs());
-            }
-            return Ok(());
-        };
-        self.answered = Instant::now();
-        let row = self.flight.pop_front().context("the appliance answered more than was sent")?;
-        let (outcome, _) = Outcome::from_words(verdict.payload)
-            .context("the appliance sent a verdict with an unknown action; is it of the same version?")?;
+        let Some((row, outcome)) = self.link.receive(true)? else { return Ok(()) };
         if outcome.flags & FLAG_REFUSED != 0 {
             let refusal = Refusal::from_code(outcome.reasons[0]);
             let refusal = refusal.context("the appliance refused a rate for a reason unknown here")?;
@@ -382,10 +355,6 @@ impl Load {
         }
         self.known += u64::from(outcome.flags & FLAG_DUPLICATE != 0);
         Ok(())
-    }
-
-    fn closed(&self, closed: Closed) -> anyhow::Error {
-        anyhow::anyhow!("{closed}; {} rates are unanswered", self.flight.len())
     }
 }
 

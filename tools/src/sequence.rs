@@ -8,12 +8,12 @@
 use crate::cell::{self, Cell};
 use crate::events::{Reader, Rows, shown_column};
 use crate::fault::{Fault, Problem};
-use crate::map::{CurrencySource, EventMap, FieldMap, Map, Origin, Source, Target};
+use crate::map::{Alone, CurrencySource, EventMap, FieldMap, Map, Origin, Source, Target};
 use crate::rates::Rate;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::iter::Peekable;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use tollgate::encode::EventWords;
 use tollgate::engine::Loaded;
 use tollgate::engine::units::{Key, TIME_END, Time};
@@ -288,6 +288,68 @@ impl Sequence {
     }
 }
 
+/// An amendment that knows no more of its event than the id.
+pub(crate) struct Asked {
+    /// Its line in the file, or row where the format has no lines.
+    pub(crate) line: u64,
+    /// Which event of the map it is.
+    pub(crate) event: usize,
+    /// The id of the amended event, as text; empty when the row could not be read.
+    pub(crate) id: Box<str>,
+    /// Its words, with neither time nor keys of the amended event; or what is wrong with the row.
+    pub(crate) words: Result<EventWords, Fault>,
+}
+
+/// All amendments of a file, in its order.
+pub(crate) struct Amendments {
+    loaded: Loaded,
+    map: Arc<Map>,
+    reader: Reader,
+    names: Names,
+}
+
+impl Amendments {
+    /// The amendments that a map makes of a file.
+    pub(crate) fn new(
+        loaded: Loaded,
+        map: Arc<Map>,
+        mut reader: Reader,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, Fault> {
+        if let Some(available) = reader.available() {
+            map.check_columns(reader.file(), &available)?;
+        }
+        reader.select(&map.columns)?;
+        let names = Names::new(tokenizer, loaded.program().entities.len());
+        Ok(Self { loaded, map, reader, names })
+    }
+
+    /// Hands each to `take` until that returns false. A row that cannot be read as a row ends it; those before count.
+    pub(crate) fn each(mut self, mut take: impl FnMut(Asked) -> bool) -> Result<(), Fault> {
+        let mut rows = Rows::default();
+        loop {
+            let read = self.reader.next(&mut rows);
+            for row in 0..rows.len() {
+                let (loaded, map, file) = (&self.loaded, &*self.map, self.reader.file());
+                let source = RowOf { loaded, map, rows: &rows, file, row };
+                for (event, mapped) in map.events.iter().enumerate() {
+                    self.names.id.clear();
+                    let Some(words) = source.event(mapped, &[], &mut self.names).transpose() else {
+                        continue;
+                    };
+                    let id = self.names.id.as_str().into();
+                    if !take(Asked { line: rows.line(row), event, id, words }) {
+                        return Ok(());
+                    }
+                }
+            }
+            if !read? {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// A row, about to become events.
 struct RowOf<'a> {
     loaded: &'a Loaded,
@@ -360,6 +422,7 @@ impl RowOf<'_> {
                 }
                 words
             }
+            Origin::Alone(alone) => self.alone(event, alone, names)?,
         };
         for field in &event.fields {
             self.fill(field, &mut words, names)?;
@@ -367,11 +430,30 @@ impl RowOf<'_> {
         Ok(Some(words))
     }
 
+    /// An amendment without time and keys of what it amends.
+    fn alone(&self, event: &EventMap, alone: &Alone, names: &mut Names) -> Result<EventWords, Fault> {
+        let events = &self.loaded.program().events;
+        let (column, unit) = alone.time;
+        let time = cell::time(self.required(column, "the time")?, unit)
+            .map_err(|problem| self.fault(column, problem))?;
+        self.read_id(alone.id.unwrap_or(alone.of), names)?;
+        let own = names.tokenizer.event_id(&event.name, &names.id);
+        self.read_id(alone.of, names)?;
+        let of = match alone.hex {
+            true => cell::event_id(&names.id).map_err(|problem| self.fault(alone.of, problem))?,
+            false => names.tokenizer.event_id(events[usize::from(alone.amends)].name.as_str(), &names.id),
+        };
+        let mut words = EventWords::new(&events[usize::from(event.kind)], own, time);
+        words.set_target(of, Time(0));
+        Ok(words)
+    }
+
     /// The id and time columns of an event that is no amendment.
     fn origin_columns(&self, event: usize) -> (usize, usize) {
         match &self.map.events[event].origin {
             Origin::Row { id, time } => (*id, time.0),
             Origin::Amends { event, .. } => self.origin_columns(*event),
+            Origin::Alone(alone) => (alone.of, alone.time.0),
         }
     }
 

@@ -6,23 +6,16 @@
 
 use crate::fault::{Fault, Problem};
 use crate::files::Files;
+use crate::link::{Link, LinkOptions, too_long};
 use crate::output::Output;
 use crate::rates;
 use crate::replay::{Tally, progress_bar, refused};
 use crate::sequence::Event;
-use anyhow::Context as _;
 use clap::Args;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tollgate::engine::wire::{FLAG_REFUSED, Outcome, Refusal};
-use tollgate_ring::{Client, ClientOptions, SendError, Verdict};
-
-/// How long the appliance may take for one answer before the connection is given up.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long to sleep for a verdict before looking again.
-const WAIT: Duration = Duration::from_millis(100);
+use tollgate::engine::wire::{FLAG_REFUSED, Refusal};
+use tollgate_ring::SendError;
 
 /// Options of `switch`.
 #[derive(Debug, Args)]
@@ -47,28 +40,24 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let (loaded, sequence, output) = options.files.open(false)?;
-    let client = Client::connect(
-        &options.socket,
-        ClientOptions {
-            schema_hash: loaded.program().layout_hash,
+    let link = Link::connect(
+        &loaded,
+        &LinkOptions {
+            socket: &options.socket,
             slot_bytes: options.slot_bytes,
-            name: "tollctl switch".to_owned(),
-            timeout: Duration::from_secs(5),
             durable: options.durable,
+            name: "tollctl switch",
+            at_end: "no file was written",
         },
-    )
-    .with_context(|| format!("cannot connect to {}", options.socket.display()))?;
+    )?;
     let progress = progress_bar(sequence.total());
     let mut switch = Switch {
-        client,
+        link,
         output,
         file: sequence.file().to_owned(),
         rates_file: options.files.rates_file(),
         tally: Tally::default(),
-        flight: VecDeque::new(),
-        sent: 0,
         pace: Pace::new(options.rate),
-        answered: Instant::now(),
     };
     sequence.each_batch(|batch| {
         for index in 0..batch.len() {
@@ -77,7 +66,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         progress.set_position(batch.read);
         Ok(())
     })?;
-    while !switch.flight.is_empty() {
+    while switch.link.in_flight() > 0 {
         switch.receive(true)?;
     }
     progress.finish_and_clear();
@@ -122,20 +111,17 @@ struct InFlight {
 }
 
 struct Switch {
-    client: Client,
+    link: Link<InFlight>,
     output: Output,
     file: String,
     rates_file: String,
     tally: Tally,
-    flight: VecDeque<InFlight>,
-    sent: u64,
     pace: Pace,
-    answered: Instant,
 }
 
 impl Switch {
     fn send(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
-        let intended = match self.pace.due(self.sent) {
+        let intended = match self.pace.due(self.link.sent()) {
             Some(due) => {
                 while let Some(left) = due.checked_sub(self.pace.started.elapsed()) {
                     if !self.receive(false)? {
@@ -148,75 +134,34 @@ impl Switch {
             None => 0,
         };
         loop {
-            match self.client.send(event.kind, self.sent, intended, event.words) {
+            let asked =
+                || InFlight { kind: event.kind, row: event.row, rate: event.rate, id: event.id.into() };
+            match self.link.send(event.kind, intended, event.words, asked) {
                 Ok(()) => break,
                 Err(SendError::Busy) => drop(self.receive(true)?),
                 Err(SendError::TooLong { found, .. }) => {
-                    return Err(Problem::new(
-                        format!("an event of {found} words does not fit a request slot of this ring"),
-                        "set a larger slot_bytes in the appliance's configuration, and --slot-bytes here",
-                    )
-                    .at(format!("{}: row {}", self.file, event.row))
-                    .into());
+                    return Err(too_long(found).at(format!("{}: row {}", self.file, event.row)).into());
                 }
-                Err(SendError::Closed(closed)) => return Err(self.closed(closed)),
+                Err(SendError::Closed(closed)) => return Err(self.link.closed(closed)),
             }
         }
-        if self.flight.is_empty() {
-            self.answered = Instant::now();
-        }
-        self.flight.push_back(InFlight {
-            kind: event.kind,
-            row: event.row,
-            rate: event.rate,
-            id: event.id.into(),
-        });
-        self.sent += 1;
         while self.receive(false)? {}
         Ok(())
     }
 
-    /// Takes one verdict, if there is one; with `wait`, sleeps for it a while. Gives up on a silent appliance.
+    /// Takes one verdict, if there is one; with `wait`, sleeps for it a while.
     fn receive(&mut self, wait: bool) -> anyhow::Result<bool> {
-        if let Some(verdict) = self.client.recv().map_err(|closed| self.closed(closed))? {
-            self.verdict(&verdict)?;
-            return Ok(true);
-        }
-        if wait && !self.client.wait(WAIT).map_err(|closed| self.closed(closed))? {
-            let silent = self.answered.elapsed();
-            if silent > ANSWER_WITHIN {
-                anyhow::bail!(
-                    "{} events are unanswered and the appliance has been silent for {} s; see its log",
-                    self.flight.len(),
-                    silent.as_secs()
-                );
-            }
-        }
-        Ok(false)
-    }
-
-    fn closed(&self, closed: tollgate_ring::Closed) -> anyhow::Error {
-        anyhow::anyhow!("{closed}; {} events are unanswered and no file was written", self.flight.len())
-    }
-
-    fn verdict(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
-        self.answered = Instant::now();
-        let number = self.sent - self.flight.len() as u64;
-        let Some(asked) = self.flight.pop_front().filter(|_| verdict.req_id == number) else {
-            anyhow::bail!("the appliance answered request {}, where {number} was next", verdict.req_id);
-        };
-        let (outcome, _) = Outcome::from_words(verdict.payload)
-            .context("the appliance sent a verdict with an unknown action; is it of the same version?")?;
+        let Some((asked, outcome)) = self.link.receive(wait)? else { return Ok(false) };
         if outcome.flags & FLAG_REFUSED != 0 {
             return Err(self.refusal(&asked, outcome.reasons[0]).into());
         }
         if asked.rate {
             self.tally.rates += 1;
-            return Ok(());
+            return Ok(true);
         }
         self.output.write(&asked.id, asked.kind, &outcome, &[])?;
         self.tally.add(asked.row, &outcome);
-        Ok(())
+        Ok(true)
     }
 
     fn refusal(&self, asked: &InFlight, code: u16) -> Fault {
