@@ -350,7 +350,7 @@ pub struct Window {
 }
 
 /// Which qualifying events an aggregate speaks of, looking back from u (see [`Window`]). Both ends are exact to the
-/// microsecond, and an event at u is in every frame.
+/// microsecond; the end u belongs to every frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// `last T`: time in (u − T, u]. An event exactly T before u is no longer in it.

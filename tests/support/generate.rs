@@ -258,7 +258,7 @@ impl Maker<'_> {
             }
         }
         judged_by.sort_unstable();
-        let (mut aggregate, mut ty) = self.aggregate(entity)?;
+        let (mut aggregate, mut ty) = self.aggregate(entity, (first, role))?;
         let (mut frame, delay_us) = self.frame();
         if let Aggregate::Ratio(over, under) = &aggregate
             && (over.event, over.role) != (under.event, under.role)
@@ -327,7 +327,7 @@ impl Maker<'_> {
         fields.filter(|(_, field)| wanted(&field.ty)).map(|(i, _)| FieldIx(i as u16)).collect()
     }
 
-    fn source(&mut self, entity: EntityIx) -> Option<Source> {
+    fn source(&mut self, entity: EntityIx, judged: (EventIx, FieldIx)) -> Option<Source> {
         let mut roles = Vec::new();
         for event in (0..self.policy.events.len()).map(|i| EventIx(i as u16)) {
             roles.extend(self.keys(event, entity).into_iter().map(|role| (event, role)));
@@ -335,7 +335,8 @@ impl Maker<'_> {
         if roles.is_empty() {
             return None;
         }
-        let (event, role) = *self.rng.pick(&roles);
+        // Often the judged event is one of those that are looked at.
+        let (event, role) = if self.rng.percent(35) { judged } else { *self.rng.pick(&roles) };
         Some(Source { event, role, filter: self.filter(event) })
     }
 
@@ -347,18 +348,18 @@ impl Maker<'_> {
         })
     }
 
-    fn aggregate(&mut self, entity: EntityIx) -> Option<(Aggregate, Type)> {
-        let source = self.source(entity)?;
+    fn aggregate(&mut self, entity: EntityIx, judged: (EventIx, FieldIx)) -> Option<(Aggregate, Type)> {
+        let source = self.source(entity, judged)?;
         let event = source.event;
         let amended = self.rng.percent(50);
         let scope = self.scope(event, true, amended);
         let longest = *self.rng.pick(&SPANS);
         let half_life = self.rng.between(1, longest);
-        Some(match self.rng.below(26) {
-            0 | 1 => (Aggregate::Count(source), Type::Int),
+        Some(match self.rng.below(30) {
+            0 | 1 | 26.. => (Aggregate::Count(source), Type::Int),
             2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
-                let mut over = self.source(entity)?;
+                let mut over = self.source(entity, judged)?;
                 if self.rng.percent(50) {
                     let filter = self.filter(event);
                     over = Source { filter, ..source.clone() };

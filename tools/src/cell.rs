@@ -403,6 +403,21 @@ mod tests {
     const USD: Currency = Currency(840);
 
     #[test]
+    fn degrees_end_at_the_edges_of_the_map() {
+        for (cell, most, micro) in [
+            (Cell::Text("52.52"), 90, Some(52_520_000)),
+            (Cell::Float(-90.0), 90, Some(-90_000_000)),
+            (Cell::Text("90.000001"), 90, None),
+            (Cell::Int(180), 180, Some(180_000_000)),
+            (Cell::Int(-181), 180, None),
+            (Cell::Int(i64::MIN), 180, None),
+            (Cell::Text("north"), 90, None),
+        ] {
+            assert_eq!(degrees(cell, most).ok(), micro, "{cell:?}");
+        }
+    }
+
+    #[test]
     fn amounts_are_rounded_from_dust_and_refused_beyond_it() {
         let jpy = Currency::from_alpha("JPY").unwrap();
         for (cell, currency, minor) in [
