@@ -56,6 +56,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: vec![Feature { name: "day".into(), ty: Type::Int, kind: FeatureKind::Window(window) }],
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
+        rates: None,
         decides: vec![Decide {
             event: PAYMENT,
             score: Expr::RuleScoresMax,

@@ -11,7 +11,7 @@ use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Frame, Period, Policy, Rule, Source, Type, Window,
+    FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -80,6 +80,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: features(),
         rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
+        rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {
             event: PAYMENT,
             score: Expr::RuleScoresMax,
@@ -196,20 +197,22 @@ struct Stream {
     number: u64,
     payment: [u64; 10],
     result: [u64; 12],
+    rate: [u64; 8],
 }
 
 impl Stream {
     fn new() -> Self {
-        Self { now: 1_000 * DAY, random: 1, number: 0, payment: [0; 10], result: [0; 12] }
+        Self { now: 1_000 * DAY, random: 1, number: 0, payment: [0; 10], result: [0; 12], rate: [0; 8] }
     }
 
-    /// The next event's kind and words: a payment, a result of the payment before, or that payment once more.
+    /// The next event's kind and words: a payment, a result of the payment before, that payment once more, or a rate.
     fn next(&mut self) -> (u16, &[u64]) {
         self.number += 1;
         self.random = mix(self.random, self.number);
         match self.random >> 56 {
             0..3 => (0, &self.payment),
-            3..40 => self.next_result(),
+            3..6 => self.next_rate(),
+            6..40 => self.next_result(),
             what => self.next_payment(what),
         }
     }
@@ -230,6 +233,12 @@ impl Stream {
         ]);
         self.result[8..].copy_from_slice(&payment[4..8]);
         (1, &self.result)
+    }
+
+    fn next_rate(&mut self) -> (u16, &[u64]) {
+        let time = self.now - (self.random >> 8 & 0xfff_ffff) as i64;
+        self.rate = [self.number, 0, time as u64, 7, 978, 840, 1 + (self.random >> 20 & 0xff), 100];
+        (2, &self.rate)
     }
 
     fn next_payment(&mut self, what: u64) -> (u16, &[u64]) {
@@ -323,6 +332,8 @@ fn ten_million_decisions_allocate_nothing() {
         ("promoted", counters.promoted),
         ("expired keys", counters.keys_expired),
         ("evicted duplicates", counters.dedup_evicted),
+        ("rates given up", counters.rates_lost),
+        ("stale rates", counters.rate_stale),
     ] {
         assert!(count > 0, "the stream was to have some: {name}");
     }

@@ -207,6 +207,7 @@ fn policy() -> Policy {
         features,
         rules,
         decides: vec![decide],
+        rates: None,
     }
 }
 

@@ -157,12 +157,17 @@ impl Reach {
         self.note("promoted", counters.promoted);
         self.note("keys expired", counters.keys_expired);
         self.note("duplicates forgotten", counters.dedup_evicted);
+        self.note("rates", counters.rates);
+        self.note("rates unused", counters.rates_unused);
+        self.note("rate missing", counters.rate_missing);
+        self.note("rate stale", counters.rate_stale);
+        self.note("rate overflow", counters.rate_overflow);
     }
 
     /// Fails when something never came up. A few policies do not hold everything; `many` do.
     fn complete(&self, also: &[&str], many: bool) {
         let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
-        let other = "None Allow Challenge Review Block late thawed amended promoted";
+        let other = "None Allow Challenge Review Block late thawed amended promoted rates";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
         for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
@@ -190,6 +195,8 @@ impl Reach {
             "spared by a jump",
         ];
         wanted.extend(time.map(str::to_owned));
+        let rates = ["rates unused", "rate missing", "rate stale", "rate overflow"];
+        wanted.extend(rates.into_iter().filter(|_| many).map(str::to_owned));
         wanted.extend(also.iter().map(|&what| what.to_owned()));
         wanted.extend((0..=if many { 4 } else { 3 }).map(|n| format!("{n} reasons")));
         let flags =
@@ -263,8 +270,9 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine) -> Result<(), String> {
         && counters.skewed_ahead == tally.skewed_ahead
         && counters.skewed_behind == tally.skewed_behind
         && counters.clock_jumps == tally.clock_jumps
+        && counters.rates == tally.rates
         && engine.expiry_frozen() == oracle.expiry_frozen();
-    if !same || counters.rows_lost + counters.keys_lost != 0 {
+    if !same || counters.rows_lost + counters.keys_lost + counters.rates_lost != 0 {
         return Err(format!("counters\n  engine {counters:?}\n  oracle {tally:?}"));
     }
     Ok(())

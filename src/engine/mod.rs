@@ -20,6 +20,7 @@
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
 pub mod program;
+pub mod rates;
 pub mod units;
 pub mod validate;
 pub mod vm;
@@ -49,12 +50,13 @@ use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
 use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
+use rates::Rates;
 use rows::{Block, Blocks, Spill, any_alive, blocks, lose_until, lost_until, release};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordKey, RecordNumber, Table};
 use units::{TIME_END, TIME_MIN, Time, Value};
-use vm::execute;
+use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
@@ -218,6 +220,18 @@ pub struct Counters {
     pub inexact: u64,
     /// Duplicate entries overwritten to make room.
     pub dedup_evicted: u64,
+    /// Rates taken in.
+    pub rates: u64,
+    /// Of these, rates between currencies that the program never converts.
+    pub rates_unused: u64,
+    /// Rates given up because their pair of currencies had no room for more.
+    pub rates_lost: u64,
+    /// Events of which some money was not converted because no rate was in effect.
+    pub rate_missing: u64,
+    /// Events of which some money was not converted because the newest rate was older than the policy allows.
+    pub rate_stale: u64,
+    /// Events of which some money was not converted because it left 64 bits.
+    pub rate_overflow: u64,
 }
 
 /// Records that a sweep looks at for every key that is added.
@@ -239,6 +253,7 @@ pub struct Engine {
     tables: Vec<Table>,
     spill: Spill,
     dedup: Dedup,
+    rates: Rates,
     /// Largest time admitted.
     watermark: i64,
     /// `Clock::Wall`: latest receipt.
@@ -349,6 +364,7 @@ impl Engine {
             limits: *limits,
             policy_word,
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
+            rates: Rates::reserve(loaded.program()),
             watermark: NO_WATERMARK,
             now: TIME_MIN.0,
             mark: NO_WATERMARK,
@@ -463,6 +479,9 @@ impl Engine {
 
     /// Judges an event and lets it change the state.
     fn take_in(&mut self, input: &Input<'_>, event: &Decoded<'_>) -> Outcome {
+        if self.rates.are_brought_by(input.kind) {
+            return self.take_rate(event);
+        }
         let kind = usize::from(input.kind);
         let mut moment = self.place_in_time(input, event);
         self.look_up_keys(kind, event);
@@ -480,10 +499,19 @@ impl Engine {
             self.drop_idle_keys();
         }
         outcome.policy_revision = self.plan.revision;
+        moment.inexact |= self.rates.count_failures(&mut self.counters);
         if moment.inexact {
             outcome.flags |= FLAG_INEXACT;
         }
         outcome
+    }
+
+    /// Takes a rate in, however it was admitted: nothing sheds it, and its time is when it takes effect, not now.
+    fn take_rate(&mut self, event: &Decoded<'_>) -> Outcome {
+        self.rates.take(event.words, &mut self.counters);
+        self.fired.clear();
+        self.registers[..self.plan.features].fill(Value::MISSING);
+        Outcome { flags: FLAG_ACK, policy_revision: self.plan.revision, ..Outcome::default() }
     }
 
     fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
@@ -555,11 +583,12 @@ impl Engine {
             return;
         }
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         for insert in &self.plan.events[kind].inserts {
             if self.looked_up[insert.key].key.is_some() {
                 let (plan, group) = (&program.groups[insert.group], &self.plan.groups[insert.group]);
                 let row = &mut self.staged[insert.staged..insert.staged + group.shape.row_words];
-                encode_row(program, plan, group, event, moment.time, &mut self.registers, row);
+                encode_row(basis, plan, group, event, moment.time, &mut self.registers, row);
             }
         }
     }
@@ -572,7 +601,8 @@ impl Engine {
         }
         let program = self.loaded.program();
         let scalars = &program.events[kind].scalars;
-        execute(program, scalars, event.words, event.presence, moment.time, &mut self.registers);
+        let basis = Basis { program, rates: &self.rates };
+        execute(basis, scalars, event.words, event.presence, moment.time, &mut self.registers);
         if moment.too_late {
             return;
         }
@@ -610,9 +640,10 @@ impl Engine {
         let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
             return self.acknowledge(moment);
         };
-        let case = Case { program, event, time: moment.time, admission };
+        let basis = Basis { program, rates: &self.rates };
+        let case = Case { basis, event, time: moment.time, admission };
         let conditions = &archived.conditions;
-        execute(program, conditions, event.words, event.presence, moment.time, &mut self.registers);
+        execute(basis, conditions, event.words, event.presence, moment.time, &mut self.registers);
         let any_fired = self.fired.note(plan, &self.registers);
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
@@ -689,12 +720,13 @@ impl Engine {
     fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         let (mut found, mut changed) = (0, 0);
         for target in &self.plan.events[kind].targets {
             let Some(record) = self.looked_up[target.key].record else { continue };
             let group = &self.plan.groups[target.group];
             let amendment = Amendment {
-                program,
+                basis,
                 plan: &program.groups[target.group],
                 group,
                 kind: target.amend,

@@ -36,8 +36,8 @@ pub enum Op {
     Field,
     /// The same with denominator [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
     FieldDecimal,
-    /// `dst =` minor units of the money field at words `a`, `a+1`, missing unless presence bit `b` and its
-    /// currency is `imm` (ISO numeric).
+    /// `dst =` the money field at words `a`, `a+1` in minor units of currency `imm` (ISO numeric): its own if that is
+    /// its currency, else converted at the event's time; missing unless presence bit `b`, and without a rate.
     FieldMoney,
     /// `dst =` whether presence bit `b` is set (known).
     Present,
@@ -78,6 +78,9 @@ pub enum Op {
     Min,
     /// `dst = a` rounded half-even to denominator `consts[imm].num`: what a stored decimal column holds.
     Rescale,
+    /// `dst = a`, minor units of currency `b` (a number, not a register), converted to currency `imm` at the event's
+    /// time; missing without a rate.
+    Convert,
     /// Skip the next `imm` instructions unless `a` is missing. Forward only, inside the same run.
     SkipIfPresent,
     /// Skip the next `imm` instructions unless `a` is certainly true. Forward only, inside the same run.
@@ -99,7 +102,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Const,
         Self::Move,
         Self::Field,
@@ -124,6 +127,7 @@ impl Op {
         Self::Max,
         Self::Min,
         Self::Rescale,
+        Self::Convert,
         Self::SkipIfPresent,
         Self::SkipUnlessTrue,
         Self::Skip,
@@ -142,7 +146,7 @@ impl Op {
             | Self::SameKey
             | Self::Hour
             | Self::Weekday => (true, false, false),
-            Self::Move | Self::Not | Self::IsMissing | Self::Rescale => (true, true, false),
+            Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert => (true, true, false),
             Self::And
             | Self::Or
             | Self::Eq
@@ -243,6 +247,22 @@ pub struct Program {
     pub code: Vec<Instr>,
     /// Registers in use, features included.
     pub registers: u16,
+    /// How money is converted; `None` when it is not.
+    pub rates: Option<RatesPlan>,
+}
+
+/// Rates: where they come from, and what for.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct RatesPlan {
+    /// Their name.
+    pub name: String,
+    /// A rate that has been in effect for longer does not convert, µs.
+    pub max_age_us: i64,
+    /// The event kind that brings them: the last, laid out as [`wire`](super::wire) says.
+    pub event: u16,
+    /// The currencies that code converts to, by ISO numeric code, ascending.
+    pub into: Vec<u16>,
 }
 
 /// The table of one entity kind.
@@ -286,6 +306,10 @@ pub enum FieldKind {
     Enum,
     /// A key of entity kind `arg`.
     Entity,
+    /// A known ISO numeric currency. Of rates alone.
+    Currency,
+    /// Numerator and denominator, each from 1 to [`RATE_PART_MAX`](super::wire::RATE_PART_MAX). Of rates alone.
+    Rate,
     /// Latitude and longitude in millionths of a degree, in one word.
     Geo,
 }

@@ -20,10 +20,14 @@ mod runs;
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
     ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedOrigin,
-    ArchivedProgram, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION,
+    ArchivedProgram, ArchivedRatesPlan, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX,
+    SEMANTICS_VERSION,
 };
-use super::units::{Action, DAY, DECIMAL_DEN};
-use super::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
+use super::units::{Action, Currency, DAY, DECIMAL_DEN};
+use super::wire::{
+    AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
+    RATE_TO_WORD, RATE_WORDS,
+};
 use runs::{Checker, Features, Reads};
 
 /// The most of anything that is numbered with 16 bits.
@@ -65,6 +69,9 @@ pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
     let mut checker = Checker::new(program);
     for (index, event) in program.events.iter().enumerate() {
         layout(program, event).map_err(|error| format!("event {index}: {error}"))?;
+    }
+    if let Some(plan) = program.rates.as_ref() {
+        rates(program, plan).map_err(|error| format!("rates: {error}"))?;
     }
     // Groups before what uses them, and events' layouts before groups.
     for (index, group) in program.groups.iter().enumerate() {
@@ -206,7 +213,7 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
         known |= 1 << field.bit;
         let (arg, first) = (usize::from(field.arg.to_native()), usize::from(field.word.to_native()));
         let size = match field.kind {
-            ArchivedFieldKind::Money | ArchivedFieldKind::Entity => 2,
+            ArchivedFieldKind::Money | ArchivedFieldKind::Entity | ArchivedFieldKind::Rate => 2,
             _ => 1,
         };
         ensure!(first + size <= words, "field {index} ends after word {words}");
@@ -232,6 +239,45 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
     ensure!(taken[..words].iter().all(|word| *word), "a word belongs to no field");
     ensure!(event.known.to_native() == known, "its known presence bits are not those of its fields");
     ensure!(event.required.to_native() & !known == 0, "it requires a field it does not have");
+    Ok(())
+}
+
+/// The event that brings rates is the last, and what the engine reads from it is where it reads it.
+fn rates(program: &ArchivedProgram, plan: &ArchivedRatesPlan) -> Checked {
+    text("their name", &plan.name, NAME_BYTES_MAX)?;
+    let max_age = plan.max_age_us.to_native();
+    ensure!((1..=RETENTION_MAX_US).contains(&max_age), "they cannot convert for {max_age} µs");
+    let number = plan.event.to_native();
+    ensure!(
+        usize::from(number) + 1 == program.events.len(),
+        "event {number}, which brings them, is not the last"
+    );
+    let event = &program.events[usize::from(number)];
+    let fields =
+        event.fields.iter().map(|field| (field.kind, usize::from(field.word.to_native()), field.bit));
+    let wanted = [
+        (ArchivedFieldKind::Currency, RATE_FROM_WORD, 0),
+        (ArchivedFieldKind::Currency, RATE_TO_WORD, 1),
+        (ArchivedFieldKind::Rate, RATE_PARTS_WORD, 2),
+    ];
+    ensure!(
+        fields.eq(wanted)
+            && usize::from(event.words.to_native()) == RATE_WORDS
+            && event.required == event.known
+            && event.amends.to_native() == NONE,
+        "event {number}, which brings them, is not laid out as a rate"
+    );
+    let does_nothing = event.keys.is_empty()
+        && event.inserts.is_empty()
+        && event.targets.is_empty()
+        && event.windows.is_empty()
+        && event.rules.is_empty()
+        && event.decide.is_none();
+    ensure!(does_nothing, "event {number}, which brings them, is kept or judged");
+    let ascending = plan.into.is_sorted_by(|a, b| a.to_native() < b.to_native());
+    ensure!(ascending, "the currencies converted to do not ascend");
+    let known = plan.into.iter().all(|code| Currency::from_numeric(u64::from(code.to_native())).is_some());
+    ensure!(known, "a currency converted to is not known");
     Ok(())
 }
 

@@ -98,6 +98,7 @@ impl<'p> Checker<'p> {
                 features: Vec::new(),
                 rules: Vec::new(),
                 decides: Vec::new(),
+                rates: None,
             },
             incomplete: Vec::new(),
             field_types: Vec::new(),
@@ -123,6 +124,7 @@ impl<'p> Checker<'p> {
     fn run(&mut self, root: &SyntaxNode) {
         self.poison_broken(root);
         self.header(root);
+        self.rates(root);
         self.each(root, K::EntityDecl, true, Self::entity);
         self.each_event(root);
         self.each(root, K::ReasonDecl, false, Self::reason);
@@ -178,7 +180,11 @@ impl<'p> Checker<'p> {
                 Some(name) => {
                     self.poisoned.insert(name.text);
                 }
-                None => self.lost |= !matches!(node.kind(), K::DecideDecl | K::ReservedDecl | K::PolicyDecl),
+                None => {
+                    self.lost |= {
+                        !matches!(node.kind(), K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl)
+                    }
+                }
             }
         }
     }

@@ -26,8 +26,8 @@ use super::typed::{
 };
 use crate::engine::program::{
     self, Against, Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX,
-    KeyAt, KeyPlan, ListPlan, NONE, Program, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION, TargetPlan, Term,
-    Unit,
+    KeyAt, KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION,
+    TargetPlan, Term, Unit,
 };
 use crate::engine::units::Action;
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
@@ -121,6 +121,16 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         events.push(plan);
     }
 
+    let rates = policy.rates.as_ref().map(|rates| RatesPlan {
+        name: rates.name.clone(),
+        max_age_us: rates.max_age_us,
+        event: events.len() as u16,
+        into: code.currencies(),
+    });
+    if rates.is_some() {
+        events.push(layout::rate_event());
+    }
+
     let entities = policy.entities.iter().zip(tables.record_words);
     let mut program = Program {
         semantics: SEMANTICS_VERSION,
@@ -142,6 +152,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         consts: Vec::new(),
         code: Vec::new(),
         registers: 0,
+        rates,
     };
     code.finish(&mut program)?;
     Ok(program)

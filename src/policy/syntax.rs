@@ -95,6 +95,8 @@ kinds! {
     ListDecl,
     /// `of ENTITY`.
     OfClause,
+    /// `rates "NAME" max_age DURATION`.
+    RatesDecl,
     /// `let NAME on EVENT = EXPR`.
     LetDecl,
     /// `feature NAME …`.

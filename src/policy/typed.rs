@@ -82,7 +82,36 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// At most one per event; only events with one are judged.
     pub decides: Vec<Decide>,
+    /// How money of one currency becomes money of another; `None` when it does not.
+    pub rates: Option<Rates>,
 }
+
+/// `rates "NAME" max_age D`: at most one in a policy.
+///
+/// It adds one kind of event to the wire, after the policy's own, called [`RATE_EVENT`]: from which currency, to which,
+/// and what one whole unit of the first is worth in whole units of the second, an exact fraction. Its time is when the
+/// rate takes effect, which may be long ago or yet to come. A rate is an input like any other (answered, journaled,
+/// replayed, the same again when sent twice), but it is never shed or late, moves no clock, and enters no window.
+///
+/// Money is converted at the newest rate of its pair that is in effect at the event's time and not older than
+/// `max_age_us` then, among those that had come when the event did. Of rates with equal times the one with the greatest
+/// id tag is the newest, and of those the last that came. The reverse pair and crosses over a third currency are never
+/// used. Both currencies' digits after the point are counted, and the result is rounded half-even to whole minor units.
+/// It is missing when no rate is in effect, when the newest is too old, or when it does not fit 64 bits; each is counted
+/// once for an event. What an amendment brings is converted when the amendment comes, at the amendment's own time.
+///
+/// What was converted stays as it is: rates that come later change neither a verdict nor what windows hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// What they are called. Senders and policy must mean the same ones: it is part of the layout of events.
+    pub name: String,
+    /// How long a rate converts, counted from when it took effect, in microseconds; > 0 and at most
+    /// [`WINDOW_MAX_DAYS`] days. A rate that is exactly so old still does.
+    pub max_age_us: i64,
+}
+
+/// The name of the kind of event that brings rates. With `rates` declared nothing else in a policy has this name.
+pub const RATE_EVENT: &str = "rate";
 
 /// One kind of event.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,8 +229,11 @@ pub enum Expr {
     Let(LetIx),
     /// A feature; only in rules and decisions (and never inside an aggregate or a `let`).
     Feature(FeatureIx),
-    /// Money of any currency as minor units of this one: itself when it is in this currency, else converted at
-    /// the loaded rate; missing where there is no rate.
+    /// Money as minor units of this currency: itself when it is in this currency, else converted as [`Rates`] says, at
+    /// the time of the event in context (what comes from an amendment: of the amendment); missing when the policy has no
+    /// rates. Of `first_present` the first that *is there* counts, even if it cannot be converted. Money that is already
+    /// in another known currency is converted once more, from its exact value; then it mentions no amendment, except
+    /// where amendments are always missing.
     InCurrency(Box<Expr>, Currency),
     /// Money as a decimal number of major units.
     Major(Box<Expr>),

@@ -11,7 +11,7 @@ use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, 
 use tollgate::policy::typed::{
     Aggregate, Arithmetic, By, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
     FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx, Period, Policy,
-    Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
+    Rates, Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
 };
 
 /// With two, zero and three digits after the point.
@@ -65,6 +65,8 @@ struct Maker<'r> {
 pub fn policy(rng: &mut Rng) -> Policy {
     let entities = (0..2 + rng.below(3)).map(|i| format!("entity{i}")).collect();
     let zones = (0..1 + rng.below(2)).map(|_| *rng.pick(&ZONES)).collect();
+    let max_age_us = *rng.pick(&[1, SECOND, HOUR, DAY, 3 * DAY, 30 * DAY]);
+    let rates = rng.percent(60).then(|| Rates { name: "daily".to_owned(), max_age_us });
     let policy = Policy {
         name: "random".to_owned(),
         revision: rng.word() as u32,
@@ -76,6 +78,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         features: Vec::new(),
         rules: Vec::new(),
         decides: Vec::new(),
+        rates,
     };
     let pairs = *rng.pick(&[0, 0, 20, 60]);
     let mut maker = Maker { rng, policy, lets: Vec::new(), zones, pairs };
@@ -794,6 +797,12 @@ impl Maker<'_> {
             0..6 => self.any_money(scope).map(|any| Expr::InCurrency(Box::new(any), currency)),
             6 => self.let_of(scope, Type::Money(currency)),
             7 => self.feature_of(scope, |ty| ty == Type::Money(currency)),
+            // What amendments may change is not converted twice.
+            8 if scope.amendments.is_empty() => {
+                let from = self.currency();
+                let of = self.money(scope, from, depth);
+                Some(Expr::InCurrency(Box::new(of), currency))
+            }
             _ => None,
         };
         found.unwrap_or_else(|| Expr::Const(Value::int(self.rng.between(0, 500)), Type::Money(currency)))

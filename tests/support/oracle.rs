@@ -16,7 +16,10 @@
 //!    `jump_us` since the last jump.
 //! 3. More than the lateness behind the watermark is too late: judged without windows, kept out of them.
 //! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
+//!    What money is worth in another currency is decided by the rates that had come when the event did, for ever.
 //! 5. Rules, removal by `allow over`, score, thresholds, action, reasons.
+//!
+//! It is one file because it is one reading: whoever doubts a decision reads it from top to bottom.
 
 use super::aggregates::{self, Held};
 use super::fraction::Fraction;
@@ -48,8 +51,8 @@ pub enum Answer {
     Truth(bool),
     /// A number, an ordinal, minor units of a currency that the type names.
     Number(Fraction),
-    /// Money of any currency.
-    Cash(i64, Currency),
+    /// Money of any currency, and when it came.
+    Cash(i64, Currency, Moment),
     /// A key, of a row.
     Key(Key),
 }
@@ -78,6 +81,26 @@ impl Answer {
     }
 }
 
+/// When an event came: what its money is worth depends on nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its time, as judged.
+    time: i64,
+    /// How many rates had come.
+    rates: usize,
+}
+
+/// A rate, in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    from: u64,
+    to: u64,
+    time: i64,
+    tag: u64,
+    num: i128,
+    den: i128,
+}
+
 /// What has happened; compared with the engine's own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -89,6 +112,7 @@ pub struct Tally {
     pub skewed_ahead: u64,
     pub skewed_behind: u64,
     pub clock_jumps: u64,
+    pub rates: u64,
 }
 
 /// One event as decoded.
@@ -98,6 +122,20 @@ pub struct Taken {
     pub time: i64,
     pub tag: u64,
     cells: Vec<Option<Cell>>,
+    /// Rates that had come when it did.
+    rates: usize,
+}
+
+impl Taken {
+    fn moment(&self) -> Moment {
+        Moment { time: self.time, rates: self.rates }
+    }
+}
+
+/// What a frame holds.
+enum Arrived {
+    Event(Taken),
+    Rate(Rate),
 }
 
 /// The newest amendment of one kind applied to a row.
@@ -142,6 +180,7 @@ pub struct Oracle<'p> {
     receipts: Receipts,
     seq: u64,
     features: Vec<Answer>,
+    rates: Vec<Rate>,
     tally: Tally,
     /// Events that had a history only because a jump of the clock let nothing expire.
     spared: u64,
@@ -214,6 +253,7 @@ impl<'p> Oracle<'p> {
             receipts: Receipts::new(limits),
             seq: 0,
             features: vec![Answer::Missing; policy.features.len()],
+            rates: Vec::new(),
             tally: Tally::default(),
             spared: 0,
         }
@@ -234,8 +274,8 @@ impl<'p> Oracle<'p> {
 
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
-        let event = match self.decode(input) {
-            Ok(event) => event,
+        let arrived = match self.decode(input) {
+            Ok(arrived) => arrived,
             Err(refusal) => return self.refuse(refusal),
         };
         let id = EventId([input.words[0], input.words[1]]);
@@ -249,7 +289,10 @@ impl<'p> Oracle<'p> {
                 ..before.outcome
             });
         }
-        let mut outcome = self.decide(event, input);
+        let mut outcome = match arrived {
+            Arrived::Event(event) => self.decide(event, input),
+            Arrived::Rate(rate) => self.take_rate(rate),
+        };
         self.seq += 1;
         outcome.seq = self.seq;
         self.tally.decided += 1;
@@ -272,8 +315,17 @@ impl<'p> Oracle<'p> {
         self.remembered.insert((input.principal, id), Remembered { kind: input.kind, words, outcome });
     }
 
+    /// Shed or not, whatever the time: it only waits for those who ask.
+    fn take_rate(&mut self, rate: Rate) -> Outcome {
+        self.tally.rates += 1;
+        self.rates.push(rate);
+        self.features.fill(Answer::Missing);
+        Outcome { flags: FLAG_ACK, policy_revision: self.policy.revision, ..Outcome::default() }
+    }
+
     fn decide(&mut self, mut event: Taken, input: &Input<'_>) -> Outcome {
         let shed = input.admission == Admission::Shed;
+        event.rates = self.rates.len();
         let before = self.watermark;
         event.time = self.receipts.place(event.time, input.received.0, shed, before, &mut self.tally);
         let too_late = !shed && before.is_some_and(|w| event.time < w - self.limits.lateness_us);
@@ -308,9 +360,12 @@ impl<'p> Oracle<'p> {
 
     // ── decoding ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn decode(&self, input: &Input<'_>) -> Result<Taken, Refusal> {
+    fn decode(&self, input: &Input<'_>) -> Result<Arrived, Refusal> {
         let words = input.words;
         let kind = EventIx(input.kind);
+        if self.policy.rates.is_some() && kind.index() == self.policy.events.len() {
+            return rate(words).map(Arrived::Rate);
+        }
         let event = self.policy.events.get(kind.index()).ok_or(Refusal::UnknownEvent)?;
         let layout = &self.layouts[kind.index()];
         if words.len() != layout.words {
@@ -341,7 +396,7 @@ impl<'p> Oracle<'p> {
             });
         }
         let tag = EventId([words[0], words[1]]).tag();
-        Ok(Taken { kind, time: words[2] as i64, tag, cells })
+        Ok(Arrived::Event(Taken { kind, time: words[2] as i64, tag, cells, rates: 0 }))
     }
 
     // ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -448,7 +503,7 @@ impl<'p> Oracle<'p> {
     /// An aggregate over one frame.
     fn computed(&mut self, aggregate: &Aggregate, look: &Look<'_>, numbers: &[usize]) -> Answer {
         let policy = self.policy;
-        let reader = Reader { policy, lists: &[] };
+        let reader = Reader { policy, lists: &[], rates: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
         let mut held = |source, what| self.held(source, what, look, numbers[numbers.len() - 1]);
         match aggregate {
@@ -616,7 +671,7 @@ impl<'p> Oracle<'p> {
         mut each: impl FnMut(&Row, bool, Answer),
     ) {
         let zones = &mut self.zones;
-        let reader = Reader { policy: self.policy, lists: &self.lists };
+        let reader = Reader { policy: self.policy, lists: &self.lists, rates: &self.rates };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
         let rows = group.and_then(|group| group.rows.get(keys));
         for row in rows.into_iter().flatten() {
@@ -713,7 +768,11 @@ impl<'p> Oracle<'p> {
     }
 
     fn evaluate(&mut self, expr: &Expr, context: &Context<'_>) -> Answer {
-        Reader { policy: self.policy, lists: &self.lists }.evaluate(expr, context, &mut self.zones)
+        Reader { policy: self.policy, lists: &self.lists, rates: &self.rates }.evaluate(
+            expr,
+            context,
+            &mut self.zones,
+        )
     }
 }
 
@@ -830,6 +889,24 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
     }
 }
 
+/// Decodes a rate.
+fn rate(words: &[u64]) -> Result<Rate, Refusal> {
+    let &[_, _, time, present, from, to, num, den] = words else { return Err(Refusal::WrongLength) };
+    if present != 7 {
+        return Err(Refusal::BadPresence);
+    }
+    if !(TIME_MIN..TIME_END).contains(&Time(time as i64)) {
+        return Err(Refusal::BadTime);
+    }
+    let known = Currency::from_numeric(from).is_some() && Currency::from_numeric(to).is_some();
+    let most = 10_u64.pow(15);
+    if !known || num == 0 || den == 0 || num > most || den > most {
+        return Err(Refusal::BadValue);
+    }
+    let tag = EventId([words[0], words[1]]).tag();
+    Ok(Rate { from, to, time: time as i64, tag, num: i128::from(num), den: i128::from(den) })
+}
+
 fn numbers_of(held: &[Held]) -> Vec<Fraction> {
     held.iter().filter_map(|held| held.value.told()).collect()
 }
@@ -869,6 +946,7 @@ fn reasons(policy: &Policy, mut survivors: Vec<&typed::Rule>) -> [u16; 4] {
 struct Reader<'r> {
     policy: &'r Policy,
     lists: &'r [BTreeSet<Key>],
+    rates: &'r [Rate],
 }
 
 impl Reader<'_> {
@@ -899,10 +977,14 @@ impl Reader<'_> {
             Expr::Let(name) => eval(&self.policy.lets[name.index()].expr),
             Expr::Feature(feature) => context.features[feature.index()],
             Expr::InCurrency(of, currency) => match eval(of) {
-                // No rates are loaded, so only money that is already in the currency is there.
-                Answer::Cash(minor, held) if held == *currency => Answer::int(minor),
-                Answer::Cash(..) => Answer::Missing,
-                typed => typed,
+                Answer::Cash(minor, held, moment) => {
+                    self.worth(Fraction::int(minor), (held, *currency), moment)
+                }
+                Answer::Number(number) => match self.type_of(of, event.kind) {
+                    Some(Type::Money(held)) => self.worth(number, (held, *currency), event.moment()),
+                    ty => panic!("{ty:?} is converted: {of:?}"),
+                },
+                missing => missing,
             },
             Expr::Major(of) => {
                 let Some(Type::Money(currency)) = self.type_of(of, event.kind) else {
@@ -980,6 +1062,38 @@ impl Reader<'_> {
         }
     }
 
+    /// Minor units of one currency in minor units of another, at a moment.
+    fn worth(&self, minor: Fraction, (held, wanted): (Currency, Currency), moment: Moment) -> Answer {
+        if held == wanted {
+            return Answer::Number(minor);
+        }
+        let Some(rates) = &self.policy.rates else { return Answer::Missing };
+        let pair = (u64::from(held.0), u64::from(wanted.0));
+        let had_come = &self.rates[..moment.rates];
+        let in_effect =
+            had_come.iter().filter(|rate| (rate.from, rate.to) == pair && rate.time <= moment.time);
+        // Of equals this takes the last.
+        let Some(rate) = in_effect.max_by_key(|rate| (rate.time, rate.tag)) else { return Answer::Missing };
+        if moment.time - rate.time > rates.max_age_us {
+            return Answer::Missing;
+        }
+        let power = |currency: Currency| 10_i128.pow(currency.exponent());
+        let (num, den) = minor.parts();
+        let (common_num, common_den) = match (power(wanted), power(held)) {
+            (wanted, held) if wanted >= held => (wanted / held, 1),
+            (wanted, held) => (1, held / wanted),
+        };
+        let (num, den) = (num * rate.num * common_num, den * rate.den * common_den);
+        let below = num.div_euclid(den);
+        let (down, up) = (num - below * den, (below + 1) * den - num);
+        let nearest = match down.cmp(&up) {
+            Ordering::Less => below,
+            Ordering::Greater => below + 1,
+            Ordering::Equal => below + below.rem_euclid(2),
+        };
+        i64::try_from(nearest).map_or(Answer::Missing, Answer::int)
+    }
+
     fn field(&self, event: &Taken, field: FieldIx) -> Answer {
         let Some(cell) = event.cells[field.index()] else { return Answer::Missing };
         match (&self.policy.events[event.kind.index()].fields[field.index()].ty, cell) {
@@ -988,7 +1102,7 @@ impl Reader<'_> {
             (FieldType::Decimal, Cell::Number(number)) => {
                 Answer::number(Fraction::new(i128::from(number), 1_000_000))
             }
-            (FieldType::Money, Cell::Cash(minor, currency)) => Answer::Cash(minor, currency),
+            (FieldType::Money, Cell::Cash(minor, currency)) => Answer::Cash(minor, currency, event.moment()),
             (ty, cell) => panic!("{cell:?} read as {ty:?}"),
         }
     }

@@ -12,7 +12,7 @@ use crate::engine::validate::PAIR_HEADER_WORDS;
 use crate::policy::archive;
 use crate::policy::typed::{
     Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
-    ListIx, Reason, Rule, RuleIx, Window,
+    ListIx, Rates, Reason, Rule, RuleIx, Window,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -179,6 +179,7 @@ pub(super) fn payments() -> Policy {
                 allow_over: vec![RuleIx(1)],
             },
         ],
+        rates: None,
         decides: vec![Decide {
             event: EventIx(0),
             score: Expr::Extreme {
@@ -222,6 +223,17 @@ pub(super) fn pairs() -> Policy {
     policy
 }
 
+/// The same with rates, and a rule that converts money once more.
+pub(super) fn with_rates() -> Policy {
+    let mut policy = payments();
+    policy.rates = Some(Rates { name: "daily".into(), max_age_us: HOUR });
+    let eur = Currency(978);
+    let in_eur = Expr::InCurrency(Box::new(usd(1_000)), eur);
+    policy.rules[2].when =
+        compare(Compare::Gt, in_eur, Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), eur));
+    policy
+}
+
 pub(super) fn program() -> Program {
     lower(&payments(), &Tokenizer::default()).unwrap()
 }
@@ -232,6 +244,21 @@ fn a_policy_survives_being_sealed_and_opened() {
     let loaded = archive::open(archive::seal(&program)).unwrap();
     let back = rkyv::deserialize::<Program, rkyv::rancor::Error>(loaded.program()).unwrap();
     assert_eq!(back, program);
+}
+
+#[test]
+fn rates_are_the_last_event_and_part_of_the_layout() {
+    let (without, mut policy) = (program(), with_rates());
+    let with = lower(&policy, &Tokenizer::default()).unwrap();
+    let plan = with.rates.as_ref().unwrap();
+    assert_eq!((plan.event, plan.into.as_slice()), (2, &[840, 978][..]));
+    assert_eq!((with.events.len(), with.events[2].words, with.events[2].name.as_str()), (3, 8, "rate"));
+    assert_ne!(with.layout_hash, without.layout_hash);
+    let hash = |policy: &Policy| lower(policy, &Tokenizer::default()).unwrap().layout_hash;
+    policy.rates = Some(Rates { max_age_us: 1, name: "daily".into() });
+    assert_eq!(hash(&policy), with.layout_hash, "how old they may be is nothing to a sender");
+    policy.rates = Some(Rates { max_age_us: 1, name: "hourly".into() });
+    assert_ne!(hash(&policy), with.layout_hash, "which rates they are is");
 }
 
 #[test]

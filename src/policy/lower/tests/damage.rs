@@ -3,14 +3,18 @@
 use super::random::{Random, policy};
 use super::*;
 use crate::engine::Loaded;
+use crate::engine::program::{FieldKind, Instr, Op};
+use crate::engine::rates::Rates;
 use crate::engine::units::Time;
-use crate::engine::vm::execute;
+use crate::engine::vm::{Basis, execute};
 use crate::os::memfd::SealedMemfd;
 use crate::policy::archive::{open, seal, with_header};
 
 /// Executes everything there is to execute over random words.
 fn execute_all(loaded: &Loaded, random: &mut Random) {
     let program = loaded.program();
+    let rates = Rates::reserve(program);
+    let basis = Basis { program, rates: &rates };
     let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
     for register in &mut registers {
         *register =
@@ -26,17 +30,17 @@ fn execute_all(loaded: &Loaded, random: &mut Random) {
             runs.extend([&decide.score_code, &decide.threshold_code]);
         }
         for run in runs {
-            execute(program, run, words, presence, time, &mut registers);
+            execute(basis, run, words, presence, time, &mut registers);
         }
     }
     for group in program.groups.iter() {
         let words = usize::from(program.events[usize::from(group.event.to_native())].words.to_native());
-        execute(program, &group.ingest, &frame[..words], presence, time, &mut registers);
+        execute(basis, &group.ingest, &frame[..words], presence, time, &mut registers);
         for amend in group.amends.iter() {
             let words = usize::from(program.events[usize::from(amend.event.to_native())].words.to_native());
-            execute(program, &amend.code, &frame[..words], presence, time, &mut registers);
+            execute(basis, &amend.code, &frame[..words], presence, time, &mut registers);
         }
-        execute(program, &group.derive, &[], 0, Time(0), &mut registers);
+        execute(basis, &group.derive, &[], 0, Time(0), &mut registers);
     }
 }
 
@@ -71,6 +75,7 @@ fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
         let sealed = match round {
             0 => seal(&program()),
             1..4 => seal(&lower(&pairs(), &Tokenizer::default()).unwrap()),
+            4 => seal(&lower(&with_rates(), &Tokenizer::default()).unwrap()),
             _ => seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap()),
         };
         for _ in 0..3_000 {
@@ -163,6 +168,70 @@ fn what_is_wrong_is_said() {
     refused(|p| p.groups[1].derive = p.groups[1].ingest, {
         "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
     });
+}
+
+/// The same, of a program with rates.
+fn refused_rates(change: impl FnOnce(&mut Program), expected: &str) {
+    let mut program = lower(&with_rates(), &Tokenizer::default()).unwrap();
+    change(&mut program);
+    let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
+    assert_eq!(error.0, format!("the program is not valid: {expected}"));
+}
+
+#[test]
+fn what_is_wrong_with_rates_is_said() {
+    fn plan(program: &mut Program) -> &mut RatesPlan {
+        program.rates.as_mut().unwrap()
+    }
+    refused_rates(|p| plan(p).max_age_us = 0, "rates: they cannot convert for 0 µs");
+    refused_rates(|p| plan(p).max_age_us = i64::MAX, "rates: they cannot convert for 9223372036854775807 µs");
+    refused_rates(|p| plan(p).event = 1, "rates: event 1, which brings them, is not the last");
+    refused_rates(|p| plan(p).event = u16::MAX, "rates: event 65535, which brings them, is not the last");
+    let layout = "rates: event 2, which brings them, is not laid out as a rate";
+    refused_rates(|p| p.events[2].required = 3, layout);
+    refused_rates(|p| p.events[2].fields[0].kind = FieldKind::Int, layout);
+    refused_rates(|p| p.events[2].fields.swap(0, 1), layout);
+    refused_rates(
+        |p| {
+            let fields = &mut p.events[2].fields;
+            let word = fields[0].word;
+            fields[0].word = std::mem::replace(&mut fields[1].word, word);
+        },
+        layout,
+    );
+    refused_rates(
+        |p| {
+            let judged = p.events[0].decide.clone();
+            p.events[2].decide = judged;
+        },
+        "rates: event 2, which brings them, is kept or judged",
+    );
+    refused_rates(|p| plan(p).into.reverse(), "rates: the currencies converted to do not ascend");
+    refused_rates(|p| plan(p).into[0] = 1, "rates: a currency converted to is not known");
+    // Where the conditions of event 0 first do something.
+    let program = lower(&with_rates(), &Tokenizer::default()).unwrap();
+    let run = program.events[0].conditions;
+    let (start, end) = (run.start as usize, (run.start + run.len) as usize);
+    let first = |wanted: &dyn Fn(&Instr) -> bool| program.code[start..end].iter().position(wanted).unwrap();
+    let to_euro = first(&|instr| instr.op == Op::FieldMoney && instr.imm == 978);
+    let convert = first(&|instr| instr.op == Op::Convert);
+    assert!(to_euro < convert);
+    let at = |index: usize, op: Op| format!("event 0: its conditions, instruction {index} ({op:?})");
+    refused_rates(
+        |p| plan(p).into.truncate(1),
+        &format!("{}: no rates are kept to currency 978", at(to_euro, Op::FieldMoney)),
+    );
+    refused_rates(|p| plan(p).into.retain(|code| *code == 978), {
+        "group 1: ingest, instruction 0 (FieldMoney): no rates are kept to currency 840"
+    });
+    refused_rates(
+        |p| p.code[start + convert].b = 3,
+        &format!("{}: it converts from currency 3, which is not known", at(convert, Op::Convert)),
+    );
+    refused_rates(
+        |p| p.rates = None,
+        &format!("{}: no rates are kept to currency 978", at(convert, Op::Convert)),
+    );
 }
 
 #[test]
