@@ -237,15 +237,17 @@ struct Validator<'a> {
     text: &'a str,
 }
 
-/// The longest lateness or skew, µs.
+/// The longest lateness, skew or jump, µs.
 const HORIZON_MAX_US: i64 = 400 * DAY;
 
 impl Validator<'_> {
     fn validate(&self, given: RawConfig, shipped: RawConfig) -> Result<Config, ConfigError> {
         let policy = given.policy.or(shipped.policy);
         let listen = given.listen.or(shipped.listen);
-        let horizons = [&given.engine.lateness, &given.engine.skew];
-        let horizon_at = horizons.into_iter().flatten().next().map_or(0..0, Spanned::span);
+        let first_given =
+            |keys: [&Option<Spanned<_>>; 2]| keys.into_iter().flatten().next().map(Spanned::span);
+        let horizon_at = first_given([&given.engine.lateness, &given.engine.skew]).unwrap_or(0..0);
+        let jump_at = first_given([&given.engine.clock_jump_max, &given.engine.skew]).unwrap_or(0..0);
         let engine = given.engine.or(shipped.engine);
         let admission = given.admission.or(shipped.admission);
         let journal = given.journal.or(shipped.journal);
@@ -273,6 +275,8 @@ impl Validator<'_> {
             dedup_entries_max: self.number("dedup_entries_max", engine.dedup_entries_max, 1, 1 << 30)? as u32,
             lateness_us: self.span("lateness", engine.lateness, Duration::ZERO, horizon)?.as_micros() as i64,
             skew_us: self.span("skew", engine.skew, Duration::ZERO, horizon)?.as_micros() as i64,
+            jump_us: self.span("clock_jump_max", engine.clock_jump_max, Duration::ZERO, horizon)?.as_micros()
+                as i64,
             clock: match self.required("clock", engine.clock)?.into_inner() {
                 RawClock::Wall => Clock::Wall,
                 RawClock::Event => Clock::Event,
@@ -283,6 +287,10 @@ impl Validator<'_> {
         if limits.clock == Clock::Wall && limits.lateness_us < 2 * limits.skew_us {
             let help = "with clock = \"wall\" choose a lateness of at least two skews, so that no stamp within the skew is too late";
             return Err(self.refuse(horizon_at, "`lateness` is less than twice `skew`".into(), help.into()));
+        }
+        if limits.clock == Clock::Wall && limits.jump_us < (2 * limits.skew_us).max(1) {
+            let help = "with clock = \"wall\" choose at least two skews, and more than 0, so that what the skew allows is no jump";
+            return Err(self.refuse(jump_at, "`clock_jump_max` is too short".into(), help.into()));
         }
         let core = match engine.core {
             Some(core) => Some(self.number("core", Some(core), 0, 4095)? as usize),
@@ -507,6 +515,18 @@ mod tests {
         check("[engine]\nlateness = \"119s\"\n", &format!("a.toml:2:12: {refused}"));
         check("[engine]\nskew = \"31m\"\n", &format!("a.toml:2:8: {refused}"));
         for text in ["lateness = \"2m\"", "skew = \"30m\"", "clock = \"event\"\nlateness = \"0s\""] {
+            assert!(Config::from_text("a.toml", &format!("[engine]\n{text}\n")).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_skew_allows_is_no_jump() {
+        let refused = "`clock_jump_max` is too short\n  help: with clock = \"wall\" choose at least two skews, and more than \
+                       0, so that what the skew allows is no jump";
+        check("[engine]\nclock_jump_max = \"119s\"\n", &format!("a.toml:2:18: {refused}"));
+        check("[engine]\nskew = \"0s\"\nclock_jump_max = \"0s\"\n", &format!("a.toml:3:18: {refused}"));
+        check("[engine]\nlateness = \"3h\"\nskew = \"31m\"\n", &format!("a.toml:3:8: {refused}"));
+        for text in ["clock_jump_max = \"2m\"", "clock = \"event\"\nclock_jump_max = \"0s\""] {
             assert!(Config::from_text("a.toml", &format!("[engine]\n{text}\n")).is_ok(), "{text}");
         }
     }

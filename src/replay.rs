@@ -184,6 +184,7 @@ mod tests {
         dedup_entries_max: 64,
         lateness_us: 0,
         skew_us: 0,
+        jump_us: 0,
         clock: crate::engine::Clock::Event,
         hash_seed: 1,
     };

@@ -63,16 +63,38 @@ counts! {
     published_late,
     /// Decisions flagged inexact.
     inexact,
+    /// Events behind the latest one that entered their place in their windows.
+    late,
     /// Events too late to enter their windows.
     too_late,
     /// With `clock = "wall"`: events taken at their receipt, as their own time was further from it than `skew`.
     skewed,
+    /// Of these, with a time ahead of their receipt.
+    skewed_ahead,
+    /// Of these, with a time behind their receipt.
+    skewed_behind,
+    /// Times that the clock, or with `clock = "event"` the events' time, moved by more than `clock_jump_max` at once.
+    clock_jumps,
+    /// Whether nothing expires at present, as the clock jumped: 0 or 1.
+    expiry_frozen,
     /// Rows given up while still inside a window.
     rows_lost,
     /// Keys that could not be kept.
     keys_lost,
     /// Duplicate entries overwritten to make room.
     dedup_evicted,
+    /// Exchange rates taken in.
+    rates,
+    /// Of these, rates between currencies that the policy never converts.
+    rates_unused,
+    /// Exchange rates given up because their pair had no room for more.
+    rates_lost,
+    /// Events of which some money was not converted: no rate was in effect.
+    rate_missing,
+    /// Events of which some money was not converted: the newest rate was too old.
+    rate_stale,
+    /// Events of which some money was not converted: it left 64 bits.
+    rate_overflow,
     /// Rounds in which nothing was taken because the journal ring had no room.
     journal_full,
     /// Clients quarantined.
@@ -117,11 +139,21 @@ impl Counts {
         self.repeated = engine.repeated - before.repeated;
         self.refused = engine.refused.iter().sum::<u64>() - before.refused.iter().sum::<u64>();
         self.inexact = engine.inexact - before.inexact;
+        self.late = engine.late - before.late;
         self.too_late = engine.too_late - before.too_late;
-        self.skewed = engine.skewed - before.skewed;
+        self.skewed_ahead = engine.skewed_ahead - before.skewed_ahead;
+        self.skewed_behind = engine.skewed_behind - before.skewed_behind;
+        self.skewed = self.skewed_ahead + self.skewed_behind;
+        self.clock_jumps = engine.clock_jumps - before.clock_jumps;
         self.rows_lost = engine.rows_lost - before.rows_lost;
         self.keys_lost = engine.keys_lost - before.keys_lost;
         self.dedup_evicted = engine.dedup_evicted - before.dedup_evicted;
+        self.rates = engine.rates - before.rates;
+        self.rates_unused = engine.rates_unused - before.rates_unused;
+        self.rates_lost = engine.rates_lost - before.rates_lost;
+        self.rate_missing = engine.rate_missing - before.rate_missing;
+        self.rate_stale = engine.rate_stale - before.rate_stale;
+        self.rate_overflow = engine.rate_overflow - before.rate_overflow;
     }
 }
 
@@ -136,5 +168,22 @@ mod tests {
         shared.publish(&counts);
         assert_eq!(shared.read(), counts);
         assert_eq!(counts.iter().filter(|(_, value)| *value != 0).count(), 2);
+    }
+
+    #[test]
+    fn what_time_did_is_counted_since_the_replay() {
+        let counters = |late, too_late, skewed_ahead, skewed_behind, clock_jumps| Counters {
+            late,
+            too_late,
+            skewed_ahead,
+            skewed_behind,
+            clock_jumps,
+            ..Counters::default()
+        };
+        let mut counts = Counts::default();
+        counts.take_engine(&counters(15, 26, 37, 48, 59), &counters(5, 6, 7, 8, 9));
+        let Counts { late, too_late, skewed, skewed_ahead, skewed_behind, clock_jumps, .. } = counts;
+        assert_eq!((late, too_late, clock_jumps), (10, 20, 50));
+        assert_eq!((skewed, skewed_ahead, skewed_behind), (70, 30, 40));
     }
 }

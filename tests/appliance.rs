@@ -88,6 +88,22 @@ fn journaled_after(running: rig::Running, rig: &Rig) -> usize {
 }
 
 #[test]
+fn a_jump_of_time_is_warned_of_and_in_the_metrics() {
+    let rig = Rig::with(POLICY, "\n[log]\nmetrics_interval = \"100ms\"\n");
+    let oracle = Oracle::new(&rig);
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    ask(&mut client, &oracle.payment(1, 1, 10_000), 0);
+    let mut a_day_later = oracle.payment(2, 1, 10_000);
+    a_day_later.words[2] += tollgate::engine::units::DAY as u64;
+    ask(&mut client, &a_day_later, 0);
+    ask(&mut client, &oracle.payment(3, 1, 10_000), 0);
+    running
+        .wait_for_log(" too_late=1 skewed=0 skewed_ahead=0 skewed_behind=0 clock_jumps=1 expiry_frozen=0 ");
+    running.wait_for_log("warn  time jumped by more than `clock_jump_max`, 1 times since start\n");
+}
+
+#[test]
 fn an_event_past_its_deadline_falls_back() {
     let rig = Rig::new(POLICY);
     let mut oracle = Oracle::new(&rig);

@@ -447,6 +447,23 @@ fn a_ring_with_decisions_of_another_journal_is_not_taken_and_not_lost() {
 }
 
 #[test]
+fn another_format_version_is_refused_at_the_header_and_nothing_is_touched() {
+    let place = Place::new();
+    let options = JournalOptions { flush_interval: Duration::from_secs(3600), ..place.options() };
+    let (mut writer, flusher) = recover(&options).unwrap().start(epoch(1)).unwrap();
+    append_all(&mut writer, 1..=3);
+    drop((writer, flusher));
+    const VERSION: u64 = 8;
+    for path in [place.segments().remove(0), place.runtime.path().join("journal.ring")] {
+        flip(&path, VERSION);
+        let error = refused(&small(place.dir.path(), place.runtime.path())).to_string();
+        assert!(error.contains("version"), "{error}");
+        flip(&path, VERSION);
+    }
+    check_records(&place.recover(), 3);
+}
+
+#[test]
 fn a_damaged_ring_loses_only_what_lies_behind_the_damage() {
     let place = Place::new();
     let options = JournalOptions { flush_interval: Duration::from_secs(3600), ..place.options() };
@@ -459,7 +476,8 @@ fn a_damaged_ring_loses_only_what_lies_behind_the_damage() {
     let ring = place.runtime.path().join("journal.ring");
     let whole = std::fs::read(&ring).unwrap();
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    for offset in (4096 + 232..end).step_by(331) {
+    // Behind the entry of the epoch, which was flushed.
+    for offset in (4096 + 240..end).step_by(331) {
         // Never in the directory itself: a recovery completes the journal.
         let (dir, runtime) = (TempDir::new().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
         copy(place.dir.path(), dir.path());

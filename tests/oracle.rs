@@ -16,8 +16,8 @@ use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{
-    self, Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
+    self, Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
+    Field, FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -42,13 +42,25 @@ fn event(name: &str, amends: Option<EventIx>, fields: Vec<Field>) -> Event {
 }
 
 fn source(event: EventIx, role: FieldIx, filter: Option<Expr>) -> Source {
-    Source { event, role, filter }
+    Source { event, role: By::One(role), filter }
 }
 
 fn window(entity: u16, seconds: i64, delay: i64, aggregate: Aggregate) -> FeatureKind {
     let (frame, delay_us) = (typed::Frame::Last { span_us: seconds * SECOND }, delay * SECOND);
-    let judged_by = vec![(PAYMENT, if entity == 0 { CARD } else { PAYER })];
-    FeatureKind::Window(Window { entity: EntityIx(entity), frame, delay_us, aggregate, judged_by })
+    let judged_by = vec![(PAYMENT, By::One(if entity == 0 { CARD } else { PAYER }))];
+    FeatureKind::Window(Window { by: By::One(EntityIx(entity)), frame, delay_us, aggregate, judged_by })
+}
+
+/// Payments of the last ten seconds by the pair of card and payer.
+fn by_card_and_payer(filter: Expr) -> FeatureKind {
+    let role = By::Pair(CARD, PAYER);
+    FeatureKind::Window(Window {
+        by: By::Pair(EntityIx(0), EntityIx(1)),
+        frame: typed::Frame::Last { span_us: 10 * SECOND },
+        delay_us: 0,
+        aggregate: Aggregate::Count(Source { event: PAYMENT, role, filter: Some(filter) }),
+        judged_by: vec![(PAYMENT, role)],
+    })
 }
 
 fn feature(name: &str, ty: Type, kind: FeatureKind) -> Feature {
@@ -110,7 +122,11 @@ fn policy() -> Policy {
     let by_card = |filter| source(PAYMENT, CARD, filter);
     let features = vec![
         feature("count", Type::Int, window(0, 10, 0, Aggregate::Count(by_card(None)))),
-        feature("spent", money, window(0, 10, 0, Aggregate::Sum(by_card(Some(not_declined)), amount()))),
+        feature(
+            "spent",
+            money,
+            window(0, 10, 0, Aggregate::Sum(by_card(Some(not_declined.clone())), amount())),
+        ),
         feature(
             "declines",
             Type::Int,
@@ -131,6 +147,7 @@ fn policy() -> Policy {
             window(1, 10, 0, Aggregate::Count(source(PAYMENT, PAYER, Some(declined())))),
         ),
         feature("amount", money, FeatureKind::Scalar { event: PAYMENT, expr: amount() }),
+        feature("together", Type::Int, by_card_and_payer(not_declined)),
     ];
     let rules = vec![
         // Three payments in the window block, unless the card is trusted.
@@ -190,6 +207,7 @@ fn policy() -> Policy {
         features,
         rules,
         decides: vec![decide],
+        rates: None,
     }
 }
 
@@ -201,6 +219,7 @@ fn limits() -> Limits {
         dedup_entries_max: 8,
         lateness_us: 5 * SECOND,
         skew_us: SECOND,
+        jump_us: 0,
         clock: Clock::Event,
         hash_seed: 1,
     }
@@ -309,6 +328,14 @@ impl Story<'_> {
         assert_eq!(Fraction::of(self.engine.features()[index]), expected, "{name} by the engine");
     }
 
+    /// How often time has jumped so far, and whether nothing expires.
+    fn jumps(&self, times: u64, frozen: bool) {
+        let by_the_oracle = (self.oracle.tally().clock_jumps, self.oracle.expiry_frozen());
+        assert_eq!(by_the_oracle, (times, frozen), "by the oracle");
+        let by_the_engine = (self.engine.counters().clock_jumps, self.engine.expiry_frozen());
+        assert_eq!(by_the_engine, (times, frozen), "by the engine");
+    }
+
     fn verdict(&self, score: i16, action: Action, flags: u8, reasons: [u16; 4]) {
         let outcome = self.outcome();
         let got = (outcome.score, outcome.action, outcome.flags, outcome.reasons, outcome.policy_revision);
@@ -412,6 +439,33 @@ fn an_amendment_reaches_only_the_rows_whose_key_it_carries() {
         story.result(5, 102 * S, (9, 101 * S), true, Some("a1"));
         story.pay(Payment { payer: Some("a1"), cents: 7, ..payment(6, 102 * S) });
         story.expect("spent", (12, 1));
+    });
+}
+
+#[test]
+fn a_pair_is_counted_apart_from_either_of_its_keys() {
+    tell(limits(), |story| {
+        story.pay(Payment { payer: Some("a1"), ..payment(1, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(Payment { payer: Some("a2"), ..payment(2, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(Payment { card: "c2", payer: Some("a1"), ..payment(3, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(payment(4, 100 * S));
+        story.expect("together", (0, 0));
+        story.pay(Payment { payer: Some("a1"), ..payment(5, 101 * S) });
+        story.expect("together", (2, 1));
+        story.expect("count", (4, 1));
+        // With one of its keys missing, a result does not reach the payment under the pair.
+        story.result(6, 102 * S, (1, 100 * S), true, None);
+        story.pay(Payment { payer: Some("a1"), ..payment(7, 103 * S) });
+        story.expect("together", (3, 1));
+        story.result(8, 104 * S, (1, 100 * S), true, Some("a1"));
+        story.pay(Payment { payer: Some("a1"), ..payment(9, 105 * S) });
+        story.expect("together", (3, 1));
+        // The first is ten seconds old, the others are not.
+        story.pay(Payment { payer: Some("a1"), ..payment(10, 110 * S) });
+        story.expect("together", (4, 1));
     });
 }
 
@@ -532,6 +586,202 @@ fn by_the_wall_clock_times_beyond_the_skew_are_those_of_receipt() {
         story.result(5, 102 * S, (3, 0), true, None);
         story.pay(Payment { received: 102 * S, ..payment(6, 102 * S) });
         story.expect("spent", (4_000, 1));
+    });
+}
+
+/// The wall clock, with jumps of more than four seconds.
+fn by_the_wall() -> Limits {
+    Limits { clock: Clock::Wall, jump_us: 4 * S, ..limits() }
+}
+
+#[test]
+fn by_the_wall_clock_stamps_within_the_skew_are_believed_and_others_counted() {
+    tell(by_the_wall(), |story| {
+        let skewed = |story: &Story<'_>| {
+            let counters = story.engine.counters();
+            (counters.skewed_ahead, counters.skewed_behind, counters.late)
+        };
+        story.pay(Payment { received: 100 * S, ..payment(1, 101 * S) });
+        // One second behind: it takes its place before the other, and is late.
+        story.pay(Payment { received: 100 * S, ..payment(2, 99 * S) });
+        story.expect("count", (1, 1));
+        assert_eq!(skewed(story), (0, 0, 1));
+        story.pay(Payment { received: 100 * S, ..payment(3, 101 * S + 1) });
+        story.expect("count", (2, 1));
+        assert_eq!(skewed(story), (1, 0, 2));
+        story.pay(Payment { received: 100 * S, ..payment(4, 99 * S - 1) });
+        story.expect("count", (3, 1));
+        assert_eq!(skewed(story), (1, 1, 3));
+        story.pay(Payment { received: 101 * S, ..payment(5, 101 * S) });
+        story.expect("count", (5, 1));
+    });
+}
+
+#[test]
+fn with_a_lateness_of_two_skews_no_stamp_is_too_late_by_the_wall_clock() {
+    for (lateness_us, flags) in [(2 * S, 0), (2 * S - 1, FLAG_INEXACT)] {
+        tell(Limits { lateness_us, ..by_the_wall() }, |story| {
+            story.pay(Payment { received: 100 * S, ..payment(1, 101 * S) });
+            story.pay(Payment { received: 100 * S, ..payment(2, 99 * S) });
+            assert_eq!(story.outcome().flags, flags);
+            assert_eq!(story.engine.counters().too_late, u64::from(flags != 0));
+        });
+    }
+}
+
+/// Nobody gets a smaller count for a wrong stamp. Beyond the skew every count is that of the receipts; within it, at least
+/// those are counted that are in the window for any stamps that the skew allows.
+#[test]
+fn no_stamp_evades_a_window_by_the_wall_clock() {
+    const DAY: i64 = 86_400 * S;
+    let beyond = [S + 1, -S - 1, 9 * S, -9 * S, 11 * S, -11 * S, DAY, -DAY, 400 * DAY, -400 * DAY];
+    let within = [0, S, -S, 1, -1, S / 2];
+    let (far, mixed) = (beyond.to_vec(), within.into_iter().chain(beyond).collect::<Vec<_>>());
+    for (wrong, margin) in [(far, 0), (mixed, 2 * S)] {
+        tell(by_the_wall(), |story| {
+            let start = 1_000 * DAY;
+            for number in 0..200 {
+                let received = start + number * S / 4;
+                let stamp = received + wrong[(number * number + number / 7) as usize % wrong.len()];
+                story.pay(Payment { received, ..payment(1 + number as u64, stamp) });
+                let sure = |earlier: &i64| {
+                    let age = (number - earlier) * S / 4;
+                    age < 10 * S - margin && (age >= margin || *earlier == number)
+                };
+                let sure = (0..=number).filter(sure).count() as i64;
+                let counted = story.engine.features()[0].num;
+                assert!(counted >= sure, "payment {number}: {counted} counted, {sure} sure");
+                assert!(
+                    margin > 0 || counted == sure,
+                    "payment {number}: {counted} counted, {sure} received"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn equal_times_are_ordered_by_id() {
+    let (low, high) = if EventId([2, 0]).tag() < EventId([3, 0]).tag() { (2, 3) } else { (3, 2) };
+    for clock in [Clock::Event, Clock::Wall] {
+        for (first, second) in [(low, high), (high, low)] {
+            tell(Limits { clock, ..limits() }, |story| {
+                story.pay(payment(1, 100 * S));
+                story.result(first, 101 * S, (1, 100 * S), first == high, None);
+                story.result(second, 101 * S, (1, 100 * S), second == high, None);
+                // It counts as declined, as the greater id says, whichever came first.
+                story.pay(Payment { cents: 5, ..payment(4, 101 * S) });
+                story.expect("spent", (5, 1));
+                story.expect("declines", (1, 1));
+                story.expect("count", (2, 1));
+            });
+        }
+    }
+}
+
+#[test]
+fn after_a_jump_of_the_wall_clock_nothing_expires_until_it_has_been_steady() {
+    tell(by_the_wall(), |story| {
+        let unknown = (-1, Action::Challenge);
+        let known = (0, Action::Allow);
+        let pay = |story: &mut Story<'_>, id, card, time, expected: (i16, Action)| {
+            story.pay(Payment { card, ..payment(id, time) });
+            story.verdict(expected.0, expected.1, 0, [0; 4]);
+        };
+        for (id, card) in (1..).zip(["c1", "c2", "c3", "c4"]) {
+            pay(story, id, card, 100 * S, unknown);
+        }
+        // As far as may be at once; then one microsecond further, by an event that is shed and one that is not.
+        pay(story, 5, "c5", 104 * S, unknown);
+        story.jumps(0, false);
+        story.pay(Payment { admission: Admission::Shed, ..payment(6, 208 * S) });
+        story.jumps(0, false);
+        pay(story, 7, "c6", 108 * S + 1, unknown);
+        story.jumps(1, true);
+        // No window has anything of 100 s any more; that the card was seen is not forgotten.
+        pay(story, 8, "c7", 112 * S, unknown);
+        pay(story, 9, "c7", 112 * S + 1, known);
+        story.jumps(1, false);
+        pay(story, 10, "c1", 113 * S, known);
+        // Far ahead, and a second jump before the first is over.
+        pay(story, 11, "c8", 200 * S, unknown);
+        pay(story, 12, "c1", 203 * S, known);
+        story.expect("count", (1, 1));
+        story.jumps(2, true);
+        pay(story, 13, "c9", 300 * S, unknown);
+        pay(story, 14, "c2", 304 * S - 1, known);
+        story.jumps(3, true);
+        // Steady for four seconds: what is out of reach is no longer known.
+        pay(story, 15, "c3", 304 * S, unknown);
+        story.jumps(3, false);
+        // A jump freezes what is there then.
+        pay(story, 16, "c4", 400 * S, unknown);
+        pay(story, 17, "c3", 401 * S, known);
+        story.jumps(4, true);
+    });
+}
+
+#[test]
+fn without_a_guard_a_jump_is_neither_counted_nor_does_it_freeze() {
+    tell(Limits { jump_us: 0, ..by_the_wall() }, |story| {
+        story.pay(payment(1, 100 * S));
+        story.pay(Payment { card: "c2", ..payment(2, 1_000 * S) });
+        story.pay(payment(3, 1_000 * S));
+        story.verdict(-1, Action::Challenge, 0, [0; 4]);
+        story.jumps(0, false);
+    });
+}
+
+/// The clock is set ahead for one event, and right again for the next. Since now never goes back, all that follows is taken at
+/// the false time, where everything since the jump is in the window; the rows of before are kept for their amendments.
+#[test]
+fn a_false_jump_of_the_clock_and_its_return_lose_no_row() {
+    for (jump_us, found) in [(4 * S, 5), (0, 0)] {
+        tell(Limits { jump_us, ..by_the_wall() }, |story| {
+            for id in 1..=5 {
+                story.pay(payment(id, (100 + id as i64) * S));
+            }
+            story.pay(Payment { received: 900 * S, ..payment(6, 105 * S) });
+            story.expect("count", (1, 1));
+            // So many that the rows of this card are put in order several times.
+            for id in 7..107 {
+                story.pay(Payment { received: 106 * S, ..payment(id, 106 * S) });
+                story.expect("count", (i128::from(id) - 5, 1));
+            }
+            story.verdict(46, Action::Block, 0, [17, 0, 0, 0]);
+            for id in 1..=5 {
+                story.result(200 + id, 107 * S, (id, (100 + id as i64) * S), true, None);
+            }
+            let counters = *story.engine.counters();
+            assert_eq!((counters.amended, counters.amend_unknown), (found, 5 - found));
+            assert_eq!((counters.rows_lost, counters.keys_expired), (0, 0));
+            story.jumps(u64::from(found > 0), found > 0);
+        });
+    }
+}
+
+#[test]
+fn by_the_event_clock_an_idle_year_is_counted_and_freezes_nothing() {
+    tell(Limits { jump_us: 4 * S, ..limits() }, |story| {
+        const YEAR: i64 = 365 * 86_400 * S;
+        story.pay(payment(1, 100 * S));
+        story.pay(payment(2, 104 * S));
+        story.jumps(0, false);
+        // Whatever the receipts are, and unless it is shed.
+        story.pay(Payment { received: YEAR, ..payment(3, 105 * S) });
+        story.pay(Payment { admission: Admission::Shed, ..payment(4, YEAR) });
+        story.jumps(0, false);
+        story.pay(Payment { card: "c2", ..payment(5, YEAR) });
+        story.jumps(1, false);
+        // The past is out of every window; an event of then is too late, and known to be.
+        story.pay(payment(6, YEAR));
+        story.verdict(-1, Action::Challenge, 0, [0; 4]);
+        story.pay(payment(7, 106 * S));
+        story.expect("count", (0, 0));
+        assert_eq!(story.outcome().flags, FLAG_INEXACT);
+        story.pay(payment(8, YEAR + 4 * S + 1));
+        story.jumps(2, false);
+        assert_eq!(story.engine.counters().too_late, 1);
     });
 }
 

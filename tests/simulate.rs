@@ -27,10 +27,10 @@ use support::rng::Rng;
 use support::streams::{self, Shape};
 use tollgate::engine::units::Value;
 use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
-use tollgate::engine::{Counters, Engine, Limits, Loaded, Step};
+use tollgate::engine::{Clock, Counters, Engine, Limits, Loaded, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
-use tollgate::policy::typed::{self, Aggregate, FeatureKind, Policy};
+use tollgate::policy::typed::{self, Aggregate, By, EntityIx, FeatureKind, Policy};
 use tollgate::token::Tokenizer;
 
 /// Frames of one stream, and streams of one policy.
@@ -111,6 +111,11 @@ impl Reach {
                     Aggregate::Days(..) => "Days",
                 },
             };
+            let pair = match &feature.kind {
+                FeatureKind::Window(window) if is_twice(window.by) => Some("pair of one kind"),
+                FeatureKind::Window(window) => window.by.second().map(|_| "pair"),
+                FeatureKind::Scalar { .. } => None,
+            };
             if let FeatureKind::Window(window) = &feature.kind {
                 let frame = match window.frame {
                     typed::Frame::Last { .. } => "last",
@@ -128,6 +133,7 @@ impl Reach {
                 Some(_) => "something",
             };
             self.note(format!("{name}: {said}"), 1);
+            pair.into_iter().for_each(|pair| self.note(format!("{pair}: {said}"), 1));
             if name == "Count" {
                 let above = [64, 256, 1024]
                     .into_iter()
@@ -138,22 +144,30 @@ impl Reach {
         }
     }
 
-    fn counters(&mut self, counters: &Counters) {
+    fn counters(&mut self, counters: &Counters, clock: Clock) {
         self.note("late", counters.late);
         self.note("too late", counters.too_late);
-        self.note("skewed", counters.skewed);
+        self.note("skewed ahead", counters.skewed_ahead);
+        self.note("skewed behind", counters.skewed_behind);
+        let jumps = if clock == Clock::Wall { "jumps by the wall clock" } else { "jumps by the event clock" };
+        self.note(jumps, counters.clock_jumps);
         self.note("amended", counters.amended);
         self.note("amendment unknown", counters.amend_unknown);
         self.note("amendment stale", counters.amend_stale);
         self.note("promoted", counters.promoted);
         self.note("keys expired", counters.keys_expired);
         self.note("duplicates forgotten", counters.dedup_evicted);
+        self.note("rates", counters.rates);
+        self.note("rates unused", counters.rates_unused);
+        self.note("rate missing", counters.rate_missing);
+        self.note("rate stale", counters.rate_stale);
+        self.note("rate overflow", counters.rate_overflow);
     }
 
     /// Fails when something never came up. A few policies do not hold everything; `many` do.
     fn complete(&self, also: &[&str], many: bool) {
         let refusals = "UnknownEvent WrongLength BadPresence BadValue BadTime RawCardNumber IdReused repeated unassessed assessed";
-        let other = "None Allow Challenge Review Block late skewed amended promoted";
+        let other = "None Allow Challenge Review Block late thawed amended promoted rates";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
         for aggregate in "Scalar Count Sum Avg Min Max DistinctKeys DistinctValues Ratio".split(' ') {
@@ -164,12 +178,25 @@ impl Reach {
         for aggregate in more.split(' ').filter(|_| many) {
             wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
         }
+        for pair in ["pair", "pair of one kind"] {
+            wanted.extend(["missing", "0", "something"].map(|said| format!("{pair}: {said}")));
+        }
         for frame in ["last", "last N", "every", "this", "session"] {
             wanted.extend([format!("{frame}: nothing"), format!("{frame}: something")]);
         }
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());
         }
+        let time = [
+            "skewed ahead",
+            "skewed behind",
+            "jumps by the wall clock",
+            "jumps by the event clock",
+            "spared by a jump",
+        ];
+        wanted.extend(time.map(str::to_owned));
+        let rates = ["rates unused", "rate missing", "rate stale", "rate overflow"];
+        wanted.extend(rates.into_iter().filter(|_| many).map(str::to_owned));
         wanted.extend(also.iter().map(|&what| what.to_owned()));
         wanted.extend((0..=if many { 4 } else { 3 }).map(|n| format!("{n} reasons")));
         let flags =
@@ -195,7 +222,9 @@ fn run(
     let mut digests = Vec::with_capacity(frames.len());
     for (number, frame) in frames.iter().enumerate() {
         let expected = oracle.step(&frame.input());
+        let frozen = single.expiry_frozen();
         let step = single.step(&frame.input());
+        reach.note("thawed", u64::from(frozen && !single.expiry_frozen()));
         if step != expected {
             return Err(format!(
                 "step {number}: {frame:?}\n  engine {step:?}\n  oracle {expected:?}{}",
@@ -213,7 +242,8 @@ fn run(
         steps.push(step);
         digests.push(single.digest());
     }
-    reach.counters(single.counters());
+    reach.counters(single.counters(), limits.clock);
+    reach.note("spared by a jump", oracle.spared());
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, single.digest())?;
     replay(compiled, frames, limits, &steps, &digests)
@@ -237,8 +267,12 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine) -> Result<(), String> {
         && counters.late == tally.late
         && counters.too_late == tally.too_late
         && counters.inexact == tally.too_late
-        && counters.skewed == tally.skewed;
-    if !same || counters.rows_lost + counters.keys_lost != 0 {
+        && counters.skewed_ahead == tally.skewed_ahead
+        && counters.skewed_behind == tally.skewed_behind
+        && counters.clock_jumps == tally.clock_jumps
+        && counters.rates == tally.rates
+        && engine.expiry_frozen() == oracle.expiry_frozen();
+    if !same || counters.rows_lost + counters.keys_lost + counters.rates_lost != 0 {
         return Err(format!("counters\n  engine {counters:?}\n  oracle {tally:?}"));
     }
     Ok(())
@@ -302,6 +336,10 @@ fn replay(
     Ok(())
 }
 
+fn is_twice(by: By<EntityIx>) -> bool {
+    by.second() == Some(by.first())
+}
+
 /// As [`run`], with panics as disagreements.
 fn attempt(policy: &Policy, frames: &[Frame], limits: &Limits) -> Result<(), String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -353,7 +391,7 @@ fn simulate(seed: u64, frames: usize, reach: &mut Reach) -> usize {
         Err(_) => panic!("seed {seed}: this policy does not compile\n{policy:#?}"),
     };
     for _ in 0..STREAMS {
-        let shape = Shape::random(&mut rng, frames);
+        let shape = Shape::random(&mut rng, &policy, frames);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let result =
             catch_unwind(AssertUnwindSafe(|| run(&policy, &compiled, &stream, &shape.limits, reach)));
@@ -436,7 +474,7 @@ fn what_is_lost_is_flagged() {
         let policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();
         let compiled = compile(&policy, &tokenizer);
-        let shape = Shape::random(&mut rng, 400);
+        let shape = Shape::random(&mut rng, &policy, 400);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let limits = Limits {
             keys_max: *rng.pick(&[2, 20, 256]),

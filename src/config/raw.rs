@@ -42,6 +42,7 @@ raw_section!(RawEngine {
     clock: RawClock,
     lateness: Span,
     skew: Span,
+    clock_jump_max: Span,
     keys_max: u64,
     spill_bytes_max: Size,
     rows_per_key_max: u64,

@@ -90,7 +90,7 @@ pub(crate) fn bury(departures: &Receiver<Departure>, log: Log) {
     }
 }
 
-/// Writes one line with all counters now and then, and one at once when the appliance degrades or recovers.
+/// Writes one line with all counters now and then, and one at once when the appliance degrades or recovers, or time jumps.
 struct Metrics {
     interval: Option<Duration>,
     last: Instant,
@@ -121,6 +121,12 @@ impl Metrics {
             }
             let counts = shared.read();
             let degraded = counts.journal_full != self.before.journal_full;
+            if let Some(line) = jump_line(&self.before, &counts) {
+                log.warn(line);
+            }
+            if counts.expiry_frozen < self.before.expiry_frozen {
+                log.info("the clock has been steady for `clock_jump_max`: expiry goes on");
+            }
             self.before = counts;
             if degraded && !self.degraded {
                 log.warn("degraded: the journal ring is full, so no requests are taken; the disk cannot keep up or has failed");
@@ -134,6 +140,17 @@ impl Metrics {
             log.info(metrics_line(&shared.read(), &doors()));
         }
     }
+}
+
+/// What to say when time has jumped since the last look, or expiry was found frozen by a jump before this start.
+fn jump_line(before: &Counts, counts: &Counts) -> Option<String> {
+    let news = counts.clock_jumps > before.clock_jumps || counts.expiry_frozen > before.expiry_frozen;
+    let frozen = match counts.expiry_frozen {
+        0 => "",
+        _ => "; nothing expires until the clock has been steady for as long",
+    };
+    let jumps = counts.clock_jumps;
+    news.then(|| format!("time jumped by more than `clock_jump_max`, {jumps} times since start{frozen}"))
 }
 
 /// All counters in one line of `name=value`.
@@ -155,4 +172,28 @@ pub fn metrics_line(counts: &Counts, doors: &ListenerCounts) -> String {
         line.push_str(&format!(" clients_refused_{name}={value}"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_is_told_once() {
+        let check = |before: (u64, u64), now: (u64, u64), expected: Option<&str>| {
+            let counts =
+                |(clock_jumps, expiry_frozen)| Counts { clock_jumps, expiry_frozen, ..Counts::default() };
+            assert_eq!(jump_line(&counts(before), &counts(now)).as_deref(), expected, "{before:?} {now:?}");
+        };
+        let frozen = "; nothing expires until the clock has been steady for as long";
+        let jumped = |times| format!("time jumped by more than `clock_jump_max`, {times} times since start");
+        check((0, 0), (0, 0), None);
+        check((0, 0), (1, 1), Some(&format!("{}{frozen}", jumped(1))));
+        check((1, 1), (1, 1), None);
+        check((1, 1), (3, 1), Some(&format!("{}{frozen}", jumped(3))));
+        check((3, 1), (3, 0), None);
+        // By the event clock; then a start with a journal that ends soon after a jump.
+        check((3, 0), (4, 0), Some(&jumped(4)));
+        check((0, 0), (0, 1), Some(&format!("{}{frozen}", jumped(0))));
+    }
 }

@@ -26,12 +26,13 @@ use crate::engine::{Clock, Limits};
 
 /// First four bytes of a frame.
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TGFR");
-/// Version of the frame format.
-pub const FRAME_VERSION: u8 = 1;
+/// Version of the format of frames, segments and rings. One for all: a header is then the first to be refused, where a frame of
+/// another version would pass for a write that did not finish.
+pub const FRAME_VERSION: u8 = 2;
 /// Words before the payload.
 pub const HEAD_WORDS: usize = 11;
 /// Words of an epoch's payload.
-pub const EPOCH_WORDS: usize = 16;
+pub const EPOCH_WORDS: usize = 17;
 /// The most words of a frame.
 pub const FRAME_WORDS_MAX: usize = HEAD_WORDS + EVENT_WORDS_MAX + 1;
 /// The fewest words of a frame.
@@ -135,6 +136,7 @@ pub fn encode_epoch(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, epoch: &Epoch
     payload[13] = limits.skew_us as u64;
     payload[14] = limits.hash_seed;
     payload[15] = started.0 as u64;
+    payload[16] = limits.jump_us as u64;
     finish(out, KIND_EPOCH, head, EPOCH_WORDS)
 }
 
@@ -245,6 +247,7 @@ fn decode_epoch(body: &[u64], payload: &[u64]) -> Result<Epoch, FrameError> {
         dedup_entries_max: payload[11] as u32,
         lateness_us: payload[12] as i64,
         skew_us: payload[13] as i64,
+        jump_us: payload[16] as i64,
         clock,
         hash_seed: payload[14],
     };
@@ -301,7 +304,7 @@ mod tests {
             semantics: 7,
             policy_hash: [0xab; 32],
             layout_hash: std::array::from_fn(|i| i as u8),
-            limits: Limits { clock: Clock::Wall, skew_us: -5, ..Limits::default() },
+            limits: Limits { clock: Clock::Wall, skew_us: -5, jump_us: 77, ..Limits::default() },
             started: Time(123),
         }
     }

@@ -38,7 +38,7 @@ pub const RING_BYTES_MAX: u64 = 4 << 30;
 pub const RING_FILE: &str = "journal.ring";
 
 const RING_MAGIC: u64 = u64::from_le_bytes(*b"TGJRING1");
-const RING_VERSION: u32 = 1;
+const RING_VERSION: u32 = frame::FRAME_VERSION as u32;
 const HEADER_BYTES: usize = 4096;
 const IDENTITY_WORDS: usize = 8;
 /// Words of the header that the flusher writes while the ring is in use.

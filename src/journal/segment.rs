@@ -25,7 +25,7 @@ pub const BATCH_BYTES_MAX: u64 = 64 << 20;
 pub const SEGMENT_EXTENSION: &str = "tgj";
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"TGSEGM01");
-const SEGMENT_VERSION: u32 = 1;
+const SEGMENT_VERSION: u32 = frame::FRAME_VERSION as u32;
 const SEGMENT_HEADER_WORDS: usize = 16;
 const RECOVERED: u64 = 1;
 

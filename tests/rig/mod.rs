@@ -177,6 +177,19 @@ impl Running {
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
+    /// Waits until this has been written to standard error.
+    pub fn wait_for_log(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            if log.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < end, "`{text}` is not said:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// SIGTERM, and a good end.
     pub fn stop(mut self) -> String {
         self.signal(libc::SIGTERM);

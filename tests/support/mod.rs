@@ -15,5 +15,6 @@ pub mod fraction;
 pub mod frames;
 pub mod generate;
 pub mod oracle;
+pub mod receipts;
 pub mod rng;
 pub mod streams;

@@ -350,7 +350,7 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
             write!(
                 line,
                 "epoch {} after {} term {} started {} semantics {semantics} policy {} layout {} clock {} keys_max {} \
-                 rows_per_key_max {} spill_bytes_max {} dedup_entries_max {} lateness_us {} skew_us {} hash_seed {:016x}",
+                 rows_per_key_max {} spill_bytes_max {} dedup_entries_max {} lateness_us {} skew_us {} jump_us {} hash_seed {:016x}",
                 frame.head.epoch,
                 frame.head.seq,
                 frame.head.term,
@@ -364,6 +364,7 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
                 limits.dedup_entries_max,
                 limits.lateness_us,
                 limits.skew_us,
+                limits.jump_us,
                 limits.hash_seed
             )
         }
@@ -412,6 +413,7 @@ fn record_json(frame: &Frame<'_>) -> serde_json::Value {
                 "dedup_entries_max": epoch.limits.dedup_entries_max,
                 "lateness_us": epoch.limits.lateness_us,
                 "skew_us": epoch.limits.skew_us,
+                "jump_us": epoch.limits.jump_us,
                 "clock": clock(epoch.limits.clock),
                 "hash_seed": format!("{:016x}", epoch.limits.hash_seed),
             },
