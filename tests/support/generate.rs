@@ -240,9 +240,15 @@ impl Maker<'_> {
         let FieldType::Entity(entity) = self.policy.events[event.index()].fields[role.index()].ty else {
             unreachable!("a key field")
         };
-        let aggregate = Aggregate::Count(Source { event, role, filter: None });
+        let aggregate = Aggregate::Count(Source { event, role: By::One(role), filter: None });
         let frame = Frame::Last { span_us: 30 * DAY };
-        let window = Window { entity, frame, delay_us: 0, aggregate, judged_by: vec![(event, role)] };
+        let window = Window {
+            by: By::One(entity),
+            frame,
+            delay_us: 0,
+            aggregate,
+            judged_by: vec![(event, By::One(role))],
+        };
         let kind = FeatureKind::Window(window);
         self.policy.features.push(Feature { name: "plain".to_owned(), ty: Type::Int, kind });
     }
