@@ -439,7 +439,7 @@ fn other_streams_agree_with_the_oracle() {
 
 #[test]
 fn long_streams_agree_with_the_oracle() {
-    share(3 * SHARE, 30, 3 * FRAMES, &["Count above 1024", "keys expired"]);
+    share(3 * SHARE, 40, 3 * FRAMES, &["Count above 1024", "keys expired"]);
 }
 
 /// Where there is no room for everything: features are those of the oracle, which forgets nothing, unless flagged.
