@@ -52,7 +52,7 @@ impl EventWords {
         self.words[6] = time.0 as u64;
     }
 
-    /// Sets a one-word field: a bool, an int, a decimal (×10⁶), an enum's ordinal.
+    /// Sets a one-word field: a bool, an int, a decimal (×10⁶), an enum's ordinal, a currency's number.
     pub fn set_number(&mut self, slot: FieldSlot, number: i64) {
         self.words[usize::from(slot.word)] = number as u64;
         self.mark(slot);
@@ -77,6 +77,13 @@ impl EventWords {
         let word = usize::from(slot.word);
         self.words[word] = minor as u64;
         self.words[word + 1] = u64::from(currency.0);
+        self.mark(slot);
+    }
+
+    /// Sets the two parts of a rate.
+    pub fn set_rate(&mut self, slot: FieldSlot, num: u64, den: u64) {
+        let word = usize::from(slot.word);
+        self.words[word..word + 2].copy_from_slice(&[num, den]);
         self.mark(slot);
     }
 

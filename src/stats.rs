@@ -83,6 +83,18 @@ counts! {
     keys_lost,
     /// Duplicate entries overwritten to make room.
     dedup_evicted,
+    /// Exchange rates taken in.
+    rates,
+    /// Of these, rates between currencies that the policy never converts.
+    rates_unused,
+    /// Exchange rates given up because their pair had no room for more.
+    rates_lost,
+    /// Events of which some money was not converted: no rate was in effect.
+    rate_missing,
+    /// Events of which some money was not converted: the newest rate was too old.
+    rate_stale,
+    /// Events of which some money was not converted: it left 64 bits.
+    rate_overflow,
     /// Rounds in which nothing was taken because the journal ring had no room.
     journal_full,
     /// Clients quarantined.
@@ -136,6 +148,12 @@ impl Counts {
         self.rows_lost = engine.rows_lost - before.rows_lost;
         self.keys_lost = engine.keys_lost - before.keys_lost;
         self.dedup_evicted = engine.dedup_evicted - before.dedup_evicted;
+        self.rates = engine.rates - before.rates;
+        self.rates_unused = engine.rates_unused - before.rates_unused;
+        self.rates_lost = engine.rates_lost - before.rates_lost;
+        self.rate_missing = engine.rate_missing - before.rate_missing;
+        self.rate_stale = engine.rate_stale - before.rate_stale;
+        self.rate_overflow = engine.rate_overflow - before.rate_overflow;
     }
 }
 

@@ -5,7 +5,7 @@ use tollgate::engine::units::{Action, DAY, HOUR, Time, Value};
 use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, Input, Outcome};
 use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::typed::{
-    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
     FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
@@ -17,13 +17,14 @@ const PAYMENT: EventIx = EventIx(0);
 fn policy() -> Policy {
     let field = |name: &str, ty| Field { name: name.into(), ty, optional: false, inherited: None };
     let card = || field("card", FieldType::Entity(EntityIx(0)));
-    let source = Source { event: PAYMENT, role: FieldIx(0), filter: None };
+    let role = By::One(FieldIx(0));
+    let source = Source { event: PAYMENT, role, filter: None };
     let window = Window {
-        entity: EntityIx(0),
+        by: By::One(EntityIx(0)),
         frame: Frame::Last { span_us: DAY },
         delay_us: 0,
         aggregate: Aggregate::Count(source),
-        judged_by: vec![(PAYMENT, FieldIx(0))],
+        judged_by: vec![(PAYMENT, role)],
     };
     let three = Box::new(Expr::Const(Value::int(3), Type::Int));
     let rule = |name: &str, monitor, salience| Rule {
@@ -55,6 +56,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: vec![Feature { name: "day".into(), ty: Type::Int, kind: FeatureKind::Window(window) }],
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
+        rates: None,
         decides: vec![Decide {
             event: PAYMENT,
             score: Expr::RuleScoresMax,
@@ -65,8 +67,30 @@ fn policy() -> Policy {
     }
 }
 
+/// The same, counted by the pair of card and shop: `payment { card, amount: int, shop? }`. Nothing is kept by either alone.
+fn pair_policy() -> Policy {
+    let mut policy = policy();
+    policy.entities.push("shop".into());
+    let shop = FieldType::Entity(EntityIx(1));
+    policy.events[0].fields.push(Field { name: "shop".into(), ty: shop, optional: true, inherited: None });
+    let role = By::Pair(FieldIx(0), FieldIx(2));
+    let window = Window {
+        by: By::Pair(EntityIx(0), EntityIx(1)),
+        frame: Frame::Last { span_us: DAY },
+        delay_us: 0,
+        aggregate: Aggregate::Count(Source { event: PAYMENT, role, filter: None }),
+        judged_by: vec![(PAYMENT, role)],
+    };
+    policy.features[0].kind = FeatureKind::Window(window);
+    policy
+}
+
 fn engine(limits: Limits) -> Engine {
-    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+    engine_of(&policy(), limits)
+}
+
+fn engine_of(policy: &Policy, limits: Limits) -> Engine {
+    let program = lower(policy, &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let made = Engine::new(loaded, &limits);
     made.unwrap_or_else(|error| panic!("{}", error.message))
@@ -78,6 +102,12 @@ fn small() -> Limits {
 
 fn payment(id: u64, time: i64, card: u64) -> [u64; 7] {
     [id, 0, time as u64, 3, card, 0, 5]
+}
+
+/// A payment at a shop, for [`pair_policy`].
+fn payment_at(id: u64, time: i64, card: u64, shop: Option<u64>) -> [u64; 9] {
+    let presence = if shop.is_some() { 7 } else { 3 };
+    [id, 0, time as u64, presence, card, 0, 5, shop.unwrap_or(0), 0]
 }
 
 fn input(kind: u16, words: &[u64]) -> Input<'_> {
@@ -157,6 +187,42 @@ fn a_full_table_flags_what_it_cannot_keep_until_idle_keys_make_room() {
 }
 
 #[test]
+fn a_pair_is_known_by_both_its_keys_alone() {
+    let mut engine = engine_of(&pair_policy(), small());
+    let time = 10 * DAY;
+    for (id, (card, shop), count, score) in [
+        (1, (1, Some(2)), Value::int(1), -1),
+        // Each key was seen, but not together.
+        (2, (1, Some(1)), Value::int(1), -1),
+        (3, (2, Some(2)), Value::int(1), -1),
+        (4, (2, Some(1)), Value::int(1), -1),
+        (5, (1, None), Value::MISSING, -1),
+        (6, (1, Some(2)), Value::int(2), 0),
+        (7, (2, Some(1)), Value::int(2), 0),
+        (8, (1, Some(2)), Value::int(3), 70),
+    ] {
+        let outcome = decide(&mut engine, &payment_at(id, time, card, shop));
+        assert_eq!((engine.features()[0], outcome.score), (count, score), "payment {id}");
+    }
+}
+
+#[test]
+fn a_full_table_of_pairs_flags_what_it_cannot_keep_until_idle_pairs_make_room() {
+    let mut engine = engine_of(&pair_policy(), Limits { keys_max: 2, ..small() });
+    let mut pay =
+        |id, time, card, shop| is_inexact(decide(&mut engine, &payment_at(id, time, card, Some(shop))));
+    let (first, later) = (10 * DAY, 12 * DAY);
+    assert!(!pay(1, first, 1, 1) && !pay(2, first, 1, 2));
+    assert!(pay(3, first, 2, 1), "the third pair, of keys that are known");
+    assert!(!pay(4, first, 1, 1));
+    // Two days later the first two are idle; the next refused pair sweeps them out.
+    assert!(pay(5, later, 2, 2));
+    assert!(pay(6, later, 2, 2), "its first payment is not known");
+    assert!(!pay(7, later + DAY, 2, 2), "and no longer matters");
+    assert_eq!((engine.counters().keys_lost, engine.counters().keys_expired), (2, 2));
+}
+
+#[test]
 fn what_fired_can_be_told() {
     let mut engine = engine(small());
     for number in 0..3 {
@@ -191,12 +257,14 @@ fn adopted_decisions_leave_the_state_and_the_recorded_verdicts() {
 
 #[test]
 fn prefetching_takes_any_frame() {
-    let engine = engine(small());
-    let words = payment(1, 10 * DAY, 1);
-    for kind in [0, 1, 2, u16::MAX] {
-        for len in 0..=words.len() {
-            engine.prefetch_index(&input(kind, &words[..len]));
-            engine.prefetch_records(&input(kind, &words[..len]));
+    for policy in [policy(), pair_policy()] {
+        let engine = engine_of(&policy, small());
+        let words = payment_at(1, 10 * DAY, 1, Some(1));
+        for kind in [0, 1, 2, u16::MAX] {
+            for len in 0..=words.len() {
+                engine.prefetch_index(&input(kind, &words[..len]));
+                engine.prefetch_records(&input(kind, &words[..len]));
+            }
         }
     }
 }

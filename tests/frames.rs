@@ -520,7 +520,7 @@ fn shuffled_streams_end_in_the_same_features() {
         let program = lower(&policy, &tokenizer).expect("the policy lowers");
         let layouts = Layout::compiled(&policy, &program);
         let loaded = archive::open(archive::seal(&program)).expect("the program opens");
-        let shape = Shape { broken: 0, fallback: 0, ..Shape::random(&mut rng, 150) };
+        let shape = Shape { broken: 0, fallback: 0, ..Shape::random(&mut rng, &policy, 150) };
         let stream = streams::stream(&mut rng, &policy, &layouts, &tokenizer, &shape);
         let limits =
             Limits { clock: Clock::Event, lateness_us: TIME_END.0, dedup_entries_max: 4_096, ..shape.limits };

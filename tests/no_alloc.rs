@@ -10,8 +10,8 @@ use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, TIME_MIN, Val
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
 use tollgate::policy::typed::{
-    Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Frame, Period, Policy, Rule, Source, Type, Window,
+    Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
+    FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -80,6 +80,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: features(),
         rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
+        rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {
             event: PAYMENT,
             score: Expr::RuleScoresMax,
@@ -90,53 +91,80 @@ fn policy() -> Policy {
     }
 }
 
-/// Twenty windows: seven by card, seven by device, two that count different things, and four that are gathered.
+/// Twenty-nine windows: seven by card, seven by device, seven by both, two that count different things, and six that are
+/// gathered, two of them by both.
 fn features() -> Vec<Feature> {
     let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
     let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
-    let payments = |role, filter| Source { event: PAYMENT, role: FieldIx(role), filter };
-    let results = |role| Source { event: RESULT, role: FieldIx(role), filter: Some(Expr::Field(FieldIx(0))) };
+    let payments = |role, filter| Source { event: PAYMENT, role, filter };
+    let results = |role| Source { event: RESULT, role, filter: Some(Expr::Field(FieldIx(0))) };
+    // A payment's key fields are numbered as their kinds; a result's come one later.
+    let fields = |kinds: By<u16>, from| kinds.try_map(|kind| Some(FieldIx(kind + from))).expect("all fields");
     let mut features: Vec<Feature> = Vec::new();
-    let mut feature = |role: u16, span_us, delay_us, ty, aggregate| {
-        let judged_by = vec![(PAYMENT, FieldIx(role))];
+    let mut feature = |kinds: By<u16>, span_us, delay_us, ty, aggregate| {
+        let judged_by = vec![(PAYMENT, fields(kinds, 0))];
+        let by = kinds.try_map(|kind| Some(EntityIx(kind))).expect("all kinds");
         let frame = Frame::Last { span_us };
-        let window = Window { entity: EntityIx(role), frame, delay_us, aggregate, judged_by };
+        let window = Window { by, frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     };
-    for role in [0, 1] {
+    for kinds in [By::One(0), By::One(1), By::Pair(0, 1)] {
+        let role = fields(kinds, 0);
         let all = || payments(role, None);
-        feature(role, HOUR, 0, Type::Int, Aggregate::Count(all()));
-        feature(role, DAY, 0, Type::Int, Aggregate::Count(all()));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Sum(all(), usd()));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Max(all(), usd()));
-        feature(role, DAY, HOUR, Type::Decimal, Aggregate::Ratio(payments(role, declined()), all()));
-        feature(role, HOUR, 0, Type::Int, Aggregate::Count(results(role + 1)));
-        feature(role, DAY, 0, Type::Money(USD), Aggregate::Avg(payments(role, declined()), usd()));
+        feature(kinds, HOUR, 0, Type::Int, Aggregate::Count(all()));
+        feature(kinds, DAY, 0, Type::Int, Aggregate::Count(all()));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Sum(all(), usd()));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Max(all(), usd()));
+        feature(kinds, DAY, HOUR, Type::Decimal, Aggregate::Ratio(payments(role, declined()), all()));
+        feature(kinds, HOUR, 0, Type::Int, Aggregate::Count(results(fields(kinds, 1))));
+        feature(kinds, DAY, 0, Type::Money(USD), Aggregate::Avg(payments(role, declined()), usd()));
     }
-    feature(1, DAY, 0, Type::Int, Aggregate::DistinctKeys(payments(1, None), FieldIx(0)));
-    feature(0, DAY, 0, Type::Int, Aggregate::DistinctValues(payments(0, None), usd()));
+    let (card, device) = (By::One(0), By::One(1));
+    let cards = Aggregate::DistinctKeys(payments(fields(device, 0), None), FieldIx(0));
+    feature(device, DAY, 0, Type::Int, cards);
+    let amounts = Aggregate::DistinctValues(payments(fields(card, 0), None), usd());
+    feature(card, DAY, 0, Type::Int, amounts);
+    let (card, both) = (fields(card, 0), fields(By::Pair(0, 1), 0));
+    let by_card = By::One(EntityIx(0));
+    let by_both = By::Pair(EntityIx(0), EntityIx(1));
+    let five = Frame::Events { count: 5, span_us: DAY };
     let gathered = [
         (
+            (by_card, card),
             Frame::Events { count: 10, span_us: HOUR },
             Type::Money(USD),
-            Aggregate::Percentile(90, payments(0, None), usd()),
+            Aggregate::Percentile(90, payments(card, None), usd()),
         ),
         (
+            (by_card, card),
             Frame::Session { gap_us: MINUTE, span_us: HOUR },
             Type::Money(USD),
-            Aggregate::Stddev(payments(0, None), usd()),
+            Aggregate::Stddev(payments(card, None), usd()),
         ),
         (
+            (by_card, card),
             Frame::This { period: Period::Day, zone: "Europe/Berlin".into() },
             Type::Decimal,
-            Aggregate::ShareValues(payments(0, None), usd()),
+            Aggregate::ShareValues(payments(card, None), usd()),
         ),
-        (Frame::Every { span_us: HOUR }, Type::Duration, Aggregate::SinceLast(payments(0, declined()))),
+        (
+            (by_card, card),
+            Frame::Every { span_us: HOUR },
+            Type::Duration,
+            Aggregate::SinceLast(payments(card, declined())),
+        ),
+        ((by_both, both), five, Type::Money(USD), Aggregate::Stddev(payments(both, None), usd())),
+        (
+            (by_both, both),
+            Frame::Last { span_us: DAY },
+            Type::Duration,
+            Aggregate::SinceLast(payments(both, declined())),
+        ),
     ];
-    for (frame, ty, aggregate) in gathered {
-        let judged_by = vec![(PAYMENT, FieldIx(0))];
-        let window = Window { entity: EntityIx(0), frame, delay_us: 0, aggregate, judged_by };
+    for ((by, role), frame, ty, aggregate) in gathered {
+        let judged_by = vec![(PAYMENT, role)];
+        let window = Window { by, frame, delay_us: 0, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
     }
@@ -169,20 +197,22 @@ struct Stream {
     number: u64,
     payment: [u64; 10],
     result: [u64; 12],
+    rate: [u64; 8],
 }
 
 impl Stream {
     fn new() -> Self {
-        Self { now: 1_000 * DAY, random: 1, number: 0, payment: [0; 10], result: [0; 12] }
+        Self { now: 1_000 * DAY, random: 1, number: 0, payment: [0; 10], result: [0; 12], rate: [0; 8] }
     }
 
-    /// The next event's kind and words: a payment, a result of the payment before, or that payment once more.
+    /// The next event's kind and words: a payment, a result of the payment before, that payment once more, or a rate.
     fn next(&mut self) -> (u16, &[u64]) {
         self.number += 1;
         self.random = mix(self.random, self.number);
         match self.random >> 56 {
             0..3 => (0, &self.payment),
-            3..40 => self.next_result(),
+            3..6 => self.next_rate(),
+            6..40 => self.next_result(),
             what => self.next_payment(what),
         }
     }
@@ -205,6 +235,12 @@ impl Stream {
         (1, &self.result)
     }
 
+    fn next_rate(&mut self) -> (u16, &[u64]) {
+        let time = self.now - (self.random >> 8 & 0xfff_ffff) as i64;
+        self.rate = [self.number, 0, time as u64, 7, 978, 840, 1 + (self.random >> 20 & 0xff), 100];
+        (2, &self.rate)
+    }
+
     fn next_payment(&mut self, what: u64) -> (u16, &[u64]) {
         let random = self.random;
         self.now += (random >> 20 & 0xf_ffff) as i64;
@@ -216,7 +252,9 @@ impl Stream {
         let has_device = random >> 3 & 7 != 0;
         // One in 512 payments is of one of four hot cards.
         let card = if random >> 40 & 511 == 0 { random & 3 } else { random >> 8 & 0x1_ffff };
-        let device = if has_device { [random >> 30 & 0xffff, 2] } else { [0; 2] };
+        // A card has its own device, which one more shares, and now and then uses another: pairs come again, and new.
+        let device = if random >> 26 & 15 == 0 { random >> 30 } else { card };
+        let device = if has_device { [device & 0xffff, 2] } else { [0; 2] };
         let currency = if what == 41 { 978 } else { 840 };
         let presence = if has_device { 7 } else { 5 };
         self.payment[..4].copy_from_slice(&[self.number, 0, (self.now - late) as u64, presence]);
@@ -238,7 +276,7 @@ fn engine() -> Engine {
     let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {
-        keys_max: 100_000,
+        keys_max: 130_000,
         spill_bytes_max: 48 << 20,
         rows_per_key_max: 2_000,
         dedup_entries_max: 200_000,
@@ -294,6 +332,8 @@ fn ten_million_decisions_allocate_nothing() {
         ("promoted", counters.promoted),
         ("expired keys", counters.keys_expired),
         ("evicted duplicates", counters.dedup_evicted),
+        ("rates given up", counters.rates_lost),
+        ("stale rates", counters.rate_stale),
     ] {
         assert!(count > 0, "the stream was to have some: {name}");
     }

@@ -16,8 +16,8 @@ use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{
-    self, Aggregate, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
+    self, Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
+    Field, FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -42,13 +42,25 @@ fn event(name: &str, amends: Option<EventIx>, fields: Vec<Field>) -> Event {
 }
 
 fn source(event: EventIx, role: FieldIx, filter: Option<Expr>) -> Source {
-    Source { event, role, filter }
+    Source { event, role: By::One(role), filter }
 }
 
 fn window(entity: u16, seconds: i64, delay: i64, aggregate: Aggregate) -> FeatureKind {
     let (frame, delay_us) = (typed::Frame::Last { span_us: seconds * SECOND }, delay * SECOND);
-    let judged_by = vec![(PAYMENT, if entity == 0 { CARD } else { PAYER })];
-    FeatureKind::Window(Window { entity: EntityIx(entity), frame, delay_us, aggregate, judged_by })
+    let judged_by = vec![(PAYMENT, By::One(if entity == 0 { CARD } else { PAYER }))];
+    FeatureKind::Window(Window { by: By::One(EntityIx(entity)), frame, delay_us, aggregate, judged_by })
+}
+
+/// Payments of the last ten seconds by the pair of card and payer.
+fn by_card_and_payer(filter: Expr) -> FeatureKind {
+    let role = By::Pair(CARD, PAYER);
+    FeatureKind::Window(Window {
+        by: By::Pair(EntityIx(0), EntityIx(1)),
+        frame: typed::Frame::Last { span_us: 10 * SECOND },
+        delay_us: 0,
+        aggregate: Aggregate::Count(Source { event: PAYMENT, role, filter: Some(filter) }),
+        judged_by: vec![(PAYMENT, role)],
+    })
 }
 
 fn feature(name: &str, ty: Type, kind: FeatureKind) -> Feature {
@@ -110,7 +122,11 @@ fn policy() -> Policy {
     let by_card = |filter| source(PAYMENT, CARD, filter);
     let features = vec![
         feature("count", Type::Int, window(0, 10, 0, Aggregate::Count(by_card(None)))),
-        feature("spent", money, window(0, 10, 0, Aggregate::Sum(by_card(Some(not_declined)), amount()))),
+        feature(
+            "spent",
+            money,
+            window(0, 10, 0, Aggregate::Sum(by_card(Some(not_declined.clone())), amount())),
+        ),
         feature(
             "declines",
             Type::Int,
@@ -131,6 +147,7 @@ fn policy() -> Policy {
             window(1, 10, 0, Aggregate::Count(source(PAYMENT, PAYER, Some(declined())))),
         ),
         feature("amount", money, FeatureKind::Scalar { event: PAYMENT, expr: amount() }),
+        feature("together", Type::Int, by_card_and_payer(not_declined)),
     ];
     let rules = vec![
         // Three payments in the window block, unless the card is trusted.
@@ -190,6 +207,7 @@ fn policy() -> Policy {
         features,
         rules,
         decides: vec![decide],
+        rates: None,
     }
 }
 
@@ -421,6 +439,33 @@ fn an_amendment_reaches_only_the_rows_whose_key_it_carries() {
         story.result(5, 102 * S, (9, 101 * S), true, Some("a1"));
         story.pay(Payment { payer: Some("a1"), cents: 7, ..payment(6, 102 * S) });
         story.expect("spent", (12, 1));
+    });
+}
+
+#[test]
+fn a_pair_is_counted_apart_from_either_of_its_keys() {
+    tell(limits(), |story| {
+        story.pay(Payment { payer: Some("a1"), ..payment(1, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(Payment { payer: Some("a2"), ..payment(2, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(Payment { card: "c2", payer: Some("a1"), ..payment(3, 100 * S) });
+        story.expect("together", (1, 1));
+        story.pay(payment(4, 100 * S));
+        story.expect("together", (0, 0));
+        story.pay(Payment { payer: Some("a1"), ..payment(5, 101 * S) });
+        story.expect("together", (2, 1));
+        story.expect("count", (4, 1));
+        // With one of its keys missing, a result does not reach the payment under the pair.
+        story.result(6, 102 * S, (1, 100 * S), true, None);
+        story.pay(Payment { payer: Some("a1"), ..payment(7, 103 * S) });
+        story.expect("together", (3, 1));
+        story.result(8, 104 * S, (1, 100 * S), true, Some("a1"));
+        story.pay(Payment { payer: Some("a1"), ..payment(9, 105 * S) });
+        story.expect("together", (3, 1));
+        // The first is ten seconds old, the others are not.
+        story.pay(Payment { payer: Some("a1"), ..payment(10, 110 * S) });
+        story.expect("together", (4, 1));
     });
 }
 

@@ -15,8 +15,9 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use payments::{FULL, Payments, START};
 use tollgate::encode::EventWords;
+use tollgate::engine::rates::Rates;
 use tollgate::engine::units::{Time, Value};
-use tollgate::engine::vm::execute;
+use tollgate::engine::vm::{Basis, execute};
 use tollgate::engine::wire::{Admission, Input, PRESENCE_WORD, event_time};
 use tollgate::engine::{Engine, Limits, Loaded, Step};
 use tollgate::policy::{self, archive};
@@ -76,11 +77,13 @@ fn policy_code(c: &mut Criterion) {
     registers[usize::from(decide.rule_scores_max.to_native())] = Value::int(75);
     registers[usize::from(decide.rule_scores_sum.to_native())] = Value::int(75);
     registers[usize::from(decide.final_score.to_native())] = Value::int(75);
+    let rates = Rates::reserve(program);
+    let basis = Basis { program, rates: &rates };
     let runs = [&event.scalars, &event.conditions, &decide.score_code, &decide.threshold_code];
     c.bench_function("policy", |b| {
         b.iter(|| {
             for run in runs {
-                execute(program, run, black_box(words), words[PRESENCE_WORD], time, &mut registers);
+                execute(basis, run, black_box(words), words[PRESENCE_WORD], time, &mut registers);
             }
             black_box(&mut registers);
         });

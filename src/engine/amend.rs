@@ -7,14 +7,14 @@
 
 use super::decode::Decoded;
 use super::plan::{Bit, Column, ColumnOrigin, Group};
-use super::program::{ArchivedGroupPlan, ArchivedProgram};
+use super::program::ArchivedGroupPlan;
 use super::rows::{Spill, for_each_match};
 use super::units::{Time, Value};
-use super::vm::execute;
+use super::vm::{Basis, execute};
 
 /// Writes the row of `event` at `time` into `row`.
 pub(super) fn encode_row(
-    program: &ArchivedProgram,
+    basis: Basis<'_>,
     plan: &ArchivedGroupPlan,
     group: &Group,
     event: &Decoded<'_>,
@@ -28,8 +28,8 @@ pub(super) fn encode_row(
     for column in group.columns.iter().filter(|column| matches!(column.origin, ColumnOrigin::Amend(_))) {
         registers[column.register] = Value::MISSING;
     }
-    execute(program, &plan.ingest, event.words, event.presence, time, registers);
-    execute(program, &plan.derive, event.words, event.presence, time, registers);
+    execute(basis, &plan.ingest, event.words, event.presence, time, registers);
+    execute(basis, &plan.derive, event.words, event.presence, time, registers);
     row.fill(0);
     row[0] = time.0 as u64;
     if let Some(id) = group.id_column {
@@ -62,7 +62,7 @@ pub(super) struct Amended {
 
 /// An amendment on its way to the rows of a group.
 pub(super) struct Amendment<'a> {
-    pub(super) program: &'a ArchivedProgram,
+    pub(super) basis: Basis<'a>,
     pub(super) plan: &'a ArchivedGroupPlan,
     pub(super) group: &'a Group,
     /// Index into the group's amendment kinds.
@@ -107,8 +107,8 @@ impl Amendment<'_> {
         }
         let Decoded { words, presence, .. } = *self.event;
         let code = &self.plan.amends[self.kind].code;
-        execute(self.program, code, words, presence, self.time, registers);
-        execute(self.program, &self.plan.derive, words, presence, self.time, registers);
+        execute(self.basis, code, words, presence, self.time, registers);
+        execute(self.basis, &self.plan.derive, words, presence, self.time, registers);
         for column in &self.group.columns {
             if column.origin == ColumnOrigin::Derived || column.origin == ColumnOrigin::Amend(self.kind) {
                 row.store(column, registers[column.register]);

@@ -9,9 +9,9 @@
 
 use super::decode::Decoded;
 use super::plan::{Decide, Event, Rule};
-use super::program::{ArchivedDecidePlan, ArchivedProgram};
+use super::program::ArchivedDecidePlan;
 use super::units::{Action, Time, Value};
-use super::vm::execute;
+use super::vm::{Basis, execute};
 use super::wire::{Admission, FLAG_FALLBACK, Outcome};
 
 /// Which rules fired, and which of them were removed. Reserved once.
@@ -26,7 +26,7 @@ pub(super) struct Fired {
 
 /// What a decision depends on besides registers.
 pub(super) struct Case<'a> {
-    pub(super) program: &'a ArchivedProgram,
+    pub(super) basis: Basis<'a>,
     pub(super) event: &'a Decoded<'a>,
     pub(super) time: Time,
     pub(super) admission: Admission,
@@ -98,13 +98,13 @@ impl Fired {
 
         self.mark_removed(event, false);
 
-        let Case { program, event: Decoded { words, presence, .. }, time, admission } = *case;
+        let Case { basis, event: Decoded { words, presence, .. }, time, admission } = *case;
         registers[decide.rule_scores_max] = scores.0;
         registers[decide.rule_scores_sum] = Value::int(scores.1);
-        execute(program, &archived.score_code, words, *presence, time, registers);
+        execute(basis, &archived.score_code, words, *presence, time, registers);
         let score = registers[decide.score].round_half_even().unwrap_or(0).clamp(0, 100);
         registers[decide.final_score] = Value::int(score);
-        execute(program, &archived.threshold_code, words, *presence, time, registers);
+        execute(basis, &archived.threshold_code, words, *presence, time, registers);
 
         let holds = |branch: &&(usize, Action)| registers[branch.0].is_true();
         outcome.score = if unassessed { -1 } else { score as i16 };

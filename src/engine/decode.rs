@@ -4,7 +4,8 @@ use super::earth::Place;
 use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE};
 use super::units::{CURRENCIES, EventId, TIME_END, TIME_MIN, Time};
 use super::wire::{
-    AMEND_HEADER_WORDS, HEADER_WORDS, PRESENCE_WORD, Refusal, event_id, event_time, target_id, target_time,
+    AMEND_HEADER_WORDS, HEADER_WORDS, PRESENCE_WORD, RATE_PART_MAX, Refusal, event_id, event_time, target_id,
+    target_time,
 };
 
 /// What the decoder knows of one event kind.
@@ -41,7 +42,7 @@ pub(super) struct Decoded<'a> {
 impl FieldForm {
     fn width(&self) -> usize {
         match self.kind {
-            ArchivedFieldKind::Money | ArchivedFieldKind::Entity => 2,
+            ArchivedFieldKind::Money | ArchivedFieldKind::Entity | ArchivedFieldKind::Rate => 2,
             _ => 1,
         }
     }
@@ -125,6 +126,8 @@ impl FieldForm {
                 return Err(Refusal::RawCardNumber);
             }
             ArchivedFieldKind::Entity => true,
+            ArchivedFieldKind::Currency => currencies.knows(first),
+            ArchivedFieldKind::Rate => [first, second].iter().all(|part| (1..=RATE_PART_MAX).contains(part)),
             ArchivedFieldKind::Geo => Place::from_word(first).is_some(),
         };
         if in_type { Ok(()) } else { Err(Refusal::BadValue) }
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_type_takes_its_values_and_no_others() {
-        use ArchivedFieldKind::{Bool, Decimal, Entity, Enum, Geo, Int, Money};
+        use ArchivedFieldKind::{Bool, Currency, Decimal, Entity, Enum, Geo, Int, Money, Rate};
         let place = |latitude: i32, longitude: i32| {
             u64::from(latitude.cast_unsigned()) << 32 | u64::from(longitude.cast_unsigned())
         };
@@ -189,6 +192,16 @@ mod tests {
             (Money, 0, 1, [5, 841], Err(Refusal::BadValue)),
             (Money, 0, 1, [5, u64::MAX], Err(Refusal::BadValue)),
             (Money, 0, 0, [0, 840], Err(Refusal::BadValue)),
+            (Currency, 0, 1, [840, 0], Ok(())),
+            (Currency, 0, 1, [841, 0], Err(Refusal::BadValue)),
+            (Currency, 0, 1, [840 + (1 << 32), 0], Err(Refusal::BadValue)),
+            (Rate, 0, 1, [1, 1], Ok(())),
+            (Rate, 0, 1, [RATE_PART_MAX, RATE_PART_MAX], Ok(())),
+            (Rate, 0, 1, [0, 1], Err(Refusal::BadValue)),
+            (Rate, 0, 1, [1, 0], Err(Refusal::BadValue)),
+            (Rate, 0, 1, [RATE_PART_MAX + 1, 1], Err(Refusal::BadValue)),
+            (Rate, 0, 1, [1, u64::MAX], Err(Refusal::BadValue)),
+            (Rate, 0, 0, [0, 1], Err(Refusal::BadValue)),
             (Entity, 0, 1, [digits, digits], Err(Refusal::RawCardNumber)),
             (Entity, 0, 1, [digits, digits + 0x0a], Ok(())),
             (Entity, 0, 1, [digits, 7], Ok(())),

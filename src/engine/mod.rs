@@ -13,13 +13,14 @@
 //! # What a key's history is
 //!
 //! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
-//! some window could still reach (newer than mark − lateness − retention of its group). So it makes no
-//! difference when the records of idle keys are dropped.
+//! some window could still reach (newer than mark − lateness − retention of its group). A pair of keys that features
+//! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
 //!
 //! The *mark* is the watermark, except after a jump of the wall clock: then it stays where it was until the clock has been
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
 pub mod program;
+pub mod rates;
 pub mod units;
 pub mod validate;
 pub mod vm;
@@ -49,12 +50,13 @@ use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
 use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
+use rates::Rates;
 use rows::{Block, Blocks, Spill, any_alive, blocks, lose_until, lost_until, release};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use table::{RecordNumber, Table};
-use units::{Key, TIME_END, TIME_MIN, Time, Value};
-use vm::execute;
+use table::{RecordKey, RecordNumber, Table};
+use units::{TIME_END, TIME_MIN, Time, Value};
+use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
@@ -126,7 +128,7 @@ pub enum Clock {
 /// How much state the engine may keep, and how it reads time. Fixed at start; part of what makes a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Keys per entity kind.
+    /// Keys per entity kind, and pairs per pair of kinds that features are by.
     pub keys_max: u32,
     /// Bytes for rows that do not fit inside their record, all kinds together.
     pub spill_bytes_max: u64,
@@ -218,6 +220,18 @@ pub struct Counters {
     pub inexact: u64,
     /// Duplicate entries overwritten to make room.
     pub dedup_evicted: u64,
+    /// Rates taken in.
+    pub rates: u64,
+    /// Of these, rates between currencies that the program never converts.
+    pub rates_unused: u64,
+    /// Rates given up because their pair of currencies had no room for more.
+    pub rates_lost: u64,
+    /// Events of which some money was not converted because no rate was in effect.
+    pub rate_missing: u64,
+    /// Events of which some money was not converted because the newest rate was older than the policy allows.
+    pub rate_stale: u64,
+    /// Events of which some money was not converted because it left 64 bits.
+    pub rate_overflow: u64,
 }
 
 /// Records that a sweep looks at for every key that is added.
@@ -235,10 +249,11 @@ pub struct Engine {
     /// First word of the policy's hash, for the digest.
     policy_word: u64,
 
-    /// By entity kind.
+    /// By entity kind, then by pair.
     tables: Vec<Table>,
     spill: Spill,
     dedup: Dedup,
+    rates: Rates,
     /// Largest time admitted.
     watermark: i64,
     /// `Clock::Wall`: latest receipt.
@@ -259,14 +274,14 @@ pub struct Engine {
     scratch: Scratch,
     gathered: Gathered,
     fired: Fired,
-    /// By entity kind: records to look at when the step is done.
+    /// By table: records to look at when the step is done.
     sweeps: Vec<u32>,
 }
 
-/// One key of the event.
+/// One key of the event, or a pair of them.
 #[derive(Clone, Copy, Default)]
 struct LookedUp {
-    key: Option<Key>,
+    key: Option<RecordKey>,
     record: Option<RecordNumber>,
 }
 
@@ -303,7 +318,7 @@ impl<'a> View<'a> {
     ) -> Option<(gather::Rows<'a, Stored<'a>>, Option<i64>)> {
         let LookedUp { key: Some(looked_up), record } = self.looked_up[key] else { return None };
         let shape = &self.plan.groups[group].shape;
-        let table = &self.tables[self.event.keys[key].entity];
+        let table = &self.tables[self.event.keys[key].table];
         let record = record.map(|number| table.record(number));
         let stored = record.map(|record| blocks(record, shape, self.spill)).into_iter().flatten();
         let own = own.map(|own| &self.event.inserts[own]);
@@ -336,9 +351,8 @@ impl Engine {
         }
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
         let plan = Plan::new(loaded.program(), limits, &mut spill);
-        let tables = plan.entities.iter().zip(1..).map(|(entity, number)| {
-            let seed = limits.hash_seed.wrapping_add(number);
-            Table::reserve(&entity.name, entity.record_words, limits.keys_max, seed)
+        let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
+            Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let policy_word =
@@ -350,6 +364,7 @@ impl Engine {
             limits: *limits,
             policy_word,
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
+            rates: Rates::reserve(loaded.program()),
             watermark: NO_WATERMARK,
             now: TIME_MIN.0,
             mark: NO_WATERMARK,
@@ -392,14 +407,14 @@ impl Engine {
     }
 
     /// The keys of a frame that has not been checked yet, if it has the right length.
-    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, Key)) {
+    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, RecordKey)) {
         let Some(event) = self.plan.events.get(usize::from(input.kind)) else { return };
         if input.words.len() != event.form.words || input.words.len() <= wire::PRESENCE_WORD {
             return;
         }
-        for key in &event.keys {
-            if input.words[wire::PRESENCE_WORD] >> key.bit & 1 == 1 {
-                touch(&self.tables[key.entity], Key([input.words[key.word], input.words[key.word + 1]]));
+        for spec in &event.keys {
+            if let Some(key) = spec.read(input.words, input.words[wire::PRESENCE_WORD]) {
+                touch(&self.tables[spec.table], key);
             }
         }
     }
@@ -464,6 +479,9 @@ impl Engine {
 
     /// Judges an event and lets it change the state.
     fn take_in(&mut self, input: &Input<'_>, event: &Decoded<'_>) -> Outcome {
+        if self.rates.are_brought_by(input.kind) {
+            return self.take_rate(event);
+        }
         let kind = usize::from(input.kind);
         let mut moment = self.place_in_time(input, event);
         self.look_up_keys(kind, event);
@@ -481,10 +499,19 @@ impl Engine {
             self.drop_idle_keys();
         }
         outcome.policy_revision = self.plan.revision;
+        moment.inexact |= self.rates.count_failures(&mut self.counters);
         if moment.inexact {
             outcome.flags |= FLAG_INEXACT;
         }
         outcome
+    }
+
+    /// Takes a rate in, however it was admitted: nothing sheds it, and its time is when it takes effect, not now.
+    fn take_rate(&mut self, event: &Decoded<'_>) -> Outcome {
+        self.rates.take(event.words, &mut self.counters);
+        self.fired.clear();
+        self.registers[..self.plan.features].fill(Value::MISSING);
+        Outcome { flags: FLAG_ACK, policy_revision: self.plan.revision, ..Outcome::default() }
     }
 
     fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
@@ -545,11 +572,9 @@ impl Engine {
 
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
         for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
-            *looked_up = LookedUp::default();
-            if event.presence >> spec.bit & 1 == 1 {
-                let key = Key([event.words[spec.word], event.words[spec.word + 1]]);
-                *looked_up = LookedUp { key: Some(key), record: self.tables[spec.entity].find(key) };
-            }
+            let key = spec.read(event.words, event.presence);
+            let record = key.and_then(|key| self.tables[spec.table].find(key));
+            *looked_up = LookedUp { key, record };
         }
     }
 
@@ -558,11 +583,12 @@ impl Engine {
             return;
         }
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         for insert in &self.plan.events[kind].inserts {
             if self.looked_up[insert.key].key.is_some() {
                 let (plan, group) = (&program.groups[insert.group], &self.plan.groups[insert.group]);
                 let row = &mut self.staged[insert.staged..insert.staged + group.shape.row_words];
-                encode_row(program, plan, group, event, moment.time, &mut self.registers, row);
+                encode_row(basis, plan, group, event, moment.time, &mut self.registers, row);
             }
         }
     }
@@ -575,7 +601,8 @@ impl Engine {
         }
         let program = self.loaded.program();
         let scalars = &program.events[kind].scalars;
-        execute(program, scalars, event.words, event.presence, moment.time, &mut self.registers);
+        let basis = Basis { program, rates: &self.rates };
+        execute(basis, scalars, event.words, event.presence, moment.time, &mut self.registers);
         if moment.too_late {
             return;
         }
@@ -613,9 +640,10 @@ impl Engine {
         let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
             return self.acknowledge(moment);
         };
-        let case = Case { program, event, time: moment.time, admission };
+        let basis = Basis { program, rates: &self.rates };
+        let case = Case { basis, event, time: moment.time, admission };
         let conditions = &archived.conditions;
-        execute(program, conditions, event.words, event.presence, moment.time, &mut self.registers);
+        execute(basis, conditions, event.words, event.presence, moment.time, &mut self.registers);
         let any_fired = self.fired.note(plan, &self.registers);
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
@@ -633,8 +661,8 @@ impl Engine {
         let specs = &self.plan.events[kind].keys;
         specs.iter().zip(&self.looked_up).any(|(spec, looked_up)| {
             let Some(number) = looked_up.record else { return false };
-            let record = self.tables[spec.entity].record(number);
-            self.plan.entities[spec.entity].groups.iter().any(|&group| {
+            let record = self.tables[spec.table].record(number);
+            self.plan.tables[spec.table].groups.iter().any(|&group| {
                 let group = &self.plan.groups[group];
                 any_alive(record, &group.shape, &self.spill, self.mark.saturating_sub(group.dead_after))
             })
@@ -653,7 +681,7 @@ impl Engine {
             let group = &self.plan.groups[insert.group];
             let dead = self.mark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
-            let table = &mut self.tables[group.entity];
+            let table = &mut self.tables[group.table];
             let (spill, counters) = (&mut self.spill, &mut self.counters);
             rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
             table.touch(record, moment.time.0);
@@ -667,37 +695,38 @@ impl Engine {
     /// The record that a row goes to, made if there is none yet; `None` without a key or room for it.
     fn record_for(&mut self, insert: &Insert, moment: &mut Moment) -> Option<RecordNumber> {
         let LookedUp { key: Some(key), record } = self.looked_up[insert.key] else { return None };
-        let entity = self.plan.groups[insert.group].entity;
-        let table = &mut self.tables[entity];
+        let number = self.plan.groups[insert.group].table;
+        let table = &mut self.tables[number];
         // Another role of this event may have just added the same key.
         if let Some(record) = record.or_else(|| table.find(key)) {
             return Some(record);
         }
-        self.sweeps[entity] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
-        let Some(number) = table.add(key) else {
+        self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
+        let Some(record) = table.add(key) else {
             table.lose(moment.time.0);
             self.counters.keys_lost += 1;
             moment.inexact = true;
             return None;
         };
         if let Some(lost) = table.lost_until() {
-            for &group in &self.plan.entities[entity].groups {
-                lose_until(table.record_mut(number), &self.plan.groups[group].shape, lost);
+            for &group in &self.plan.tables[number].groups {
+                lose_until(table.record_mut(record), &self.plan.groups[group].shape, lost);
             }
         }
-        Some(number)
+        Some(record)
     }
 
     /// Lets an amendment change the rows of its target.
     fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
+        let basis = Basis { program, rates: &self.rates };
         let (mut found, mut changed) = (0, 0);
         for target in &self.plan.events[kind].targets {
             let Some(record) = self.looked_up[target.key].record else { continue };
             let group = &self.plan.groups[target.group];
             let amendment = Amendment {
-                program,
+                basis,
                 plan: &program.groups[target.group],
                 group,
                 kind: target.amend,
@@ -706,7 +735,7 @@ impl Engine {
                 target_tag,
                 target_time: (self.limits.clock == Clock::Event).then_some(target_time),
             };
-            let record = self.tables[group.entity].record_mut(record);
+            let record = self.tables[group.table].record_mut(record);
             let amended = amendment.apply(record, &mut self.spill, &mut self.registers);
             found += amended.found;
             changed += amended.changed;
@@ -722,11 +751,11 @@ impl Engine {
     /// Looks at a bounded number of records, and drops those whose rows are all out of every window's reach.
     fn drop_idle_keys(&mut self) {
         for (number, looks) in self.sweeps.iter_mut().enumerate() {
-            let (table, entity) = (&mut self.tables[number], &self.plan.entities[number]);
+            let (table, spec) = (&mut self.tables[number], &self.plan.tables[number]);
             for _ in 0..std::mem::take(looks) {
-                let dead = self.mark.saturating_sub(entity.dead_after);
+                let dead = self.mark.saturating_sub(spec.dead_after);
                 let Some(idle) = table.sweep(dead) else { continue };
-                for &group in &entity.groups {
+                for &group in &spec.groups {
                     release(table.record(idle), &self.plan.groups[group].shape, &mut self.spill);
                 }
                 table.drop_record(idle);

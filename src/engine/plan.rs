@@ -12,7 +12,8 @@ use super::program::{
     ArchivedTerm, NONE,
 };
 use super::rows::{Shape, Spill};
-use super::units::Action;
+use super::table::RecordKey;
+use super::units::{Action, Key};
 use super::windows::{Cell, CellKind, Output, Scan};
 
 /// Where a bit of a row is.
@@ -65,9 +66,9 @@ pub(super) struct Amend {
     pub(super) applied_register: usize,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 pub(super) struct Group {
-    pub(super) entity: usize,
+    pub(super) table: usize,
     pub(super) shape: Shape,
     /// A row at or before `watermark − dead_after` is in no window any more.
     pub(super) dead_after: i64,
@@ -78,12 +79,38 @@ pub(super) struct Group {
     pub(super) amends: Vec<Amend>,
 }
 
-/// A key to look up.
+/// A key, or a pair of keys, to look up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeySpec {
-    pub(super) entity: usize,
-    pub(super) word: usize,
-    pub(super) bit: u32,
+    pub(super) table: usize,
+    first: KeyAt,
+    second: Option<KeyAt>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KeyAt {
+    word: usize,
+    bit: u32,
+}
+
+impl KeyAt {
+    #[inline]
+    fn read(self, words: &[u64], presence: u64) -> Option<Key> {
+        (presence >> self.bit & 1 == 1).then(|| Key([words[self.word], words[self.word + 1]]))
+    }
+}
+
+impl KeySpec {
+    /// The key in the words of an event; `None` when it, or one of the pair, is absent.
+    #[inline]
+    pub(super) fn read(&self, words: &[u64], presence: u64) -> Option<RecordKey> {
+        let first = self.first.read(words, presence)?;
+        let second = match self.second {
+            None => None,
+            Some(at) => Some(at.read(words, presence)?),
+        };
+        Some(RecordKey { first, second })
+    }
 }
 
 /// A row to add.
@@ -143,9 +170,10 @@ pub(super) struct Event {
     pub(super) decide: Option<Decide>,
 }
 
-/// The record of one entity kind.
-pub(super) struct Entity {
+/// The table of one entity kind, or of a pair of kinds.
+pub(super) struct TableSpec {
     pub(super) name: String,
+    pub(super) is_pair: bool,
     pub(super) record_words: usize,
     pub(super) groups: Vec<usize>,
     /// A record whose newest row is at or before `watermark − dead_after` has no live row.
@@ -154,7 +182,8 @@ pub(super) struct Entity {
 
 /// See the module.
 pub(super) struct Plan {
-    pub(super) entities: Vec<Entity>,
+    /// Those of the entity kinds, then those of pairs.
+    pub(super) tables: Vec<TableSpec>,
     pub(super) events: Vec<Event>,
     pub(super) groups: Vec<Group>,
     pub(super) features: usize,
@@ -180,22 +209,29 @@ impl Plan {
     pub(super) fn new(program: &ArchivedProgram, limits: &Limits, spill: &mut Spill) -> Self {
         let groups: Vec<Group> =
             program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
-        let entities = program.entities.iter().enumerate().map(|(number, entity)| {
-            let of_entity = |&group: &usize| groups[group].entity == number;
-            let kept: Vec<usize> = (0..groups.len()).filter(of_entity).collect();
-            Entity {
-                name: entity.name.as_str().to_owned(),
-                record_words: usize::from(entity.record_words.to_native()),
+        let kinds = program.entities.iter();
+        let kinds = kinds.map(|entity| (entity.name.as_str().to_owned(), false, entity.record_words));
+        let pairs = program.pairs.iter().map(|pair| {
+            let name = |kind| program.entities[index(kind)].name.as_str();
+            (format!("({}, {})", name(pair.first), name(pair.second)), true, pair.record_words)
+        });
+        let tables = kinds.chain(pairs).enumerate().map(|(number, (name, is_pair, record_words))| {
+            let in_it = |&group: &usize| groups[group].table == number;
+            let kept: Vec<usize> = (0..groups.len()).filter(in_it).collect();
+            TableSpec {
+                name,
+                is_pair,
+                record_words: index(record_words),
                 dead_after: kept.iter().map(|&group| groups[group].dead_after).max().unwrap_or(0),
                 groups: kept,
             }
         });
-        let entities = entities.collect();
+        let tables = tables.collect();
         let mut bounds = Bounds::default();
         let events =
             program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
         Self {
-            entities,
+            tables,
             events,
             groups,
             features: program.features.len(),
@@ -249,7 +285,7 @@ fn group(group: &ArchivedGroupPlan, limits: &Limits, spill: &mut Spill) -> Group
     };
     let row_words = index(group.row_words);
     Group {
-        entity: index(group.entity),
+        table: index(group.table),
         shape: Shape::new(
             row_words,
             index(group.record_word),
@@ -281,12 +317,13 @@ fn event(
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
     let (scans, outputs) = scans(program, event, groups, bounds);
+    let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
     let gathers = gathers(program, event, groups);
     bounds.gathers |= !gathers.is_empty();
     let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
-        entity: index(key.entity),
-        word: index(key.word),
-        bit: u32::from(key.bit),
+        table: index(key.table),
+        first: at(&key.first),
+        second: key.second.as_ref().map(at),
     };
     let target = |target: &super::program::ArchivedTargetPlan| Target {
         group: index(target.group),

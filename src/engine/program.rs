@@ -36,8 +36,8 @@ pub enum Op {
     Field,
     /// The same with denominator [`DECIMAL_DEN`](super::units::DECIMAL_DEN).
     FieldDecimal,
-    /// `dst =` minor units of the money field at words `a`, `a+1`, missing unless presence bit `b` and its
-    /// currency is `imm` (ISO numeric).
+    /// `dst =` the money field at words `a`, `a+1` in minor units of currency `imm` (ISO numeric): its own if that is
+    /// its currency, else converted at the event's time; missing unless presence bit `b`, and without a rate.
     FieldMoney,
     /// `dst =` whether presence bit `b` is set (known).
     Present,
@@ -78,6 +78,9 @@ pub enum Op {
     Min,
     /// `dst = a` rounded half-even to denominator `consts[imm].num`: what a stored decimal column holds.
     Rescale,
+    /// `dst = a`, minor units of currency `b` (a number, not a register), converted to currency `imm` at the event's
+    /// time; missing without a rate.
+    Convert,
     /// Skip the next `imm` instructions unless `a` is missing. Forward only, inside the same run.
     SkipIfPresent,
     /// Skip the next `imm` instructions unless `a` is certainly true. Forward only, inside the same run.
@@ -99,7 +102,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Const,
         Self::Move,
         Self::Field,
@@ -124,6 +127,7 @@ impl Op {
         Self::Max,
         Self::Min,
         Self::Rescale,
+        Self::Convert,
         Self::SkipIfPresent,
         Self::SkipUnlessTrue,
         Self::Skip,
@@ -142,7 +146,7 @@ impl Op {
             | Self::SameKey
             | Self::Hour
             | Self::Weekday => (true, false, false),
-            Self::Move | Self::Not | Self::IsMissing | Self::Rescale => (true, true, false),
+            Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert => (true, true, false),
             Self::And
             | Self::Or
             | Self::Eq
@@ -217,11 +221,13 @@ pub struct Program {
     pub revision: u32,
     /// BLAKE3 over the canonical text of the event layouts (names, kinds, fields, types, words).
     pub layout_hash: [u8; 32],
-    /// Entity kinds: one table each.
+    /// Entity kinds: one table each, by their number.
     pub entities: Vec<EntityPlan>,
+    /// Pairs of entity kinds that features are by: one table each, numbered after those of the kinds.
+    pub pairs: Vec<PairPlan>,
     /// Event kinds, by their number on the wire.
     pub events: Vec<EventPlan>,
-    /// What is stored: one per (event kind, key field) that a feature counts.
+    /// What is stored: one per (event kind, key field or pair of key fields) that a feature counts.
     pub groups: Vec<GroupPlan>,
     /// Features, in policy order; feature i lives in register i.
     pub features: Vec<FeaturePlan>,
@@ -241,6 +247,22 @@ pub struct Program {
     pub code: Vec<Instr>,
     /// Registers in use, features included.
     pub registers: u16,
+    /// How money is converted; `None` when it is not.
+    pub rates: Option<RatesPlan>,
+}
+
+/// Rates: where they come from, and what for.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct RatesPlan {
+    /// Their name.
+    pub name: String,
+    /// A rate that has been in effect for longer does not convert, µs.
+    pub max_age_us: i64,
+    /// The event kind that brings them: the last, laid out as [`wire`](super::wire) says.
+    pub event: u16,
+    /// The currencies that code converts to, by ISO numeric code, ascending.
+    pub into: Vec<u16>,
 }
 
 /// The table of one entity kind.
@@ -251,6 +273,19 @@ pub struct EntityPlan {
     pub name: String,
     /// Words of one record; a multiple of 8. Words 0 and 1 are the key, word 2 the greatest event time seen, then
     /// each group's block at its `record_word`. 0 when nothing is kept by this kind.
+    pub record_words: u16,
+}
+
+/// The table of a pair of entity kinds.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct PairPlan {
+    /// Entity kind of the first key.
+    pub first: u16,
+    /// Entity kind of the second key; may be the same kind.
+    pub second: u16,
+    /// Words of one record; a multiple of 8. Words 0 to 2 as in [`EntityPlan::record_words`], words 3 and 4 are the
+    /// second key, then each group's block.
     pub record_words: u16,
 }
 
@@ -271,6 +306,10 @@ pub enum FieldKind {
     Enum,
     /// A key of entity kind `arg`.
     Entity,
+    /// A known ISO numeric currency. Of rates alone.
+    Currency,
+    /// Numerator and denominator, each from 1 to [`RATE_PART_MAX`](super::wire::RATE_PART_MAX). Of rates alone.
+    Rate,
     /// Latitude and longitude in millionths of a degree, in one word.
     Geo,
 }
@@ -309,7 +348,8 @@ pub struct EventPlan {
     pub fields: Vec<FieldPlan>,
     /// The event it amends, or [`NONE`].
     pub amends: u16,
-    /// The distinct keys to look up, in field order; at most [`KEYS_MAX`]. Those that nothing is kept by are left out.
+    /// The distinct keys to look up, in field order, then the pairs; at most [`KEYS_MAX`]. Those that nothing is kept by
+    /// are left out.
     pub keys: Vec<KeyPlan>,
     /// The rows this event adds.
     pub inserts: Vec<InsertPlan>,
@@ -327,16 +367,26 @@ pub struct EventPlan {
     pub decide: Option<DecidePlan>,
 }
 
-/// The most keys one event may be looked up by.
+/// The most keys and pairs of keys one event may be looked up by.
 pub const KEYS_MAX: usize = 16;
 
-/// A key to look up.
+/// A key, or a pair of keys, to look up.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct KeyPlan {
-    /// Entity kind.
-    pub entity: u16,
-    /// First word of the key in the event.
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    pub table: u16,
+    /// The key, or the first of a pair.
+    pub first: KeyAt,
+    /// The second key of a pair.
+    pub second: Option<KeyAt>,
+}
+
+/// Where a key is in an event.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub struct KeyAt {
+    /// First of its two words.
     pub word: u16,
     /// Presence bit.
     pub bit: u8,
@@ -374,7 +424,7 @@ pub struct FeatureUse {
     pub key: u16,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 ///
 /// A row is `row_words` words, stored column by column: with room for `cap` rows, column c of row r is at word
 /// `c * cap + r` of the block. Column 0 is the time. Others are where the plans say.
@@ -387,12 +437,14 @@ pub struct FeatureUse {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct GroupPlan {
-    /// Entity kind.
-    pub entity: u16,
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    pub table: u16,
     /// Event kind.
     pub event: u16,
-    /// The key field, an index into [`EventPlan::fields`].
+    /// The key field, an index into [`EventPlan::fields`]; the first of a pair.
     pub role: u16,
+    /// The second key field of a pair, or [`NONE`].
+    pub second_role: u16,
     /// Columns (words) of a row.
     pub row_words: u16,
     /// Word of the record at which the group's block starts: [`GROUP_HEADER_WORDS`] of header, then

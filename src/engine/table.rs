@@ -1,6 +1,7 @@
-//! The records of one entity kind: a hash index, and an arena of fixed-size records.
+//! The records of one entity kind, or of a pair of kinds: a hash index, and an arena of fixed-size records.
 //!
-//! Word 0 and 1 of a record are the key, word 2 the greatest event time seen; then each group's block. Keys whose
+//! Word 0 and 1 of a record are the key, word 2 the greatest event time seen; in the table of a pair, words 3 and 4
+//! are the second key; then each group's block. Keys whose
 //! rows are all dead are dropped by a sweep that looks at a bounded number of records for every key that is
 //! added once the table is half full: between half full and full it passes every record twice, so a table can only
 //! fill with keys that are alive. Dropping never shows in an answer: a window, an amendment and the
@@ -9,6 +10,7 @@
 use super::LimitError;
 use super::index::{ENTRIES_MAX, Index};
 use super::memory::{LINE_WORDS, Memory};
+use super::plan::TableSpec;
 use super::units::{Key, mix};
 
 /// Word of the greatest event time seen. In a free record, [`FREE`].
@@ -18,11 +20,22 @@ const FREE: u64 = u64::MAX;
 /// Number of a record in its table.
 pub(super) type RecordNumber = u32;
 
+/// Where the second key of a pair is.
+const SECOND: std::ops::Range<usize> = 3..5;
+
+/// What a record is found by: a key, or in the table of a pair both keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RecordKey {
+    pub(super) first: Key,
+    pub(super) second: Option<Key>,
+}
+
 /// See the module.
 pub(super) struct Table {
     index: Index,
     records: Memory,
     record_words: usize,
+    is_pair: bool,
     capacity: u32,
     /// Records never used begin here.
     fresh: u32,
@@ -35,13 +48,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// For up to `keys_max` keys of the entity kind `name`; for none when records have no words.
-    pub(super) fn reserve(
-        name: &str,
-        record_words: usize,
-        keys_max: u32,
-        seed: u64,
-    ) -> Result<Self, LimitError> {
+    /// For up to `keys_max` keys (or pairs); for none when records have no words.
+    pub(super) fn reserve(spec: &TableSpec, keys_max: u32, seed: u64) -> Result<Self, LimitError> {
+        let (name, is_pair, record_words) = (&spec.name, spec.is_pair, spec.record_words);
         if !(1..=ENTRIES_MAX).contains(&keys_max) {
             let message = format!("keys_max is {keys_max}; it must be between 1 and {ENTRIES_MAX}");
             return Err(LimitError { message });
@@ -53,6 +62,7 @@ impl Table {
             index: Index::reserve(capacity, &format!("the index of keys_max {name} keys"))?,
             records: Memory::reserve(words, &format!("keys_max {name} records"))?,
             record_words,
+            is_pair,
             capacity,
             fresh: 0,
             free: 0,
@@ -64,8 +74,18 @@ impl Table {
     }
 
     #[inline]
-    fn hash(&self, key: Key) -> u64 {
-        mix(mix(key.0[0] ^ self.seed, key.0[1]), self.seed)
+    fn hash(&self, key: RecordKey) -> u64 {
+        let first = mix(key.first.0[0] ^ self.seed, key.first.0[1]);
+        let both = key.second.map_or(first, |second| mix(mix(first, second.0[0]), second.0[1]));
+        mix(both, self.seed)
+    }
+
+    /// The key of a record in use.
+    #[inline]
+    fn key(&self, number: RecordNumber) -> RecordKey {
+        let record = self.record(number);
+        let second = self.is_pair.then(|| Key([record[SECOND.start], record[SECOND.start + 1]]));
+        RecordKey { first: Key([record[0], record[1]]), second }
     }
 
     #[inline]
@@ -89,12 +109,12 @@ impl Table {
 
     /// The record of this key.
     #[inline]
-    pub(super) fn find(&self, key: Key) -> Option<RecordNumber> {
-        self.index.find(self.hash(key), |number| self.record(number)[..2] == key.0)
+    pub(super) fn find(&self, key: RecordKey) -> Option<RecordNumber> {
+        self.index.find(self.hash(key), |number| self.key(number) == key)
     }
 
     /// Adds a record for a key that has none; `None` when the table is full.
-    pub(super) fn add(&mut self, key: Key) -> Option<RecordNumber> {
+    pub(super) fn add(&mut self, key: RecordKey) -> Option<RecordNumber> {
         let number = match self.free {
             0 if self.fresh < self.capacity => self.fresh,
             0 => return None,
@@ -111,7 +131,10 @@ impl Table {
         self.used += 1;
         let record = self.record_mut(number);
         record.fill(0);
-        record[..2].copy_from_slice(&key.0);
+        record[..2].copy_from_slice(&key.first.0);
+        if let Some(second) = key.second {
+            record[SECOND].copy_from_slice(&second.0);
+        }
         Some(number)
     }
 
@@ -140,8 +163,7 @@ impl Table {
 
     /// Drops a record.
     pub(super) fn drop_record(&mut self, number: RecordNumber) {
-        let record = self.record(number);
-        let hash = self.hash(Key([record[0], record[1]]));
+        let hash = self.hash(self.key(number));
         self.index.remove(hash, number);
         let next_free = u64::from(self.free);
         let record = self.record_mut(number);
@@ -163,13 +185,13 @@ impl Table {
 
     /// Asks for the index bucket of a key.
     #[inline]
-    pub(super) fn prefetch_index(&self, key: Key) {
+    pub(super) fn prefetch_index(&self, key: RecordKey) {
         self.index.prefetch(self.hash(key));
     }
 
     /// Asks for the record that the index names for a key, without looking at it.
     #[inline]
-    pub(super) fn prefetch_record(&self, key: Key) {
+    pub(super) fn prefetch_record(&self, key: RecordKey) {
         if let Some(number) = self.index.find(self.hash(key), |_| true) {
             let start = self.start(number);
             (start..start + self.record_words)
@@ -187,38 +209,69 @@ mod tests {
     #[test]
     fn holds_the_keys_of_a_model_through_drops_and_a_full_table() {
         const KEYS: u32 = 300;
-        let mut table = Table::reserve("card", 8, KEYS, 1).unwrap();
-        let mut model: BTreeMap<Key, i64> = BTreeMap::new();
-        let (mut random, mut refused) = (1_u64, 0);
-        for now in 1..100_000_i64 {
-            random = mix(random, now as u64);
-            let key = Key([random >> 11 & 511, 7]);
-            match (table.find(key), model.contains_key(&key)) {
-                (Some(number), true) => assert_eq!(table.record(number)[..2], key.0),
-                (None, false) => match table.add(key) {
-                    Some(number) => {
-                        assert!(table.record(number)[2..].iter().all(|&word| word == 0));
-                        table.record_mut(number)[7] = 5;
-                        model.insert(key, now);
-                        table.touch(number, now);
-                    }
-                    None => {
-                        refused += 1;
-                        assert_eq!(model.len(), KEYS as usize);
-                    }
-                },
-                other => panic!("table and model disagree: {other:?}"),
+        for is_pair in [false, true] {
+            let (name, groups) = ("card".to_owned(), Vec::new());
+            let spec = TableSpec { name, is_pair, record_words: 8, groups, dead_after: 0 };
+            let mut table = Table::reserve(&spec, KEYS, 1).unwrap();
+            let mut model: BTreeMap<RecordKey, i64> = BTreeMap::new();
+            let (mut random, mut refused) = (1_u64, 0);
+            for now in 1..100_000_i64 {
+                random = mix(random, now as u64);
+                // Of pairs, many have one key in common.
+                let (low, high) = (random >> 11 & 31, random >> 16 & 15);
+                let key = match is_pair {
+                    true => RecordKey { first: Key([low, 7]), second: Some(Key([7, high])) },
+                    false => RecordKey { first: Key([low << 4 | high, 7]), second: None },
+                };
+                match (table.find(key), model.contains_key(&key)) {
+                    (Some(number), true) => assert_eq!(table.key(number), key),
+                    (None, false) => match table.add(key) {
+                        Some(number) => {
+                            assert_eq!(table.key(number), key);
+                            let header = if is_pair { SECOND.end } else { NEWEST + 1 };
+                            assert_eq!(table.record(number)[NEWEST], 0);
+                            assert!(table.record(number)[header..].iter().all(|&word| word == 0));
+                            table.record_mut(number)[7] = 5;
+                            model.insert(key, now);
+                            table.touch(number, now);
+                        }
+                        None => {
+                            refused += 1;
+                            assert_eq!(model.len(), KEYS as usize);
+                        }
+                    },
+                    other => panic!("table and model disagree: {other:?}"),
+                }
+                if now / 1_000 % 2 == 1
+                    && let Some(number) = table.sweep(now - 400)
+                {
+                    assert!(model.remove(&table.key(number)).unwrap() <= now - 400);
+                    table.drop_record(number);
+                }
+                assert_eq!(table.used as usize, model.len());
             }
-            if now / 1_000 % 2 == 1
-                && let Some(number) = table.sweep(now - 400)
-            {
-                let record = table.record(number);
-                let key = Key([record[0], record[1]]);
-                assert!(model.remove(&key).unwrap() <= now - 400);
-                table.drop_record(number);
-            }
-            assert_eq!(table.used as usize, model.len());
+            assert!(refused > 0);
         }
-        assert!(refused > 0);
+    }
+
+    /// The keys of a pair are two: what one ends with is not taken for what the other begins with, nor is their order
+    /// forgotten.
+    #[test]
+    fn a_pair_is_found_by_both_keys_in_order() {
+        let spec = TableSpec {
+            name: String::new(),
+            is_pair: true,
+            record_words: 8,
+            groups: Vec::new(),
+            dead_after: 0,
+        };
+        let mut table = Table::reserve(&spec, 10, 1).unwrap();
+        let pair = |first, second| RecordKey { first: Key(first), second: Some(Key(second)) };
+        let number = table.add(pair([1, 2], [3, 4])).unwrap();
+        assert_eq!(table.find(pair([1, 2], [3, 4])), Some(number));
+        for other in [pair([3, 4], [1, 2]), pair([1, 2], [3, 5]), pair([1, 2], [5, 4]), pair([1, 5], [3, 4])]
+        {
+            assert_eq!(table.find(other), None);
+        }
     }
 }

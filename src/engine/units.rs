@@ -271,6 +271,15 @@ impl Value {
     }
 }
 
+/// The whole number nearest to `num / den`, ties to even. `den` must be positive, and twice it must fit.
+#[inline]
+#[must_use]
+pub const fn divide_half_even(num: i128, den: i128) -> i128 {
+    let (floor, rest) = (num.div_euclid(den), num.rem_euclid(den));
+    let up = rest * 2 > den || rest * 2 == den && floor & 1 == 1;
+    floor + up as i128
+}
+
 fn gcd(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);

@@ -19,11 +19,15 @@ mod runs;
 
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
-    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedOrigin,
-    ArchivedProgram, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION,
+    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedOrigin,
+    ArchivedProgram, ArchivedRatesPlan, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX,
+    SEMANTICS_VERSION,
 };
-use super::units::{Action, DAY, DECIMAL_DEN};
-use super::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
+use super::units::{Action, Currency, DAY, DECIMAL_DEN};
+use super::wire::{
+    AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
+    RATE_TO_WORD, RATE_WORDS,
+};
 use runs::{Checker, Features, Reads};
 
 /// The most of anything that is numbered with 16 bits.
@@ -40,6 +44,8 @@ pub const ZONE_STARTS_MAX: usize = 4_096;
 pub const DEPTH_MAX: usize = 512;
 /// Words before the first group of a record: the key and the greatest event time.
 pub const RECORD_HEADER_WORDS: usize = 3;
+/// The same in the record of a pair: the second key comes on top.
+pub const PAIR_HEADER_WORDS: usize = RECORD_HEADER_WORDS + 2;
 /// The most words of one record.
 pub const RECORD_WORDS_MAX: usize = 1_024;
 /// The most rows of a group kept in the record.
@@ -63,6 +69,9 @@ pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
     let mut checker = Checker::new(program);
     for (index, event) in program.events.iter().enumerate() {
         layout(program, event).map_err(|error| format!("event {index}: {error}"))?;
+    }
+    if let Some(plan) = program.rates.as_ref() {
+        rates(program, plan).map_err(|error| format!("rates: {error}"))?;
     }
     // Groups before what uses them, and events' layouts before groups.
     for (index, group) in program.groups.iter().enumerate() {
@@ -88,6 +97,7 @@ fn text(what: &str, text: &str, bytes_max: usize) -> Checked {
 fn tables(program: &ArchivedProgram) -> Checked {
     let counts = [
         ("entities", program.entities.len()),
+        ("pairs", program.pairs.len()),
         ("events", program.events.len()),
         ("groups", program.groups.len()),
         ("features", program.features.len()),
@@ -110,14 +120,32 @@ fn tables(program: &ArchivedProgram) -> Checked {
     for (index, constant) in program.consts.iter().enumerate() {
         ensure!(constant.den.to_native() > 0, "literal {index} has no positive denominator");
     }
-    for (index, entity) in program.entities.iter().enumerate() {
-        text("the name of an entity", &entity.name, NAME_BYTES_MAX)?;
-        let words = usize::from(entity.record_words.to_native());
+    let record_words = |what: &str, index: usize, words: u16| -> Checked {
+        let words = usize::from(words);
         ensure!(
             words.is_multiple_of(8) && words <= RECORD_WORDS_MAX,
-            "entity {index}: a record of {words} words is not a multiple of 8 up to {RECORD_WORDS_MAX}"
+            "{what} {index}: a record of {words} words is not a multiple of 8 up to {RECORD_WORDS_MAX}"
         );
+        Ok(())
+    };
+    for (index, entity) in program.entities.iter().enumerate() {
+        text("the name of an entity", &entity.name, NAME_BYTES_MAX)?;
+        record_words("entity", index, entity.record_words.to_native())?;
     }
+    let mut pairs = Vec::with_capacity(program.pairs.len());
+    for (index, pair) in program.pairs.iter().enumerate() {
+        let kinds = (pair.first.to_native(), pair.second.to_native());
+        for kind in [kinds.0, kinds.1] {
+            let known = usize::from(kind) < program.entities.len();
+            ensure!(known, "pair {index}: there is no entity {kind}");
+        }
+        let words = pair.record_words.to_native();
+        record_words("pair", index, words)?;
+        ensure!(words != 0, "pair {index}: nothing is kept by it");
+        pairs.push(kinds);
+    }
+    pairs.sort_unstable();
+    ensure!(pairs.is_sorted_by(|a, b| a < b), "two pairs are of the same entities");
     let mut ids = Vec::with_capacity(program.reasons.len());
     for (index, reason) in program.reasons.iter().enumerate() {
         text("the name of a reason", &reason.name, NAME_BYTES_MAX)?;
@@ -185,7 +213,7 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
         known |= 1 << field.bit;
         let (arg, first) = (usize::from(field.arg.to_native()), usize::from(field.word.to_native()));
         let size = match field.kind {
-            ArchivedFieldKind::Money | ArchivedFieldKind::Entity => 2,
+            ArchivedFieldKind::Money | ArchivedFieldKind::Entity | ArchivedFieldKind::Rate => 2,
             _ => 1,
         };
         ensure!(first + size <= words, "field {index} ends after word {words}");
@@ -214,25 +242,76 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
     Ok(())
 }
 
-/// Blocks of groups lie inside their entity's record and do not overlap.
+/// The event that brings rates is the last, and what the engine reads from it is where it reads it.
+fn rates(program: &ArchivedProgram, plan: &ArchivedRatesPlan) -> Checked {
+    text("their name", &plan.name, NAME_BYTES_MAX)?;
+    let max_age = plan.max_age_us.to_native();
+    ensure!((1..=RETENTION_MAX_US).contains(&max_age), "they cannot convert for {max_age} µs");
+    let number = plan.event.to_native();
+    ensure!(
+        usize::from(number) + 1 == program.events.len(),
+        "event {number}, which brings them, is not the last"
+    );
+    let event = &program.events[usize::from(number)];
+    let fields =
+        event.fields.iter().map(|field| (field.kind, usize::from(field.word.to_native()), field.bit));
+    let wanted = [
+        (ArchivedFieldKind::Currency, RATE_FROM_WORD, 0),
+        (ArchivedFieldKind::Currency, RATE_TO_WORD, 1),
+        (ArchivedFieldKind::Rate, RATE_PARTS_WORD, 2),
+    ];
+    ensure!(
+        fields.eq(wanted)
+            && usize::from(event.words.to_native()) == RATE_WORDS
+            && event.required == event.known
+            && event.amends.to_native() == NONE,
+        "event {number}, which brings them, is not laid out as a rate"
+    );
+    let does_nothing = event.keys.is_empty()
+        && event.inserts.is_empty()
+        && event.targets.is_empty()
+        && event.windows.is_empty()
+        && event.rules.is_empty()
+        && event.decide.is_none();
+    ensure!(does_nothing, "event {number}, which brings them, is kept or judged");
+    let ascending = plan.into.is_sorted_by(|a, b| a.to_native() < b.to_native());
+    ensure!(ascending, "the currencies converted to do not ascend");
+    let known = plan.into.iter().all(|code| Currency::from_numeric(u64::from(code.to_native())).is_some());
+    ensure!(known, "a currency converted to is not known");
+    Ok(())
+}
+
+/// The kinds of keys of a table, and the words of its records; `None` when there is no such table.
+fn table(program: &ArchivedProgram, number: u16) -> Option<(u16, Option<u16>, u16)> {
+    let kinds = program.entities.len();
+    if let Some(entity) = program.entities.get(usize::from(number)) {
+        return Some((number, None, entity.record_words.to_native()));
+    }
+    let pair = program.pairs.get(usize::from(number) - kinds)?;
+    Some((pair.first.to_native(), Some(pair.second.to_native()), pair.record_words.to_native()))
+}
+
+/// Blocks of groups lie inside their table's record and do not overlap.
 fn records(program: &ArchivedProgram) -> Checked {
     let mut blocks = Vec::with_capacity(program.groups.len());
     for (index, group) in program.groups.iter().enumerate() {
-        let entity = usize::from(group.entity.to_native());
+        let number = group.table.to_native();
+        let (_, second, record) =
+            table(program, number).ok_or_else(|| format!("group {index}: there is no table {number}"))?;
+        let header = if second.is_some() { PAIR_HEADER_WORDS } else { RECORD_HEADER_WORDS };
         let rows = usize::from(group.inline_rows.to_native());
         let first = usize::from(group.record_word.to_native());
         let end = first + GROUP_HEADER_WORDS + rows * usize::from(group.row_words.to_native());
-        let record = usize::from(program.entities[entity].record_words.to_native());
         ensure!(
-            first >= RECORD_HEADER_WORDS && end <= record,
+            first >= header && end <= usize::from(record),
             "group {index}: its block {first}..{end} is outside its record of {record} words"
         );
-        blocks.push((entity, first, end));
+        blocks.push((number, first, end));
     }
     blocks.sort_unstable();
     for pair in blocks.windows(2) {
         let apart = pair[0].0 != pair[1].0 || pair[0].2 <= pair[1].1;
-        ensure!(apart, "two groups of entity {} overlap at word {} of the record", pair[0].0, pair[1].1);
+        ensure!(apart, "two groups of table {} overlap at word {} of the record", pair[0].0, pair[1].1);
     }
     Ok(())
 }
@@ -254,14 +333,11 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
         ensure!(feature.agg.is_comparable(), "{:?} cannot be compared with itself", feature.agg);
     }
     argument(program, feature)?;
-    let mut entity = None;
+    let mut table = None;
     for term in feature.terms.iter() {
         let group = program.groups.get(usize::from(term.group.to_native()));
         let group = group.ok_or_else(|| format!("there is no group {}", term.group))?;
-        ensure!(
-            *entity.get_or_insert(group.entity) == group.entity,
-            "its terms are kept under different entities"
-        );
+        ensure!(*table.get_or_insert(group.table) == group.table, "its terms are kept in different tables");
         ensure!(reach <= group.retention_us.to_native(), "its window is longer than its rows are kept");
         let ordered = feature.agg.is_ordered()
             || std::iter::once(&feature.frame)
@@ -344,17 +420,30 @@ fn argument(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked
 impl Checker<'_> {
     fn group(&mut self, group: &ArchivedGroupPlan) -> Checked {
         let program = self.program;
-        let entity = usize::from(group.entity.to_native());
-        ensure!(entity < program.entities.len(), "there is no entity {entity}");
+        let table_number = group.table.to_native();
+        let (first, second, _) =
+            table(program, table_number).ok_or_else(|| format!("there is no table {table_number}"))?;
         let number = group.event.to_native();
         let event =
             program.events.get(usize::from(number)).ok_or_else(|| format!("there is no event {number}"))?;
-        let role = group.role.to_native();
-        let key = event.fields.get(usize::from(role)).ok_or_else(|| format!("there is no field {role}"))?;
+        let (role, second_role) = (group.role.to_native(), group.second_role.to_native());
         ensure!(
-            key.kind == ArchivedFieldKind::Entity && usize::from(key.arg.to_native()) == entity,
-            "field {role} is not a key of entity {entity}"
+            second.is_none() || second_role != NONE,
+            "it has one key field, and table {table_number} takes two"
         );
+        ensure!(
+            second.is_some() || second_role == NONE,
+            "it has two key fields, and table {table_number} takes one"
+        );
+        let roles = [Some((role, first)), second.map(|second| (second_role, second))];
+        for (role, entity) in roles.into_iter().flatten() {
+            let key =
+                event.fields.get(usize::from(role)).ok_or_else(|| format!("there is no field {role}"))?;
+            ensure!(
+                key.kind == ArchivedFieldKind::Entity && key.arg.to_native() == entity,
+                "field {role} is not a key of entity {entity}"
+            );
+        }
         let rows = usize::from(group.inline_rows.to_native());
         ensure!(
             (1..=INLINE_ROWS_MAX).contains(&rows),
@@ -465,17 +554,27 @@ impl Checker<'_> {
         let program = self.program;
         ensure!(event.keys.len() <= KEYS_MAX, "{} keys are more than {KEYS_MAX}", event.keys.len());
         for (at, key) in event.keys.iter().enumerate() {
-            let entity = key.entity.to_native();
-            let held = is_key(event, key.word.to_native(), key.bit, Some(entity));
-            ensure!(held, "key {at} is no key field of entity {entity}");
-            let kept = program.entities[usize::from(entity)].record_words.to_native() != 0;
-            ensure!(kept, "key {at} looks up entity {entity}, of which nothing is kept");
-            let twice = event.keys[..at].iter().any(|other| other.word == key.word);
+            let number = key.table.to_native();
+            let (first, second, record_words) =
+                table(program, number).ok_or_else(|| format!("key {at}: there is no table {number}"))?;
+            let held = |at: &ArchivedKeyAt, entity| is_key(event, at.word.to_native(), at.bit, Some(entity));
+            ensure!(held(&key.first, first), "key {at} is no key field of entity {first}");
+            match (key.second.as_ref(), second) {
+                (None, None) => {}
+                (Some(key), Some(second)) => {
+                    ensure!(held(key, second), "the second of key {at} is no key field of entity {second}");
+                }
+                _ => return Err(format!("key {at} has not as many fields as table {number} has keys")),
+            }
+            ensure!(record_words != 0, "key {at} looks up table {number}, in which nothing is kept");
+            let twice = event.keys[..at].iter().any(|other| {
+                other.table == key.table && other.first == key.first && other.second == key.second
+            });
             ensure!(!twice, "key {at} is there twice");
         }
-        let key_entity = |key: u16| {
+        let key_table = |key: u16| {
             let plan = event.keys.get(usize::from(key)).ok_or_else(|| format!("there is no key {key}"))?;
-            Ok::<u16, String>(plan.entity.to_native())
+            Ok::<u16, String>(plan.table.to_native())
         };
         let group = |group: u16| {
             program.groups.get(usize::from(group)).ok_or_else(|| format!("there is no group {group}"))
@@ -487,9 +586,12 @@ impl Checker<'_> {
             let group = group(number)?;
             ensure!(usize::from(group.event.to_native()) == index, "group {number} does not keep this event");
             let key = event.keys.get(usize::from(insert.key.to_native()));
-            let role = &event.fields[usize::from(group.role.to_native())];
             let key = key.ok_or_else(|| format!("there is no key {}", insert.key))?;
-            ensure!(key.word == role.word, "a row of group {number} is put under another key than its role");
+            let at = |role: u16| event.fields.get(usize::from(role)).map(|field| field.word);
+            let same = key.table == group.table
+                && Some(key.first.word) == at(group.role.to_native())
+                && key.second.as_ref().map(|second| second.word) == at(group.second_role.to_native());
+            ensure!(same, "a row of group {number} is put under another key than its role");
             let twice = std::mem::replace(&mut inserted[usize::from(number)], true);
             ensure!(!twice, "a row is put into group {number} twice");
         }
@@ -503,10 +605,10 @@ impl Checker<'_> {
                 usize::from(amend.event.to_native()) == index,
                 "group {number} is not changed by this event"
             );
-            let entity = key_entity(target.key.to_native())?;
+            let table = key_table(target.key.to_native())?;
             ensure!(
-                entity == group.entity.to_native(),
-                "group {number} is looked up by a key of another entity"
+                table == group.table.to_native(),
+                "group {number} is looked up by a key of another table"
             );
             let twice = std::mem::replace(&mut changed[usize::from(number)], true);
             ensure!(!twice, "group {number} is changed twice");
@@ -518,9 +620,9 @@ impl Checker<'_> {
             let feature = program.features.get(usize::from(number));
             let feature = feature.ok_or_else(|| format!("there is no feature {number}"))?;
             let term = feature.terms.first().ok_or_else(|| format!("feature {number} has no window"))?;
-            let entity = key_entity(used.key.to_native())?;
-            let kept = group(term.group.to_native())?.entity.to_native();
-            ensure!(entity == kept, "feature {number} is looked up by a key of another entity");
+            let table = key_table(used.key.to_native())?;
+            let kept = group(term.group.to_native())?.table.to_native();
+            ensure!(table == kept, "feature {number} is looked up by a key of another table");
             let twice = std::mem::replace(&mut computed[usize::from(number)], true);
             ensure!(!twice, "feature {number} is computed twice");
             let place = (

@@ -8,8 +8,18 @@
 
 use super::calendar::{local_day, local_seconds};
 use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun};
-use super::units::{DECIMAL_DEN, Time, Value};
+use super::rates::Rates;
+use super::units::{DECIMAL_DEN, Time, Value, divide_half_even};
 use std::cmp::Ordering;
+
+/// What code may look up besides its event and its registers.
+#[derive(Clone, Copy)]
+pub struct Basis<'a> {
+    /// The program that the code is of.
+    pub program: &'a ArchivedProgram,
+    /// The rates known now.
+    pub rates: &'a Rates,
+}
 
 /// Evaluates `run` over one event (`frame` is all its words, `presence` its bitmap, `time` its time).
 ///
@@ -17,20 +27,21 @@ use std::cmp::Ordering;
 /// takes an empty frame.
 #[inline]
 pub fn execute(
-    program: &ArchivedProgram,
+    basis: Basis<'_>,
     run: &ArchivedRun,
     frame: &[u64],
     presence: u64,
     time: Time,
     registers: &mut [Value],
 ) {
+    let program = basis.program;
     let start = run.start.to_native() as usize;
     let code = &program.code[start..start + run.len.to_native() as usize];
     let registers = &mut registers[..usize::from(program.registers.to_native())];
     let event = Event { frame, presence, time };
     let mut next = 0;
     while let Some(instr) = code.get(next) {
-        next += 1 + step(program, instr, event, registers);
+        next += 1 + step(basis, instr, event, registers);
     }
 }
 
@@ -62,12 +73,8 @@ impl Event<'_> {
 
 /// Executes one instruction; returns how many to skip after it.
 #[inline(always)]
-fn step(
-    program: &ArchivedProgram,
-    instr: &ArchivedInstr,
-    event: Event<'_>,
-    registers: &mut [Value],
-) -> usize {
+fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &mut [Value]) -> usize {
+    let Basis { program, rates } = basis;
     let (a, b) = (instr.a.to_native(), instr.b.to_native());
     let imm = instr.imm.to_native() as usize;
     macro_rules! reg {
@@ -83,8 +90,10 @@ fn step(
             event.word(a, b).map_or(Value::MISSING, |word| Value { num: word as i64, den: DECIMAL_DEN })
         }
         ArchivedOp::FieldMoney => match event.pair(a, b) {
-            Some([minor, currency]) if currency == imm as u64 => Value::int(minor as i64),
-            _ => Value::MISSING,
+            Some([minor, currency]) => {
+                rates.convert(Value::int(minor as i64), currency, imm as u64, event.time)
+            }
+            None => Value::MISSING,
         },
         ArchivedOp::Present => Value::bool(event.has(b)),
         ArchivedOp::InList => event.pair(a, b).map_or(Value::MISSING, |key| {
@@ -121,6 +130,7 @@ fn step(
         ArchivedOp::Max => extreme(reg!(a), reg!(b), Ordering::Less),
         ArchivedOp::Min => extreme(reg!(a), reg!(b), Ordering::Greater),
         ArchivedOp::Rescale => rescale(reg!(a), program.consts[imm].num.to_native()),
+        ArchivedOp::Convert => rates.convert(reg!(a), u64::from(b), imm as u64, event.time),
         ArchivedOp::SkipIfPresent => return if reg!(a).is_missing() { 0 } else { imm },
         ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
         ArchivedOp::Skip => return imm,
@@ -197,14 +207,8 @@ fn rescale(a: Value, den: i64) -> Value {
     if a.den == den || a.is_missing() {
         return a;
     }
-    let (scaled, from) = (i128::from(a.num) * i128::from(den), i128::from(a.den));
-    let (floor, rest) = (scaled.div_euclid(from), scaled.rem_euclid(from));
-    let up = match (rest * 2).cmp(&from) {
-        Ordering::Less => false,
-        Ordering::Greater => true,
-        Ordering::Equal => floor & 1 == 1,
-    };
-    i64::try_from(floor + i128::from(up)).map_or(Value::MISSING, |num| Value { num, den })
+    let nearest = divide_half_even(i128::from(a.num) * i128::from(den), i128::from(a.den));
+    i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den })
 }
 
 #[cfg(test)]

@@ -15,6 +15,19 @@
 //! i32 in millionths of a degree) or 2 (entity: the key; money: minor units, then ISO numeric currency). An amendment
 //! carries, after its own fields, every entity field of the event it amends, so that it can find the windows that
 //! counted it. The event kind travels beside the words, in the ring slot.
+//!
+//! # A rate
+//!
+//! A policy that declares `rates` has one event kind more, after its own, of eight words in all:
+//!
+//! ```text
+//! word 0..4   id, time from which the rate is in effect, presence bitmap: always 7
+//! word 4, 5   ISO numeric currency converted from, and to
+//! word 6, 7   what one whole unit of the first is worth in whole units of the second: word 6 ÷ word 7,
+//!             each from 1 to 10¹⁵
+//! ```
+//!
+//! It is taken in however it was admitted, and acknowledged.
 
 use super::units::{Action, EventId, Time};
 
@@ -26,6 +39,17 @@ pub const AMEND_HEADER_WORDS: usize = 7;
 pub const EVENT_WORDS_MAX: usize = 60;
 /// The most fields an event may have: one presence bit each.
 pub const FIELDS_MAX: usize = 56;
+
+/// Words of a rate.
+pub const RATE_WORDS: usize = 8;
+/// Word of the currency a rate converts from.
+pub const RATE_FROM_WORD: usize = 4;
+/// Word of the currency it converts to.
+pub const RATE_TO_WORD: usize = 5;
+/// First of the two words of the rate itself.
+pub const RATE_PARTS_WORD: usize = 6;
+/// The most either part of a rate may be.
+pub const RATE_PART_MAX: u64 = 1_000_000_000_000_000;
 
 /// Index of the presence bitmap.
 pub const PRESENCE_WORD: usize = 3;

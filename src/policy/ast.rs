@@ -122,6 +122,12 @@ pub fn name_ref(node: &SyntaxNode) -> Option<Named> {
     word(&child(node, SyntaxKind::NameRef)?)
 }
 
+/// The names that the node uses, in order.
+#[must_use]
+pub fn name_refs(node: &SyntaxNode) -> Vec<Named> {
+    children(node, SyntaxKind::NameRef).filter_map(|name| word(&name)).collect()
+}
+
 /// The name used in a clause of this kind: of `on payment`, `payment`.
 #[must_use]
 pub fn clause_name(node: &SyntaxNode, clause: SyntaxKind) -> Option<Named> {

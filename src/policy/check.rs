@@ -9,6 +9,7 @@ mod expressions;
 mod features;
 mod frames;
 mod functions;
+mod keys;
 mod literals;
 mod names;
 mod rules;
@@ -59,6 +60,8 @@ struct Checker<'p> {
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
+    /// By feature name: the fields that its `via` chose.
+    vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.
@@ -95,6 +98,7 @@ impl<'p> Checker<'p> {
                 features: Vec::new(),
                 rules: Vec::new(),
                 decides: Vec::new(),
+                rates: None,
             },
             incomplete: Vec::new(),
             field_types: Vec::new(),
@@ -108,6 +112,7 @@ impl<'p> Checker<'p> {
             feature_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
+            vias: HashMap::new(),
             rules: HashMap::new(),
             decided: HashSet::new(),
             taken: HashMap::new(),
@@ -119,6 +124,7 @@ impl<'p> Checker<'p> {
     fn run(&mut self, root: &SyntaxNode) {
         self.poison_broken(root);
         self.header(root);
+        self.rates(root);
         self.each(root, K::EntityDecl, true, Self::entity);
         self.each_event(root);
         self.each(root, K::ReasonDecl, false, Self::reason);
@@ -174,7 +180,11 @@ impl<'p> Checker<'p> {
                 Some(name) => {
                     self.poisoned.insert(name.text);
                 }
-                None => self.lost |= !matches!(node.kind(), K::DecideDecl | K::ReservedDecl | K::PolicyDecl),
+                None => {
+                    self.lost |= {
+                        !matches!(node.kind(), K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl)
+                    }
+                }
             }
         }
     }

@@ -22,18 +22,19 @@ mod tests;
 
 use super::diagnostics::Diagnostic;
 use super::typed::{
-    Aggregate, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
+    Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
 };
 use crate::engine::program::{
     self, Against, Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX,
-    KeyPlan, ListPlan, NONE, Program, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION, TargetPlan, Term, Unit,
+    KeyAt, KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION,
+    TargetPlan, Term, Unit,
 };
 use crate::engine::units::Action;
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
 use code::{Code, Target};
 use expressions::{Graph, Inputs};
-use groups::Groups;
+use groups::{Groups, Tables};
 use layout::EventLayout;
 use std::collections::{BTreeSet, HashMap};
 use zones::Zones;
@@ -52,7 +53,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
     for feature in &policy.features {
         features.push(feature_plan(feature, &mut groups, &mut zones)?);
     }
-    let (group_plans, record_words) = groups.finish(&mut code)?;
+    let tables = groups.finish(&mut code)?;
 
     let rules_of = |event: EventIx| {
         let of_event =
@@ -116,11 +117,21 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
             rules: rules.iter().map(|rule| *rule as u16).collect(),
             decide,
         };
-        look_up(&mut plan, policy, this, layout, &group_plans, &features)?;
+        look_up(&mut plan, policy, this, layout, &tables, &features)?;
         events.push(plan);
     }
 
-    let entities = policy.entities.iter().zip(record_words);
+    let rates = policy.rates.as_ref().map(|rates| RatesPlan {
+        name: rates.name.clone(),
+        max_age_us: rates.max_age_us,
+        event: events.len() as u16,
+        into: code.currencies(),
+    });
+    if rates.is_some() {
+        events.push(layout::rate_event());
+    }
+
+    let entities = policy.entities.iter().zip(tables.record_words);
     let mut program = Program {
         semantics: SEMANTICS_VERSION,
         name: policy.name.clone(),
@@ -129,8 +140,9 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         entities: entities
             .map(|(name, record_words)| EntityPlan { name: name.clone(), record_words })
             .collect(),
+        pairs: tables.pairs,
         events,
-        groups: group_plans,
+        groups: tables.groups,
         features,
         rules: rule_plans(policy, &conditions),
         reasons: reason_plans(policy),
@@ -140,6 +152,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         consts: Vec::new(),
         code: Vec::new(),
         registers: 0,
+        rates,
     };
     code.finish(&mut program)?;
     Ok(program)
@@ -406,23 +419,29 @@ fn look_up(
     policy: &Policy,
     event: EventIx,
     layout: &EventLayout,
-    groups: &[program::GroupPlan],
+    tables: &Tables,
     features: &[FeaturePlan],
 ) -> Result<(), Diagnostic> {
-    let inherited = |role: u16| {
+    let inherited = |role: FieldIx| {
         let fields = &policy.events[event.index()].fields;
-        fields.iter().position(|field| field.inherited == Some(FieldIx(role))).map(|field| field as u16)
+        let copy = fields.iter().position(|field| field.inherited == Some(role));
+        copy.map(|field| FieldIx(field as u16))
     };
     // Everything found by its field first; fields become key numbers when all are known.
     let (mut inserts, mut targets, mut windows) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, group) in groups.iter().enumerate() {
+    for (index, group) in tables.groups.iter().enumerate() {
+        let role = match group.second_role {
+            NONE => By::One(FieldIx(group.role)),
+            second => By::Pair(FieldIx(group.role), FieldIx(second)),
+        };
         if group.event == event.0 {
-            inserts.push((index as u16, group.role));
+            inserts.push((index as u16, role));
         }
         if let Some(amend) = group.amends.iter().position(|amend| amend.event == event.0) {
-            let field = inherited(group.role).ok_or_else(|| {
+            let field = role.try_map(inherited).ok_or_else(|| {
                 let amended = &policy.events[usize::from(group.event)];
-                let role = &amended.fields[usize::from(group.role)].name;
+                let lost = role.each().find(|field| inherited(*field).is_none());
+                let role = lost.map_or("", |field| &amended.fields[field.index()].name);
                 bound(
                     format!("amendment {} does not carry key {}.{role}", plan.name, amended.name),
                     "declare the amendment with `amends`, so that it inherits the keys",
@@ -435,12 +454,12 @@ fn look_up(
         for (index, feature) in policy.features.iter().enumerate() {
             let FeatureKind::Window(window) = &feature.kind else { continue };
             if let Some((_, field)) = window.judged_by.iter().find(|(judged, _)| *judged == event) {
-                windows.push((index as u16, field.0));
+                windows.push((index as u16, *field));
             }
         }
     }
 
-    let mut fields: BTreeSet<u16> = inserts.iter().map(|(_, field)| *field).collect();
+    let mut fields: BTreeSet<By<FieldIx>> = inserts.iter().map(|(_, field)| *field).collect();
     fields.extend(targets.iter().map(|(_, field, _)| *field));
     fields.extend(windows.iter().map(|(_, field)| *field));
     if fields.len() > KEYS_MAX {
@@ -449,22 +468,34 @@ fn look_up(
             "count it by fewer of its fields",
         ));
     }
-    let key_of = |field: u16| fields.iter().position(|other| *other == field).unwrap_or(0) as u16;
+    let key_of = |field: By<FieldIx>| fields.iter().position(|other| *other == field).unwrap_or(0) as u16;
     for field in &fields {
-        let (entity, slot) = layout.key(FieldIx(*field)).ok_or_else(|| {
-            bound(format!("field {field} of event {} is not a key", plan.name), "count by an entity field")
-        })?;
-        plan.keys.push(KeyPlan { entity, word: slot.word, bit: slot.bit });
+        let name = &plan.name;
+        let not_a_key =
+            || bound(format!("event {name} is looked up by what is no key"), "count by an entity field");
+        let kinds = field.try_map(|field| Some(layout.key(field)?.0)).ok_or_else(not_a_key)?;
+        let table = match kinds {
+            By::One(kind) => kind,
+            By::Pair(first, second) => {
+                let pair = tables.pairs.iter().position(|pair| (pair.first, pair.second) == (first, second));
+                (policy.entities.len() + pair.ok_or_else(not_a_key)?) as u16
+            }
+        };
+        let at = |field: FieldIx| {
+            let slot = layout.slot(field);
+            KeyAt { word: slot.word, bit: slot.bit }
+        };
+        plan.keys.push(KeyPlan { table, first: at(field.first()), second: field.second().map(at) });
     }
     plan.inserts =
         inserts.iter().map(|(group, field)| InsertPlan { group: *group, key: key_of(*field) }).collect();
-    let target = |(group, field, amend): &(u16, u16, u16)| TargetPlan {
+    let target = |(group, field, amend): &(u16, By<FieldIx>, u16)| TargetPlan {
         group: *group,
         key: key_of(*field),
         amend: *amend,
     };
     plan.targets = targets.iter().map(target).collect();
-    let used = |(feature, field): &(u16, u16)| FeatureUse { feature: *feature, key: key_of(*field) };
+    let used = |(feature, field): &(u16, By<FieldIx>)| FeatureUse { feature: *feature, key: key_of(*field) };
     plan.windows = windows.iter().map(used).collect();
     plan.windows.sort_by_key(|used| {
         let feature = &features[usize::from(used.feature)];

@@ -66,11 +66,11 @@ pub fn parse(text: &str) -> Parse {
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] =
-    &["policy", "entity", "reason", "event", "list", "let", "feature", "rule", "decide"];
+    &["policy", "rates", "entity", "reason", "event", "list", "let", "feature", "rule", "decide"];
 
 /// The words that start a declaration the language does not have yet.
 pub(super) const RESERVED: &[&str] =
-    &["rates", "model", "pattern", "penalty", "test", "scene", "effective", "alert", "use"];
+    &["model", "pattern", "penalty", "test", "scene", "effective", "alert", "use"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =

@@ -95,11 +95,13 @@ kinds! {
     ListDecl,
     /// `of ENTITY`.
     OfClause,
+    /// `rates "NAME" max_age DURATION`.
+    RatesDecl,
     /// `let NAME on EVENT = EXPR`.
     LetDecl,
     /// `feature NAME …`.
     FeatureDecl,
-    /// `by ENTITY`.
+    /// `by ENTITY`, `by (ENTITY, ENTITY)`.
     ByClause,
     /// `via EVENT.FIELD, …`.
     ViaClause,

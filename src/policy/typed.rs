@@ -82,7 +82,36 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// At most one per event; only events with one are judged.
     pub decides: Vec<Decide>,
+    /// How money of one currency becomes money of another; `None` when it does not.
+    pub rates: Option<Rates>,
 }
+
+/// `rates "NAME" max_age D`: at most one in a policy.
+///
+/// It adds one kind of event to the wire, after the policy's own, called [`RATE_EVENT`]: from which currency, to which,
+/// and what one whole unit of the first is worth in whole units of the second, an exact fraction. Its time is when the
+/// rate takes effect, which may be long ago or yet to come. A rate is an input like any other (answered, journaled,
+/// replayed, the same again when sent twice), but it is never shed or late, moves no clock, and enters no window.
+///
+/// Money is converted at the newest rate of its pair that is in effect at the event's time and not older than
+/// `max_age_us` then, among those that had come when the event did. Of rates with equal times the one with the greatest
+/// id tag is the newest, and of those the last that came. The reverse pair and crosses over a third currency are never
+/// used. Both currencies' digits after the point are counted, and the result is rounded half-even to whole minor units.
+/// It is missing when no rate is in effect, when the newest is too old, or when it does not fit 64 bits; each is counted
+/// once for an event. What an amendment brings is converted when the amendment comes, at the amendment's own time.
+///
+/// What was converted stays as it is: rates that come later change neither a verdict nor what windows hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// What they are called. Senders and policy must mean the same ones: it is part of the layout of events.
+    pub name: String,
+    /// How long a rate converts, counted from when it took effect, in microseconds; > 0 and at most
+    /// [`WINDOW_MAX_DAYS`] days. A rate that is exactly so old still does.
+    pub max_age_us: i64,
+}
+
+/// The name of the kind of event that brings rates. With `rates` declared nothing else in a policy has this name.
+pub const RATE_EVENT: &str = "rate";
 
 /// One kind of event.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,8 +229,11 @@ pub enum Expr {
     Let(LetIx),
     /// A feature; only in rules and decisions (and never inside an aggregate or a `let`).
     Feature(FeatureIx),
-    /// Money of any currency as minor units of this one: itself when it is in this currency, else converted at
-    /// the loaded rate; missing where there is no rate.
+    /// Money as minor units of this currency: itself when it is in this currency, else converted as [`Rates`] says, at
+    /// the time of the event in context (what comes from an amendment: of the amendment); missing when the policy has no
+    /// rates. Of `first_present` the first that *is there* counts, even if it cannot be converted. Money that is already
+    /// in another known currency is converted once more, from its exact value; then it mentions no amendment, except
+    /// where amendments are always missing.
     InCurrency(Box<Expr>, Currency),
     /// Money as a decimal number of major units.
     Major(Box<Expr>),
@@ -278,8 +310,56 @@ pub enum FeatureKind {
         /// Its value.
         expr: Expr,
     },
-    /// `feature NAME = AGGREGATE(…) by ENTITY FRAME [delayed D]`.
+    /// `feature NAME = AGGREGATE(…) by ENTITY FRAME [delayed D]`, or `by (ENTITY, ENTITY)`.
     Window(Window),
+}
+
+/// What a feature is by: one key, or a pair of keys.
+///
+/// Of kinds (`By<EntityIx>`) it is what is written after `by`. Of fields (`By<FieldIx>`) it is which fields of an event
+/// hold these keys, in the same order.
+///
+/// A pair is a key of its own. Events have it when they have both keys; two events have the same pair when the first
+/// keys are the same and the second keys are the same. Its events are kept apart from those of either key alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By<T> {
+    /// `by card`.
+    One(T),
+    /// `by (card, merchant)`. Of two kinds the one declared first comes first, in whatever order they are written, so
+    /// that `by (merchant, card)` is the same pair. Of one kind twice the order is that of the fields in `via`:
+    /// `by (account, account) via transfer.payer, transfer.payee`.
+    Pair(T, T),
+}
+
+impl<T: Copy> By<T> {
+    /// The only key, or the first of a pair.
+    #[must_use]
+    pub fn first(self) -> T {
+        let (Self::One(first) | Self::Pair(first, _)) = self;
+        first
+    }
+
+    /// The second key of a pair.
+    #[must_use]
+    pub fn second(self) -> Option<T> {
+        match self {
+            Self::One(_) => None,
+            Self::Pair(_, second) => Some(second),
+        }
+    }
+
+    /// Its keys, in order.
+    pub fn each(self) -> impl Iterator<Item = T> {
+        std::iter::once(self.first()).chain(self.second())
+    }
+
+    /// The same with each key turned into something else; nothing when one of them cannot be.
+    pub fn try_map<U>(self, mut turn: impl FnMut(T) -> Option<U>) -> Option<By<U>> {
+        Some(match self {
+            Self::One(only) => By::One(turn(only)?),
+            Self::Pair(first, second) => By::Pair(turn(first)?, turn(second)?),
+        })
+    }
 }
 
 /// A windowed aggregate: AGGREGATE over the events that are kept under the judged event's key and lie in a frame.
@@ -287,7 +367,7 @@ pub enum FeatureKind {
 /// * t is the time of the judged event as judged, D the delay, and u = t − D the instant that the frame looks back
 ///   from.
 /// * The *kept* events are those of the source's kind whose key in the source's `role` is the judged event's key of
-///   kind `entity` (read from the field that `judged_by` names).
+///   kind `by` (read from the field that `judged_by` names). By a pair it is both keys that must be the same, in order.
 /// * An event *qualifies* when the source's `where` is true (not unknown) of it, with the amendments applied to it so
 ///   far.
 /// * The frame is a set of qualifying events, none of them later than u. The judged event is one of the kept events
@@ -301,24 +381,24 @@ pub enum FeatureKind {
 ///   less than true, enums compare by ordinal, keys by their words, places by their word as a signed number), and the
 ///   judged event is later than its equals.
 ///
-/// Missing when the judged event has no such key, or came too late to be placed, or was shed.
+/// Missing when the judged event has no such key (of a pair, lacks either), or came too late to be placed, or was shed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// Key kind.
-    pub entity: EntityIx,
+    /// Kind of the key, or kinds of the pair.
+    pub by: By<EntityIx>,
     /// Which events.
     pub frame: Frame,
     /// Delay D, in microseconds; ≥ 0. Together with the reach of the frame at most [`WINDOW_MAX_DAYS`] days.
     pub delay_us: i64,
     /// What is computed.
     pub aggregate: Aggregate,
-    /// Which key field of each judged event is looked up: from `via`, or the only field of that kind. An event
-    /// that is not listed cannot use this feature.
-    pub judged_by: Vec<(EventIx, FieldIx)>,
+    /// Which key field (or fields, for a pair) of each judged event is looked up: from `via`, or the only field of
+    /// that kind. An event that is not listed cannot use this feature.
+    pub judged_by: Vec<(EventIx, By<FieldIx>)>,
 }
 
 /// Which qualifying events an aggregate speaks of, looking back from u (see [`Window`]). Both ends are exact to the
-/// microsecond, and an event at u is in every frame.
+/// microsecond; the end u belongs to every frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// `last T`: time in (u − T, u]. An event exactly T before u is no longer in it.
@@ -408,13 +488,15 @@ pub const WINDOW_MAX_DAYS: i64 = 400;
 /// The most events of `last N events`.
 pub const FRAME_EVENTS_MAX: u32 = 10_000;
 
-/// What is counted: the events of one kind, under one of their keys, that satisfy a filter.
+/// What is counted: the events of one kind, under one of their keys or pairs of keys, that satisfy a filter. An event
+/// that lacks the key (or one of the pair) is not counted by anyone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Event kind (may be an amendment: then its own time counts).
     pub event: EventIx,
-    /// The key field of that event under which it is kept.
-    pub role: FieldIx,
+    /// The key field of that event (or the two, for a pair) under which it is kept. An amendment finds it through the
+    /// same fields, which it carries too.
+    pub role: By<FieldIx>,
     /// `where …`, of type bool; only events for which it is true (not unknown) count.
     pub filter: Option<Expr>,
 }

@@ -27,6 +27,11 @@ impl Fraction {
         fits.then_some(Self { num, den })
     }
 
+    /// Numerator and denominator.
+    pub fn parts(self) -> (i128, i128) {
+        (self.num, self.den)
+    }
+
     pub fn int(number: i64) -> Self {
         Self { num: i128::from(number), den: 1 }
     }

@@ -2,7 +2,7 @@
 
 use tollgate::engine::program::Program;
 use tollgate::engine::units::{Currency, EventId, Key, Time};
-use tollgate::engine::wire::{AMEND_HEADER_WORDS, Admission, HEADER_WORDS, Input, PRESENCE_WORD};
+use tollgate::engine::wire::{AMEND_HEADER_WORDS, Admission, HEADER_WORDS, Input, PRESENCE_WORD, RATE_WORDS};
 use tollgate::policy::typed::{Event, FieldType, Policy};
 
 /// Where the compiler put the fields of one event.
@@ -39,12 +39,19 @@ impl Layout {
     }
 
     pub fn all_sequential(policy: &Policy) -> Vec<Self> {
-        policy.events.iter().map(Self::sequential).collect()
+        let events = policy.events.iter().map(Self::sequential);
+        events.chain(policy.rates.as_ref().map(|_| Self::rate())).collect()
+    }
+
+    /// Of the event that brings rates: two currencies, and the two parts of the rate.
+    pub fn rate() -> Self {
+        Self { words: RATE_WORDS, fields: vec![(4, 0), (5, 1), (6, 2)] }
     }
 
     /// As compiled; panics when fields overlap, leave gaps, or share a presence bit.
     pub fn compiled(policy: &Policy, program: &Program) -> Vec<Self> {
-        assert_eq!(policy.events.len(), program.events.len());
+        let rates = usize::from(policy.rates.is_some());
+        assert_eq!(policy.events.len() + rates, program.events.len());
         let layout = |(event, plan): (&Event, &tollgate::engine::program::EventPlan)| {
             assert_eq!(event.fields.len(), plan.fields.len(), "fields of {}", event.name);
             let words = usize::from(plan.words);
@@ -61,7 +68,8 @@ impl Layout {
             assert!(uses.iter().all(|&n| n == 1), "words of {} overlap or are unused: {uses:?}", event.name);
             Self { words, fields }
         };
-        policy.events.iter().zip(&program.events).map(layout).collect()
+        let events = policy.events.iter().zip(&program.events).map(layout);
+        events.chain(policy.rates.as_ref().map(|_| Self::rate())).collect()
     }
 }
 
@@ -71,6 +79,7 @@ pub enum Cell {
     Number(i64),
     Cash(i64, Currency),
     Key(Key),
+    Rate(u64, u64),
 }
 
 /// An input that owns its words.
@@ -121,6 +130,7 @@ pub fn encode(
                 words[word] = *minor as u64;
                 words[word + 1] = u64::from(currency.0);
             }
+            Cell::Rate(num, den) => words[word..word + 2].copy_from_slice(&[*num, *den]),
             Cell::Key(key) => words[word..word + 2].copy_from_slice(&key.0),
         }
     }

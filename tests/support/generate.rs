@@ -9,9 +9,9 @@ use super::oracle::sources;
 use super::rng::Rng;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
+    Aggregate, Arithmetic, By, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
     FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx, Period, Policy,
-    Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
+    Rates, Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
 };
 
 /// With two, zero and three digits after the point.
@@ -57,12 +57,16 @@ struct Maker<'r> {
     /// Whether each let is plain, and whether it names amendments.
     lets: Vec<(bool, bool)>,
     zones: Vec<&'static str>,
+    /// Percentage of windows that are by a pair of keys, where the events have them.
+    pairs: u64,
 }
 
 /// A random policy.
 pub fn policy(rng: &mut Rng) -> Policy {
     let entities = (0..2 + rng.below(3)).map(|i| format!("entity{i}")).collect();
     let zones = (0..1 + rng.below(2)).map(|_| *rng.pick(&ZONES)).collect();
+    let max_age_us = *rng.pick(&[1, SECOND, HOUR, DAY, 3 * DAY, 30 * DAY]);
+    let rates = rng.percent(60).then(|| Rates { name: "daily".to_owned(), max_age_us });
     let policy = Policy {
         name: "random".to_owned(),
         revision: rng.word() as u32,
@@ -74,8 +78,10 @@ pub fn policy(rng: &mut Rng) -> Policy {
         features: Vec::new(),
         rules: Vec::new(),
         decides: Vec::new(),
+        rates,
     };
-    let mut maker = Maker { rng, policy, lets: Vec::new(), zones };
+    let pairs = *rng.pick(&[0, 0, 20, 60]);
+    let mut maker = Maker { rng, policy, lets: Vec::new(), zones, pairs };
     let judged = maker.events();
     maker.lists();
     maker.lets();
@@ -243,19 +249,24 @@ impl Maker<'_> {
     fn window(&mut self, judged: &[EventIx]) -> Option<(Window, Type)> {
         let first = *self.rng.pick(judged);
         let roles = self.fields_where(first, |ty| matches!(ty, FieldType::Entity(_)));
-        let role = *self.rng.pick(&roles);
-        let FieldType::Entity(entity) = self.policy.events[first.index()].fields[role.index()].ty else {
-            unreachable!("a key field")
+        let one = *self.rng.pick(&roles);
+        let other = *self.rng.pick(&roles);
+        let role = match other != one && self.rng.percent(self.pairs) {
+            false => By::One(one),
+            // Of two kinds the one declared first comes first; of one kind twice, either field may.
+            true if self.kind(first, one) <= self.kind(first, other) => By::Pair(one, other),
+            true => By::Pair(other, one),
         };
+        let by = role.try_map(|field| Some(self.kind(first, field)))?;
         let mut judged_by = vec![(first, role)];
         for &event in judged.iter().filter(|event| **event != first) {
-            let fields = self.keys(event, entity);
-            if !fields.is_empty() && self.rng.percent(85) {
-                judged_by.push((event, *self.rng.pick(&fields)));
+            let roles = self.roles(event, by);
+            if !roles.is_empty() && self.rng.percent(85) {
+                judged_by.push((event, *self.rng.pick(&roles)));
             }
         }
         judged_by.sort_unstable();
-        let (mut aggregate, mut ty) = self.aggregate(entity)?;
+        let (mut aggregate, mut ty) = self.aggregate(by, (first, role))?;
         let (mut frame, delay_us) = self.frame();
         if let Aggregate::Ratio(over, under) = &aggregate
             && (over.event, over.role) != (under.event, under.role)
@@ -285,7 +296,24 @@ impl Maker<'_> {
             aggregate = Aggregate::Change { of: Box::new(aggregate), against, delay_us };
             ty = Type::Decimal;
         }
-        Some((Window { entity, frame, delay_us, aggregate, judged_by }, ty))
+        Some((Window { by, frame, delay_us, aggregate, judged_by }, ty))
+    }
+
+    /// The kind of a key field.
+    fn kind(&self, event: EventIx, field: FieldIx) -> EntityIx {
+        match self.policy.events[event.index()].fields[field.index()].ty {
+            FieldType::Entity(entity) => entity,
+            _ => unreachable!("a key field"),
+        }
+    }
+
+    /// All ways to look an event up by a key, or by a pair of keys in two different fields.
+    fn roles(&self, event: EventIx, by: By<EntityIx>) -> Vec<By<FieldIx>> {
+        let firsts = self.keys(event, by.first());
+        let Some(second) = by.second() else { return firsts.into_iter().map(By::One).collect() };
+        let seconds = self.keys(event, second);
+        let pairs = firsts.iter().flat_map(|&a| seconds.iter().map(move |&b| (a, b)));
+        pairs.filter(|(a, b)| a != b).map(|(a, b)| By::Pair(a, b)).collect()
     }
 
     /// A frame and its delay.
@@ -324,15 +352,16 @@ impl Maker<'_> {
         fields.filter(|(_, field)| wanted(&field.ty)).map(|(i, _)| FieldIx(i as u16)).collect()
     }
 
-    fn source(&mut self, entity: EntityIx) -> Option<Source> {
+    fn source(&mut self, by: By<EntityIx>, judged: (EventIx, By<FieldIx>)) -> Option<Source> {
         let mut roles = Vec::new();
         for event in (0..self.policy.events.len()).map(|i| EventIx(i as u16)) {
-            roles.extend(self.keys(event, entity).into_iter().map(|role| (event, role)));
+            roles.extend(self.roles(event, by).into_iter().map(|role| (event, role)));
         }
         if roles.is_empty() {
             return None;
         }
-        let (event, role) = *self.rng.pick(&roles);
+        // Often the judged event is one of those that are looked at.
+        let (event, role) = if self.rng.percent(35) { judged } else { *self.rng.pick(&roles) };
         Some(Source { event, role, filter: self.filter(event) })
     }
 
@@ -344,18 +373,18 @@ impl Maker<'_> {
         })
     }
 
-    fn aggregate(&mut self, entity: EntityIx) -> Option<(Aggregate, Type)> {
-        let source = self.source(entity)?;
+    fn aggregate(&mut self, by: By<EntityIx>, judged: (EventIx, By<FieldIx>)) -> Option<(Aggregate, Type)> {
+        let source = self.source(by, judged)?;
         let event = source.event;
         let amended = self.rng.percent(50);
         let scope = self.scope(event, true, amended);
         let longest = *self.rng.pick(&SPANS);
         let half_life = self.rng.between(1, longest);
-        Some(match self.rng.below(26) {
-            0 | 1 => (Aggregate::Count(source), Type::Int),
+        Some(match self.rng.below(30) {
+            0 | 1 | 26.. => (Aggregate::Count(source), Type::Int),
             2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
-                let mut over = self.source(entity)?;
+                let mut over = self.source(by, judged)?;
                 if self.rng.percent(50) {
                     let filter = self.filter(event);
                     over = Source { filter, ..source.clone() };
@@ -768,6 +797,12 @@ impl Maker<'_> {
             0..6 => self.any_money(scope).map(|any| Expr::InCurrency(Box::new(any), currency)),
             6 => self.let_of(scope, Type::Money(currency)),
             7 => self.feature_of(scope, |ty| ty == Type::Money(currency)),
+            // What amendments may change is not converted twice.
+            8 if scope.amendments.is_empty() => {
+                let from = self.currency();
+                let of = self.money(scope, from, depth);
+                Some(Expr::InCurrency(Box::new(of), currency))
+            }
             _ => None,
         };
         found.unwrap_or_else(|| Expr::Const(Value::int(self.rng.between(0, 500)), Type::Money(currency)))

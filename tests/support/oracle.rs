@@ -1,7 +1,7 @@
 //! The oracle: a second, naive reading of a policy.
 //!
 //! It walks [`typed::Policy`] directly. Every accepted event is kept for ever in a plain list per (event kind, key
-//! field, key); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
+//! fields, keys); every feature is one linear scan of such a list; every expression is evaluated by recursion over its
 //! tree in exact fractions. The single concession to speed is [`Row::known`]: what a source says of a row is
 //! remembered until an amendment changes the row.
 //!
@@ -16,7 +16,10 @@
 //!    `jump_us` since the last jump.
 //! 3. More than the lateness behind the watermark is too late: judged without windows, kept out of them.
 //! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
+//!    What money is worth in another currency is decided by the rates that had come when the event did, for ever.
 //! 5. Rules, removal by `allow over`, score, thresholds, action, reasons.
+//!
+//! It is one file because it is one reading: whoever doubts a decision reads it from top to bottom.
 
 use super::aggregates::{self, Held};
 use super::fraction::Fraction;
@@ -34,7 +37,7 @@ use tollgate::engine::wire::{
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
-    self, Aggregate, Arithmetic, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
+    self, Aggregate, Arithmetic, By, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
     Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
@@ -48,8 +51,8 @@ pub enum Answer {
     Truth(bool),
     /// A number, an ordinal, minor units of a currency that the type names.
     Number(Fraction),
-    /// Money of any currency.
-    Cash(i64, Currency),
+    /// Money of any currency, and when it came.
+    Cash(i64, Currency, Moment),
     /// A key, of a row.
     Key(Key),
 }
@@ -78,6 +81,26 @@ impl Answer {
     }
 }
 
+/// When an event came: what its money is worth depends on nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its time, as judged.
+    time: i64,
+    /// How many rates had come.
+    rates: usize,
+}
+
+/// A rate, in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    from: u64,
+    to: u64,
+    time: i64,
+    tag: u64,
+    num: i128,
+    den: i128,
+}
+
 /// What has happened; compared with the engine's own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -89,6 +112,7 @@ pub struct Tally {
     pub skewed_ahead: u64,
     pub skewed_behind: u64,
     pub clock_jumps: u64,
+    pub rates: u64,
 }
 
 /// One event as decoded.
@@ -98,6 +122,20 @@ pub struct Taken {
     pub time: i64,
     pub tag: u64,
     cells: Vec<Option<Cell>>,
+    /// Rates that had come when it did.
+    rates: usize,
+}
+
+impl Taken {
+    fn moment(&self) -> Moment {
+        Moment { time: self.time, rates: self.rates }
+    }
+}
+
+/// What a frame holds.
+enum Arrived {
+    Event(Taken),
+    Rate(Rate),
 }
 
 /// The newest amendment of one kind applied to a row.
@@ -111,13 +149,14 @@ struct Row {
     known: RefCell<BTreeMap<usize, (bool, Answer)>>,
 }
 
-/// What is kept of one event kind under one of its key fields.
+/// What is kept of one event kind under one of its key fields, or a pair of them.
 struct Group {
     event: EventIx,
-    role: FieldIx,
-    entity: typed::EntityIx,
+    role: By<FieldIx>,
+    by: By<typed::EntityIx>,
     retention_us: i64,
-    rows: BTreeMap<Key, Vec<Row>>,
+    /// By the key, or by both keys in order.
+    rows: BTreeMap<Vec<Key>, Vec<Row>>,
 }
 
 /// What was answered to (principal, id).
@@ -141,6 +180,7 @@ pub struct Oracle<'p> {
     receipts: Receipts,
     seq: u64,
     features: Vec<Answer>,
+    rates: Vec<Rate>,
     tally: Tally,
     /// Events that had a history only because a jump of the clock let nothing expire.
     spared: u64,
@@ -193,7 +233,7 @@ impl<'p> Oracle<'p> {
                     None => groups.push(Group {
                         event: source.event,
                         role: source.role,
-                        entity: window.entity,
+                        by: window.by,
                         retention_us: reach,
                         rows: BTreeMap::new(),
                     }),
@@ -213,6 +253,7 @@ impl<'p> Oracle<'p> {
             receipts: Receipts::new(limits),
             seq: 0,
             features: vec![Answer::Missing; policy.features.len()],
+            rates: Vec::new(),
             tally: Tally::default(),
             spared: 0,
         }
@@ -233,8 +274,8 @@ impl<'p> Oracle<'p> {
 
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
-        let event = match self.decode(input) {
-            Ok(event) => event,
+        let arrived = match self.decode(input) {
+            Ok(arrived) => arrived,
             Err(refusal) => return self.refuse(refusal),
         };
         let id = EventId([input.words[0], input.words[1]]);
@@ -248,7 +289,10 @@ impl<'p> Oracle<'p> {
                 ..before.outcome
             });
         }
-        let mut outcome = self.decide(event, input);
+        let mut outcome = match arrived {
+            Arrived::Event(event) => self.decide(event, input),
+            Arrived::Rate(rate) => self.take_rate(rate),
+        };
         self.seq += 1;
         outcome.seq = self.seq;
         self.tally.decided += 1;
@@ -271,8 +315,17 @@ impl<'p> Oracle<'p> {
         self.remembered.insert((input.principal, id), Remembered { kind: input.kind, words, outcome });
     }
 
+    /// Shed or not, whatever the time: it only waits for those who ask.
+    fn take_rate(&mut self, rate: Rate) -> Outcome {
+        self.tally.rates += 1;
+        self.rates.push(rate);
+        self.features.fill(Answer::Missing);
+        Outcome { flags: FLAG_ACK, policy_revision: self.policy.revision, ..Outcome::default() }
+    }
+
     fn decide(&mut self, mut event: Taken, input: &Input<'_>) -> Outcome {
         let shed = input.admission == Admission::Shed;
+        event.rates = self.rates.len();
         let before = self.watermark;
         event.time = self.receipts.place(event.time, input.received.0, shed, before, &mut self.tally);
         let too_late = !shed && before.is_some_and(|w| event.time < w - self.limits.lateness_us);
@@ -307,9 +360,12 @@ impl<'p> Oracle<'p> {
 
     // ── decoding ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn decode(&self, input: &Input<'_>) -> Result<Taken, Refusal> {
+    fn decode(&self, input: &Input<'_>) -> Result<Arrived, Refusal> {
         let words = input.words;
         let kind = EventIx(input.kind);
+        if self.policy.rates.is_some() && kind.index() == self.policy.events.len() {
+            return rate(words).map(Arrived::Rate);
+        }
         let event = self.policy.events.get(kind.index()).ok_or(Refusal::UnknownEvent)?;
         let layout = &self.layouts[kind.index()];
         if words.len() != layout.words {
@@ -340,29 +396,33 @@ impl<'p> Oracle<'p> {
             });
         }
         let tag = EventId([words[0], words[1]]).tag();
-        Ok(Taken { kind, time: words[2] as i64, tag, cells })
+        Ok(Arrived::Event(Taken { kind, time: words[2] as i64, tag, cells, rates: 0 }))
     }
 
     // ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn insert(&mut self, event: &Rc<Taken>) {
         for group in self.groups.iter_mut().filter(|group| group.event == event.kind) {
-            if let Some(key) = key_of(event, group.role) {
+            if let Some(keys) = keys_of(event, group.role) {
                 let row = Row { event: event.clone(), applied: Applied::new(), known: RefCell::default() };
-                group.rows.entry(key).or_default().push(row);
+                group.rows.entry(keys).or_default().push(row);
             }
         }
     }
 
-    /// Each row of the target is reached through the key that the amendment carries for the field it is kept by.
+    /// Each row of the target is reached through the keys that the amendment carries for the fields it is kept by.
     fn amend(&mut self, amendment: &Rc<Taken>, words: &[u64]) {
         let (target_tag, target_time) = (EventId([words[4], words[5]]).tag(), words[6] as i64);
         let amend = &self.policy.events[amendment.kind.index()];
         let by_time = self.limits.clock == Clock::Event;
         for group in self.groups.iter_mut().filter(|group| Some(group.event) == amend.amends) {
-            let carried = amend.fields.iter().position(|field| field.inherited == Some(group.role));
-            let key = carried.and_then(|field| key_of(amendment, FieldIx(field as u16)));
-            let Some(rows) = key.and_then(|key| group.rows.get_mut(&key)) else { continue };
+            let mut keys = Vec::new();
+            for role in group.role.each() {
+                let carried = amend.fields.iter().position(|field| field.inherited == Some(role));
+                keys.push(carried.and_then(|field| key_of(amendment, FieldIx(field as u16))));
+            }
+            let keys: Option<Vec<Key>> = keys.into_iter().collect();
+            let Some(rows) = keys.and_then(|keys| group.rows.get_mut(&keys)) else { continue };
             for row in rows {
                 if row.event.tag != target_tag || by_time && row.event.time != target_time {
                     continue;
@@ -376,21 +436,25 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// Whether anything is known of a key of this event, before it is itself taken in, that is not expired at `mark`.
+    /// Whether anything is known of a key, or a pair of keys, of this event, before it is itself taken in, that is not expired
+    /// at `mark`.
     fn has_history(&self, event: &Taken, mark: Option<i64>) -> bool {
         let kept = self.groups.iter().filter(|group| group.event == event.kind).map(|group| group.role);
         let used = windows(self.policy)
             .flat_map(|window| &window.judged_by)
             .filter(|(judged, _)| *judged == event.kind)
-            .map(|(_, field)| *field);
-        let fields: BTreeSet<FieldIx> = kept.chain(used).collect();
-        fields.into_iter().any(|field| {
-            let Some(key) = key_of(event, field) else { return false };
-            let ty = &self.policy.events[event.kind.index()].fields[field.index()].ty;
-            self.groups.iter().filter(|group| FieldType::Entity(group.entity) == *ty).any(|group| {
+            .map(|(_, role)| *role);
+        let roles: BTreeSet<By<FieldIx>> = kept.chain(used).collect();
+        roles.into_iter().any(|role| {
+            let Some(keys) = keys_of(event, role) else { return false };
+            let fields = &self.policy.events[event.kind.index()].fields;
+            let types: Vec<FieldType> = role.each().map(|field| fields[field.index()].ty.clone()).collect();
+            let same_kinds =
+                |group: &&Group| group.by.each().map(FieldType::Entity).collect::<Vec<_>>() == types;
+            self.groups.iter().filter(same_kinds).any(|group| {
                 let horizon = self.limits.lateness_us + group.retention_us;
                 let dead = mark.map_or(i64::MIN, |mark| mark - horizon);
-                group.rows.get(&key).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
+                group.rows.get(&keys).is_some_and(|rows| rows.iter().any(|row| row.event.time > dead))
             })
         })
     }
@@ -421,12 +485,12 @@ impl<'p> Oracle<'p> {
 
     fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
         let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
-        let Some(key) = by.and_then(|(_, field)| key_of(event, *field)) else { return Answer::Missing };
+        let Some(keys) = by.and_then(|(_, role)| keys_of(event, *role)) else { return Answer::Missing };
         let numbers: Vec<usize> =
             (0..).map(|i| first_source + i).take(sources(&window.aggregate).len()).collect();
         let mut answers = Vec::new();
         for (frame, delay) in sides(window) {
-            let look = Look { frame, until: event.time - delay, key, event };
+            let look = Look { frame, until: event.time - delay, keys: &keys, event };
             answers.push(self.computed(base(&window.aggregate), &look, &numbers));
         }
         match answers[..] {
@@ -439,7 +503,7 @@ impl<'p> Oracle<'p> {
     /// An aggregate over one frame.
     fn computed(&mut self, aggregate: &Aggregate, look: &Look<'_>, numbers: &[usize]) -> Answer {
         let policy = self.policy;
-        let reader = Reader { policy, lists: &[] };
+        let reader = Reader { policy, lists: &[], rates: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
         let mut held = |source, what| self.held(source, what, look, numbers[numbers.len() - 1]);
         match aggregate {
@@ -570,7 +634,7 @@ impl<'p> Oracle<'p> {
             }
         };
         let mut held = Vec::new();
-        self.visit(source, what, look.key, number, |row, counts, value| {
+        self.visit(source, what, look.keys, number, |row, counts, value| {
             if counts && first <= row.event.time && row.event.time <= look.until {
                 let own = std::ptr::eq(&*row.event, look.event);
                 held.push(Held { event: row.event.clone(), value, own });
@@ -589,7 +653,7 @@ impl<'p> Oracle<'p> {
         number: usize,
     ) -> Option<(bool, Answer)> {
         let mut own = None;
-        self.visit(source, what, look.key, number, |row, counts, value| {
+        self.visit(source, what, look.keys, number, |row, counts, value| {
             if std::ptr::eq(&*row.event, look.event) {
                 own = Some((counts, value));
             }
@@ -602,14 +666,14 @@ impl<'p> Oracle<'p> {
         &mut self,
         source: &Source,
         what: What<'_>,
-        key: Key,
+        keys: &[Key],
         number: usize,
         mut each: impl FnMut(&Row, bool, Answer),
     ) {
         let zones = &mut self.zones;
-        let reader = Reader { policy: self.policy, lists: &self.lists };
+        let reader = Reader { policy: self.policy, lists: &self.lists, rates: &self.rates };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
-        let rows = group.and_then(|group| group.rows.get(&key));
+        let rows = group.and_then(|group| group.rows.get(keys));
         for row in rows.into_iter().flatten() {
             let (counts, answer) = *row.known.borrow_mut().entry(number).or_insert_with(|| {
                 let context = Context::row(row);
@@ -704,7 +768,11 @@ impl<'p> Oracle<'p> {
     }
 
     fn evaluate(&mut self, expr: &Expr, context: &Context<'_>) -> Answer {
-        Reader { policy: self.policy, lists: &self.lists }.evaluate(expr, context, &mut self.zones)
+        Reader { policy: self.policy, lists: &self.lists, rates: &self.rates }.evaluate(
+            expr,
+            context,
+            &mut self.zones,
+        )
     }
 }
 
@@ -721,7 +789,8 @@ enum What<'e> {
 struct Look<'l> {
     frame: &'l Frame,
     until: i64,
-    key: Key,
+    /// The judged event's key, or both of its pair.
+    keys: &'l [Key],
     event: &'l Taken,
 }
 
@@ -791,6 +860,11 @@ fn key_of(event: &Taken, field: FieldIx) -> Option<Key> {
     }
 }
 
+/// The key in this field, or the keys in both fields in order; `None` when one is absent.
+fn keys_of(event: &Taken, role: By<FieldIx>) -> Option<Vec<Key>> {
+    role.each().map(|field| key_of(event, field)).collect()
+}
+
 fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
     let below =
         |end: u64| if words[0] < end { Ok(Cell::Number(words[0] as i64)) } else { Err(Refusal::BadValue) };
@@ -813,6 +887,24 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
             if digits == 16 { Err(Refusal::RawCardNumber) } else { Ok(Cell::Key(Key([words[0], words[1]]))) }
         }
     }
+}
+
+/// Decodes a rate.
+fn rate(words: &[u64]) -> Result<Rate, Refusal> {
+    let &[_, _, time, present, from, to, num, den] = words else { return Err(Refusal::WrongLength) };
+    if present != 7 {
+        return Err(Refusal::BadPresence);
+    }
+    if !(TIME_MIN..TIME_END).contains(&Time(time as i64)) {
+        return Err(Refusal::BadTime);
+    }
+    let known = Currency::from_numeric(from).is_some() && Currency::from_numeric(to).is_some();
+    let most = 10_u64.pow(15);
+    if !known || num == 0 || den == 0 || num > most || den > most {
+        return Err(Refusal::BadValue);
+    }
+    let tag = EventId([words[0], words[1]]).tag();
+    Ok(Rate { from, to, time: time as i64, tag, num: i128::from(num), den: i128::from(den) })
 }
 
 fn numbers_of(held: &[Held]) -> Vec<Fraction> {
@@ -854,6 +946,7 @@ fn reasons(policy: &Policy, mut survivors: Vec<&typed::Rule>) -> [u16; 4] {
 struct Reader<'r> {
     policy: &'r Policy,
     lists: &'r [BTreeSet<Key>],
+    rates: &'r [Rate],
 }
 
 impl Reader<'_> {
@@ -884,10 +977,14 @@ impl Reader<'_> {
             Expr::Let(name) => eval(&self.policy.lets[name.index()].expr),
             Expr::Feature(feature) => context.features[feature.index()],
             Expr::InCurrency(of, currency) => match eval(of) {
-                // No rates are loaded, so only money that is already in the currency is there.
-                Answer::Cash(minor, held) if held == *currency => Answer::int(minor),
-                Answer::Cash(..) => Answer::Missing,
-                typed => typed,
+                Answer::Cash(minor, held, moment) => {
+                    self.worth(Fraction::int(minor), (held, *currency), moment)
+                }
+                Answer::Number(number) => match self.type_of(of, event.kind) {
+                    Some(Type::Money(held)) => self.worth(number, (held, *currency), event.moment()),
+                    ty => panic!("{ty:?} is converted: {of:?}"),
+                },
+                missing => missing,
             },
             Expr::Major(of) => {
                 let Some(Type::Money(currency)) = self.type_of(of, event.kind) else {
@@ -965,6 +1062,38 @@ impl Reader<'_> {
         }
     }
 
+    /// Minor units of one currency in minor units of another, at a moment.
+    fn worth(&self, minor: Fraction, (held, wanted): (Currency, Currency), moment: Moment) -> Answer {
+        if held == wanted {
+            return Answer::Number(minor);
+        }
+        let Some(rates) = &self.policy.rates else { return Answer::Missing };
+        let pair = (u64::from(held.0), u64::from(wanted.0));
+        let had_come = &self.rates[..moment.rates];
+        let in_effect =
+            had_come.iter().filter(|rate| (rate.from, rate.to) == pair && rate.time <= moment.time);
+        // Of equals this takes the last.
+        let Some(rate) = in_effect.max_by_key(|rate| (rate.time, rate.tag)) else { return Answer::Missing };
+        if moment.time - rate.time > rates.max_age_us {
+            return Answer::Missing;
+        }
+        let power = |currency: Currency| 10_i128.pow(currency.exponent());
+        let (num, den) = minor.parts();
+        let (common_num, common_den) = match (power(wanted), power(held)) {
+            (wanted, held) if wanted >= held => (wanted / held, 1),
+            (wanted, held) => (1, held / wanted),
+        };
+        let (num, den) = (num * rate.num * common_num, den * rate.den * common_den);
+        let below = num.div_euclid(den);
+        let (down, up) = (num - below * den, (below + 1) * den - num);
+        let nearest = match down.cmp(&up) {
+            Ordering::Less => below,
+            Ordering::Greater => below + 1,
+            Ordering::Equal => below + below.rem_euclid(2),
+        };
+        i64::try_from(nearest).map_or(Answer::Missing, Answer::int)
+    }
+
     fn field(&self, event: &Taken, field: FieldIx) -> Answer {
         let Some(cell) = event.cells[field.index()] else { return Answer::Missing };
         match (&self.policy.events[event.kind.index()].fields[field.index()].ty, cell) {
@@ -973,7 +1102,7 @@ impl Reader<'_> {
             (FieldType::Decimal, Cell::Number(number)) => {
                 Answer::number(Fraction::new(i128::from(number), 1_000_000))
             }
-            (FieldType::Money, Cell::Cash(minor, currency)) => Answer::Cash(minor, currency),
+            (FieldType::Money, Cell::Cash(minor, currency)) => Answer::Cash(minor, currency, event.moment()),
             (ty, cell) => panic!("{cell:?} read as {ty:?}"),
         }
     }

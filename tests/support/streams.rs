@@ -2,8 +2,8 @@
 //!
 //! Times sit on purpose at the edges of windows, delays, lateness and skew; stamps are years off, the receiver's clock
 //! jumps and returns, or nothing happens for years. Ids are repeated and reused; amendments come before their target,
-//! twice, stale, with wrong keys or for nothing; frames are broken in exactly one way at a time, so that only one refusal
-//! is right.
+//! twice, stale, with wrong keys or for nothing; rates come late, early, tied, aged, twice or not at all; frames are broken
+//! in exactly one way at a time, so that only one refusal is right.
 //!
 //! One thing is avoided: an amendment of an id that was taken in twice (sent again after it was forgotten, or by two
 //! principals), because which of two equal rows it means is not defined.
@@ -17,9 +17,9 @@ use std::collections::{BTreeSet, VecDeque};
 use tollgate::engine::units::{
     Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix,
 };
-use tollgate::engine::wire::{Admission, PRESENCE_WORD};
+use tollgate::engine::wire::{Admission, PRESENCE_WORD, RATE_PART_MAX};
 use tollgate::engine::{Clock, Limits};
-use tollgate::policy::typed::{self, EntityIx, EventIx, FeatureKind, FieldType, Period, Policy};
+use tollgate::policy::typed::{self, EntityIx, EventIx, Feature, FeatureKind, FieldType, Period, Policy};
 use tollgate::token::Tokenizer;
 
 /// The clear text of the n-th key of a kind.
@@ -50,14 +50,15 @@ pub struct Shape {
     pub fallback: u64,
     /// Percentage of broken frames.
     pub broken: u64,
+    /// Percentage of frames that are rates, when the policy has any.
+    pub rates: u64,
 }
 
 /// Limits under which nothing is ever lost in these tests.
-fn limits(rng: &mut Rng, frames: usize) -> Limits {
+fn limits(rng: &mut Rng, frames: usize, keys_max: u32) -> Limits {
     let lateness_us = *rng.pick(&[0, 1, SECOND, MINUTE, HOUR, DAY]);
     Limits {
-        // Room for every key of a pool, few enough that the table is more than half full.
-        keys_max: 256,
+        keys_max,
         // Reserved, and touched, at start: no more than the stream can need.
         spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
         rows_per_key_max: 8_192,
@@ -71,24 +72,39 @@ fn limits(rng: &mut Rng, frames: usize) -> Limits {
 }
 
 impl Shape {
-    pub fn random(rng: &mut Rng, frames: usize) -> Self {
-        let hot = rng.percent(15);
+    pub fn random(rng: &mut Rng, policy: &Policy, frames: usize) -> Self {
+        // The long streams are there for keys with many rows.
+        let hot = rng.percent(if frames > 1_000 { 40 } else { 15 });
+        // Room for every key of a pool, few enough that the table is more than half full. Where there are pairs, either
+        // the same for all pairs of a small pool, or for as many as there are frames.
+        let is_pair = |feature: &Feature| match &feature.kind {
+            FeatureKind::Window(window) => window.by.second().is_some(),
+            FeatureKind::Scalar { .. } => false,
+        };
+        let (keys, keys_max) = if !policy.features.iter().any(is_pair) {
+            (*rng.pick(&[3, 12, 40, 200]), 256)
+        } else if rng.percent(70) {
+            (*rng.pick(&[3, 6, 12]), 324)
+        } else {
+            (*rng.pick(&[40, 200]), 64 * 1024)
+        };
         Self {
-            limits: limits(rng, frames),
+            limits: limits(rng, frames, keys_max),
             frames,
-            keys: if hot { 1 + rng.below(3) } else { *rng.pick(&[3, 12, 40, 200]) },
+            keys: if hot { 1 + rng.below(3) } else { keys },
             hot: if hot { 90 } else { *rng.pick(&[0, 10, 30]) },
             step: if hot {
                 *rng.pick(&[1, 1_000, SECOND, MINUTE])
             } else {
                 *rng.pick(&[1, 1_000, SECOND, 20 * SECOND, 10 * MINUTE, HOUR, 12 * HOUR])
             },
-            leaps: if hot { 2_000 } else { *rng.pick(&[100, 400]) },
+            leaps: if hot { 10_000 } else { *rng.pick(&[100, 400]) },
             jumps: *rng.pick(&[30, 300]),
             favourite: if hot { 85 } else { 20 },
             extreme: *rng.pick(&[0, 0, 0, 2, 20]),
             fallback: *rng.pick(&[0, 3, 10]),
             broken: *rng.pick(&[0, 2, 5]),
+            rates: if hot { *rng.pick(&[0, 2]) } else { *rng.pick(&[0, 2, 8, 25]) },
         }
     }
 }
@@ -117,6 +133,8 @@ struct Maker<'m> {
     /// Calendar periods and their delays.
     periods: Vec<(Period, String, i64)>,
     sent: Vec<Sent>,
+    /// Rates that were sent.
+    rates: Vec<Frame>,
     planned: VecDeque<Sent>,
     /// Ids that may have been taken in more than once.
     doubled: BTreeSet<EventId>,
@@ -150,6 +168,7 @@ pub fn stream(
             }
         }
     }
+    edges.extend(policy.rates.as_ref().map(|rates| rates.max_age_us));
     let start = match rng.below(8) {
         0 => 0,
         1 => TIME_END.0 - DAY,
@@ -166,6 +185,7 @@ pub fn stream(
         grids,
         periods,
         sent: Vec::new(),
+        rates: Vec::new(),
         planned: VecDeque::new(),
         doubled: BTreeSet::new(),
         now: start,
@@ -198,6 +218,9 @@ fn pool(tokenizer: &Tokenizer, entity: &str, keys: usize) -> Vec<Key> {
 
 impl Maker<'_> {
     fn frame(&mut self) -> Frame {
+        if self.policy.rates.is_some() && self.rng.percent(self.shape.rates) {
+            return self.rate();
+        }
         let time = self.time();
         if self.rng.percent(3) && !self.sent.is_empty() {
             return self.again(time);
@@ -433,6 +456,79 @@ impl Maker<'_> {
         if hot { pool[0] } else { *self.rng.pick(pool) }
     }
 
+    // ── rates ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A rate, or an earlier one once more. It does not move the stream on.
+    fn rate(&mut self) -> Frame {
+        if self.rng.percent(10) && !self.rates.is_empty() {
+            let mut again = self.rng.pick(&self.rates).clone();
+            match self.rng.below(6) {
+                0 => again.principal += 1,
+                1 => again.words[6] += 1,
+                _ => {}
+            }
+            return again;
+        }
+        let kind = self.policy.events.len();
+        let code = |rng: &mut Rng| {
+            let alpha = *rng.pick(&super::generate::CURRENCIES);
+            i64::from(Currency::from_alpha(alpha).expect("a known currency").0)
+        };
+        let (from, to) = (code(self.rng), if self.rng.percent(60) { 840 } else { code(self.rng) });
+        let part = |rng: &mut Rng, extreme: u64| {
+            if rng.percent(extreme) {
+                *rng.pick(&[1, RATE_PART_MAX - 1, RATE_PART_MAX])
+            } else {
+                1 + rng.word() % 40
+            }
+        };
+        let (num, den) = (part(self.rng, self.shape.extreme), part(self.rng, self.shape.extreme));
+        let (id, time) = (self.id(), self.rate_time());
+        let cells = [Some(Cell::Number(from)), Some(Cell::Number(to)), Some(Cell::Rate(num, den))];
+        let mut frame = Frame {
+            principal: 1 + self.rng.below(3) as u32,
+            kind: kind as u16,
+            admission: *self.rng.pick(&[
+                Admission::Normal,
+                Admission::Normal,
+                Admission::Late,
+                Admission::Shed,
+            ]),
+            received: Time(self.received(time)),
+            words: encode(&self.layouts[kind], id, time, None, &cells),
+        };
+        if !self.rng.percent(self.shape.broken) {
+            self.rates.push(frame.clone());
+            return frame;
+        }
+        let words = &mut frame.words;
+        match self.rng.below(8) {
+            0 => drop(words.pop()),
+            1 => words.push(0),
+            2 => words[PRESENCE_WORD] = *self.rng.pick(&[0, 3, 6, 15, u64::MAX]),
+            3 => words[2] = *self.rng.pick(&[u64::MAX, TIME_END.0 as u64]),
+            4 => words[4 + self.rng.below(2)] = *self.rng.pick(&[0, 999, 840 + (1 << 32), 840 + (1 << 16)]),
+            5 => words[6 + self.rng.below(2)] = 0,
+            _ => words[6 + self.rng.below(2)] = *self.rng.pick(&[RATE_PART_MAX + 1, u64::MAX, 1 << 63]),
+        }
+        frame
+    }
+
+    /// When a rate takes effect: about now, tied with an event or another rate, exactly so long ago that an event at the
+    /// same time as another is the last that it converts, long ago, or yet to come.
+    fn rate_time(&mut self) -> i64 {
+        let max_age = self.policy.rates.as_ref().map_or(0, |rates| rates.max_age_us);
+        let time = match self.rng.below(8) {
+            0 | 1 if !self.sent.is_empty() => self.recent().time,
+            2 if !self.sent.is_empty() => self.recent().time - max_age - self.rng.between(-1, 1),
+            3 if !self.rates.is_empty() => self.rng.pick(&self.rates).words[2] as i64,
+            4 => self.now - self.rng.between(0, 2 * max_age),
+            5 => self.now + self.rng.between(0, 20 * self.shape.step),
+            _ => self.now,
+        };
+        time.clamp(0, TIME_END.0 - 1)
+    }
+
     // ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn send(&mut self, sent: &Sent) -> Frame {
@@ -522,7 +618,7 @@ impl Maker<'_> {
         let field = self.rng.below(event.fields.len().max(1));
         let words = &mut frame.words;
         match self.rng.below(9) {
-            0 => frame.kind = *self.rng.pick(&[policy.events.len() as u16, u16::MAX]),
+            0 => frame.kind = *self.rng.pick(&[self.layouts.len() as u16, u16::MAX]),
             1 => drop(words.pop()),
             2 => words.push(0),
             3 => words.clear(),

@@ -6,6 +6,7 @@
 use crate::fault::{Problem, shown};
 use std::fmt::Write as _;
 use tollgate::engine::units::{Currency, DECIMAL_DEN, EventId, TIME_END, TIME_MIN, Time};
+use tollgate::engine::wire::RATE_PART_MAX;
 
 /// A value as its file gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,6 +175,26 @@ pub(crate) fn decimal(cell: Cell<'_>) -> Result<i64, Problem> {
         .and_then(|exact| exact.rounded(6))
         .map(|(number, _)| number)
         .ok_or_else(|| Problem::new(format!("{} is not a decimal number", shown(cell)), "correct the row"))
+}
+
+/// What one unit of a currency is worth in another: numerator and denominator, in lowest terms.
+pub(crate) fn rate(cell: Cell<'_>) -> Result<(u64, u64), Problem> {
+    fn gcd(a: u128, b: u128) -> u128 {
+        if b == 0 { a } else { gcd(b, a % b) }
+    }
+    let exact = Exact::of(cell).filter(|exact| exact.mantissa > 0);
+    let parts = exact.and_then(|exact| {
+        let (num, den) = (exact.mantissa.unsigned_abs(), 10_u128.pow(exact.scale));
+        let divisor = gcd(num, den);
+        let part = |part: u128| u64::try_from(part / divisor).ok().filter(|part| *part <= RATE_PART_MAX);
+        Some((part(num)?, part(den)?))
+    });
+    parts.ok_or_else(|| {
+        Problem::new(
+            format!("{} is not a rate", shown(cell)),
+            "write what one unit of `from` is worth in `to`: a decimal above 0 with at most 15 digits, such as 1.0987",
+        )
+    })
 }
 
 /// Degrees, in millionths, at most `most` either way.
@@ -380,6 +401,21 @@ mod tests {
     use super::*;
 
     const USD: Currency = Currency(840);
+
+    #[test]
+    fn degrees_end_at_the_edges_of_the_map() {
+        for (cell, most, micro) in [
+            (Cell::Text("52.52"), 90, Some(52_520_000)),
+            (Cell::Float(-90.0), 90, Some(-90_000_000)),
+            (Cell::Text("90.000001"), 90, None),
+            (Cell::Int(180), 180, Some(180_000_000)),
+            (Cell::Int(-181), 180, None),
+            (Cell::Int(i64::MIN), 180, None),
+            (Cell::Text("north"), 90, None),
+        ] {
+            assert_eq!(degrees(cell, most).ok(), micro, "{cell:?}");
+        }
+    }
 
     #[test]
     fn amounts_are_rounded_from_dust_and_refused_beyond_it() {

@@ -9,6 +9,7 @@ mod link;
 mod map;
 mod output;
 mod policy;
+mod rates;
 mod replay;
 mod resolve;
 mod sequence;
@@ -37,6 +38,9 @@ enum Command {
     /// Read policies: check them, print what they keep.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Exchange rates for a running appliance.
+    #[command(subcommand)]
+    Rates(rates::Command),
     /// Step the engine over a file of events and write the verdicts.
     Replay(replay::Options),
     /// Send amendments that know only an event's id: look the events up in the journal, and say what became of each.
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Journal(args) => journal::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),
         Command::Resolve(options) => resolve::run(&options),
         Command::Switch(options) => switch::run(&options),

@@ -703,6 +703,13 @@ impl Checker<'_> {
                 let name = self.program.entities.get(arg).map_or("", |entity| entity.name.as_str());
                 Target::Entity(arg, name.to_owned())
             }
+            ArchivedFieldKind::Currency | ArchivedFieldKind::Rate => {
+                return Err(self.fault(
+                    span,
+                    "rates are not made from rows of events",
+                    "leave them out of the map, and give their file with --rates",
+                ));
+            }
             ArchivedFieldKind::Geo => {
                 return Err(self.fault(
                     span,

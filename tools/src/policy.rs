@@ -95,21 +95,26 @@ fn plan(loaded: &Loaded) -> String {
     use std::fmt::Write as _;
     let program = loaded.program();
     let mut text = String::new();
-    for (index, entity) in program.entities.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "{}: {} bytes per key",
-            entity.name,
-            u32::from(entity.record_words.to_native()) * 8
-        );
-        for group in program.groups.iter().filter(|group| usize::from(group.entity.to_native()) == index) {
+    let kinds = program.entities.iter();
+    let kinds = kinds.map(|entity| (entity.name.to_string(), "key", entity.record_words));
+    let pairs = program.pairs.iter().map(|pair| {
+        let name = |kind: u16| &program.entities[usize::from(kind)].name;
+        let names = format!("({}, {})", name(pair.first.to_native()), name(pair.second.to_native()));
+        (names, "pair", pair.record_words)
+    });
+    for (index, (name, what, record_words)) in kinds.chain(pairs).enumerate() {
+        let _ = writeln!(text, "{name}: {} bytes per {what}", u32::from(record_words.to_native()) * 8);
+        for group in program.groups.iter().filter(|group| usize::from(group.table.to_native()) == index) {
             let event = &program.events[usize::from(group.event.to_native())];
-            let role = &event.fields[usize::from(group.role.to_native())];
+            let field = |role: u16| event.fields.get(usize::from(role)).map(|field| &field.name);
+            let role = match (field(group.role.to_native()), field(group.second_role.to_native())) {
+                (Some(first), Some(second)) => format!("({first}, {second})"),
+                (first, _) => first.map_or_else(String::new, ToString::to_string),
+            };
             let _ = writeln!(
                 text,
-                "  {} by {}: {} bytes per event, {} events inside the record, kept {} h",
+                "  {} by {role}: {} bytes per event, {} events inside the record, kept {} h",
                 event.name,
-                role.name,
                 u32::from(group.row_words.to_native()) * 8,
                 group.inline_rows,
                 group.retention_us.to_native() / tollgate::engine::units::HOUR

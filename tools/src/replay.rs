@@ -6,6 +6,7 @@
 use crate::fault::{Fault, Problem};
 use crate::files::Files;
 use crate::output::Output;
+use crate::rates;
 use crate::sequence::{Batch, Event};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -39,7 +40,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
     })?;
     let progress = progress_bar(sequence.total());
-    let mut replay = Replay { engine, output, file: sequence.file().to_owned(), tally: Tally::default() };
+    let mut replay = Replay {
+        engine,
+        output,
+        file: sequence.file().to_owned(),
+        rates_file: options.files.rates_file(),
+        tally: Tally::default(),
+    };
     sequence.each_batch(|batch| {
         replay.batch(batch, usize::from(options.burst))?;
         progress.set_position(batch.read);
@@ -61,6 +68,7 @@ struct Replay {
     engine: Engine,
     output: Output,
     file: String,
+    rates_file: String,
     tally: Tally,
 }
 
@@ -87,8 +95,15 @@ impl Replay {
         let (outcome, decided) = match self.engine.step(&input(&event)) {
             Step::Decided(outcome) => (outcome, true),
             Step::Repeated(outcome) => (outcome, false),
+            Step::Refused(refusal) if event.rate => {
+                return Err(rates::refused(&self.rates_file, event.row, refusal).into());
+            }
             Step::Refused(refusal) => return Err(refused(&self.file, event.row, refusal).into()),
         };
+        if event.rate {
+            self.tally.rates += 1;
+            return Ok(());
+        }
         let judged = decided && outcome.flags & wire::FLAG_ACK == 0;
         let features = if judged { self.engine.features() } else { &[] };
         self.output.write(event.id, event.kind, &outcome, features)?;
@@ -118,6 +133,8 @@ fn input<'a>(event: &Event<'a>) -> Input<'a> {
 pub(crate) struct Tally {
     rows: u64,
     events: u64,
+    /// Rates that were sent beside the events.
+    pub(crate) rates: u64,
     actions: [u64; Action::ALL.len()],
     inexact: u64,
     repeated: u64,
@@ -143,7 +160,8 @@ impl Tally {
                 line.push_str(&format!(", {} {count}", action.word()));
             }
         }
-        for (word, count) in [("inexact", self.inexact), ("duplicates", self.repeated)] {
+        for (word, count) in [("inexact", self.inexact), ("duplicates", self.repeated), ("rates", self.rates)]
+        {
             if count > 0 {
                 line.push_str(&format!(", {word} {count}"));
             }

@@ -2,14 +2,17 @@
 //!
 //! Events that happen at their row's time keep the order of the file, whatever their times: that is the order
 //! in which a switch would have sent them. Events with an offset (`after`) wait in a heap until the first
-//! event of the file that is not earlier, and come before it, also at equal times.
+//! event of the file that is not earlier, and come before it, also at equal times. So do rates, and at equal times they
+//! come first.
 
 use crate::cell::{self, Cell};
 use crate::events::{Reader, Rows, shown_column};
 use crate::fault::{Fault, Problem};
 use crate::map::{Alone, CurrencySource, EventMap, FieldMap, Map, Origin, Source, Target};
+use crate::rates::Rate;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::iter::Peekable;
 use std::sync::{Arc, mpsc};
 use tollgate::encode::EventWords;
 use tollgate::engine::Loaded;
@@ -40,6 +43,7 @@ pub(crate) struct Batch {
 struct Item {
     kind: u16,
     row: u64,
+    rate: bool,
     words_end: usize,
     text_end: usize,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Event<'a> {
     pub(crate) kind: u16,
     /// The row that made it, from 1.
     pub(crate) row: u64,
+    /// Whether it is a rate, and the row one of the file of rates.
+    pub(crate) rate: bool,
     /// Its words.
     pub(crate) words: &'a [u64],
     /// The id of its row, as text.
@@ -73,6 +79,7 @@ impl Batch {
         Event {
             kind: item.kind,
             row: item.row,
+            rate: item.rate,
             words: &self.words[words..item.words_end],
             id: &self.text[text..item.text_end],
         }
@@ -88,7 +95,15 @@ impl Batch {
     fn push(&mut self, kind: u16, row: u64, words: &[u64], id: &str) {
         self.words.extend_from_slice(words);
         self.text.push_str(id);
-        self.items.push(Item { kind, row, words_end: self.words.len(), text_end: self.text.len() });
+        let (words_end, text_end) = (self.words.len(), self.text.len());
+        self.items.push(Item { kind, row, rate: false, words_end, text_end });
+    }
+
+    fn push_rate(&mut self, rate: &Rate) {
+        self.push(rate.kind, rate.row, &rate.words, "");
+        if let Some(item) = self.items.last_mut() {
+            item.rate = true;
+        }
     }
 }
 
@@ -103,6 +118,28 @@ struct Waiting {
     id: Box<str>,
 }
 
+/// What comes at a time of its own, and not with its row.
+struct Due {
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    /// In order of time.
+    rates: Peekable<std::vec::IntoIter<Rate>>,
+}
+
+impl Due {
+    /// Puts into the batch what comes next, if its time has come; false when there is nothing.
+    fn next(&mut self, time: Time, batch: &mut Batch) -> bool {
+        let waiting = self.waiting.peek().map(|Reverse(waiting)| waiting.time).filter(|due| *due <= time);
+        let before = waiting.unwrap_or(time);
+        if let Some(rate) = self.rates.next_if(|rate| rate.time <= before) {
+            batch.push_rate(&rate);
+            return true;
+        }
+        let Some(Reverse(next)) = waiting.and_then(|_| self.waiting.pop()) else { return false };
+        batch.push(next.kind, next.row, &next.words, &next.id);
+        true
+    }
+}
+
 /// All events of a file, in sequence order.
 pub(crate) struct Sequence {
     loaded: Loaded,
@@ -111,7 +148,7 @@ pub(crate) struct Sequence {
     rows: Rows,
     next_row: usize,
     rows_left: u64,
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    due: Due,
     names: Names,
     /// Events of the current row, by position in the map.
     made: Vec<Option<EventWords>>,
@@ -139,11 +176,17 @@ impl Sequence {
             rows: Rows::default(),
             next_row: 0,
             rows_left: rows_max,
-            waiting: BinaryHeap::new(),
+            due: Due { waiting: BinaryHeap::new(), rates: Vec::new().into_iter().peekable() },
             names: Names::new(tokenizer, kinds),
             made: Vec::new(),
             at_end: false,
         })
+    }
+
+    /// The same with these rates, which are in order of time.
+    pub(crate) fn with_rates(mut self, rates: Vec<Rate>) -> Self {
+        self.due.rates = rates.into_iter().peekable();
+        self
     }
 
     /// The file's name, as errors say it.
@@ -161,8 +204,9 @@ impl Sequence {
         batch.clear();
         while batch.len() < events_max {
             if self.at_end {
-                let Some(Reverse(waiting)) = self.waiting.pop() else { break };
-                batch.push(waiting.kind, waiting.row, &waiting.words, &waiting.id);
+                if !self.due.next(TIME_END, batch) {
+                    break;
+                }
             } else if self.rows_left == 0 {
                 self.at_end = true;
             } else if self.next_row == self.rows.len() {
@@ -225,7 +269,7 @@ impl Sequence {
             let (words, id) = (made.words(), &self.names.id);
             let time = wire::event_time(words);
             if event.after_us > 0 {
-                if self.waiting.len() >= WAITING_MAX {
+                if self.due.waiting.len() >= WAITING_MAX {
                     return Err(Problem::new(
                         format!("more than {WAITING_MAX} events wait for their offset"),
                         "shorten `after`, or make fewer with `when`",
@@ -233,13 +277,11 @@ impl Sequence {
                     .at(self.rows.place(self.reader.file(), row)));
                 }
                 let (words, id) = (words.into(), id.as_str().into());
-                self.waiting.push(Reverse(Waiting { time, row: number, order, kind: event.kind, words, id }));
+                let waiting = Waiting { time, row: number, order, kind: event.kind, words, id };
+                self.due.waiting.push(Reverse(waiting));
                 continue;
             }
-            while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.time <= time) {
-                let Some(Reverse(waiting)) = self.waiting.pop() else { break };
-                batch.push(waiting.kind, waiting.row, &waiting.words, &waiting.id);
-            }
+            while self.due.next(time, batch) {}
             batch.push(event.kind, number, words, id);
         }
         Ok(())

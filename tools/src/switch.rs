@@ -8,6 +8,7 @@ use crate::fault::{Fault, Problem};
 use crate::files::Files;
 use crate::link::{Link, LinkOptions, too_long};
 use crate::output::Output;
+use crate::rates;
 use crate::replay::{Tally, progress_bar, refused};
 use crate::sequence::Event;
 use clap::Args;
@@ -54,6 +55,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         link,
         output,
         file: sequence.file().to_owned(),
+        rates_file: options.files.rates_file(),
         tally: Tally::default(),
         pace: Pace::new(options.rate),
     };
@@ -104,6 +106,7 @@ fn monotonic_ns() -> u64 {
 struct InFlight {
     kind: u16,
     row: u64,
+    rate: bool,
     id: Box<str>,
 }
 
@@ -111,6 +114,7 @@ struct Switch {
     link: Link<InFlight>,
     output: Output,
     file: String,
+    rates_file: String,
     tally: Tally,
     pace: Pace,
 }
@@ -130,7 +134,8 @@ impl Switch {
             None => 0,
         };
         loop {
-            let asked = || InFlight { kind: event.kind, row: event.row, id: event.id.into() };
+            let asked =
+                || InFlight { kind: event.kind, row: event.row, rate: event.rate, id: event.id.into() };
             match self.link.send(event.kind, intended, event.words, asked) {
                 Ok(()) => break,
                 Err(SendError::Busy) => drop(self.receive(true)?),
@@ -150,6 +155,10 @@ impl Switch {
         if outcome.flags & FLAG_REFUSED != 0 {
             return Err(self.refusal(&asked, outcome.reasons[0]).into());
         }
+        if asked.rate {
+            self.tally.rates += 1;
+            return Ok(true);
+        }
         self.output.write(&asked.id, asked.kind, &outcome, &[])?;
         self.tally.add(asked.row, &outcome);
         Ok(true)
@@ -157,6 +166,7 @@ impl Switch {
 
     fn refusal(&self, asked: &InFlight, code: u16) -> Fault {
         match Refusal::from_code(code) {
+            Some(refusal) if asked.rate => rates::refused(&self.rates_file, asked.row, refusal),
             Some(refusal) => refused(&self.file, asked.row, refusal),
             None => Problem::new(format!("the appliance refused the event (code {code})"), "see its log")
                 .at(format!("{}: row {}", self.file, asked.row)),

@@ -261,7 +261,7 @@ fn history(kind: Labels) -> (String, String) {
         assert_eq!(told.code, Some(0), "{told:?}");
         assert!(told.errors.contains(&format!("amended 0, repeated {count}, ")), "{}", told.errors);
         let indexes = std::fs::read_dir(rig.path("journal")).unwrap().map(|entry| entry.unwrap().path());
-        assert!(indexes.filter(|path| path.extension().is_some_and(|e| e == "tgx")).count() > 2);
+        assert!(indexes.filter(|path| path.extension().is_some_and(|e| e == "tgx")).count() > 0);
     }
     rig.switch(&running, "later.csv", "full.toml", "later-out.csv");
     running.stop();

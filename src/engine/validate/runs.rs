@@ -2,6 +2,7 @@
 
 use super::Checked;
 use crate::engine::program::{ArchivedEventPlan, ArchivedInstr, ArchivedProgram, ArchivedRun, Op};
+use crate::engine::units::Currency;
 
 /// What code may read besides registers.
 #[derive(Clone, Copy)]
@@ -106,6 +107,12 @@ impl<'p> Checker<'p> {
         }
     }
 
+    /// Whether the program keeps rates to this currency.
+    fn is_converted_to(&self, code: usize) -> bool {
+        let rates = self.program.rates.as_ref();
+        rates.is_some_and(|rates| rates.into.iter().any(|into| usize::from(into.to_native()) == code))
+    }
+
     /// One instruction with `after` others behind it in its run.
     fn instr(&self, instr: &ArchivedInstr, reads: Reads<'_>, features: Features, after: usize) -> Checked {
         let op = instr.op.native();
@@ -134,7 +141,19 @@ impl<'p> Checker<'p> {
                 ensure!(imm <= after, "it skips {imm} instructions where {after} are left");
             }
             Op::Field | Op::FieldDecimal => place(reads, a, 1, b)?,
-            Op::FieldMoney => place(reads, a, 2, b)?,
+            Op::FieldMoney => {
+                place(reads, a, 2, b)?;
+                ensure!(
+                    self.program.rates.is_none() || self.is_converted_to(imm),
+                    "no rates are kept to currency {imm}"
+                );
+            }
+            Op::Convert => {
+                place(reads, 0, 1, 0)?;
+                let known = Currency::from_numeric(u64::from(b)).is_some();
+                ensure!(known, "it converts from currency {b}, which is not known");
+                ensure!(self.is_converted_to(imm), "no rates are kept to currency {imm}");
+            }
             Op::Present => place(reads, 0, 1, b)?,
             Op::InList => {
                 place(reads, a, 2, b)?;

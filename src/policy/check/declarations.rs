@@ -1,11 +1,15 @@
-//! The header, entity kinds, events, reasons and lists.
+//! The header, rates, entity kinds, events, reasons and lists.
 
 use super::{Checker, Namespace, literals};
+use crate::engine::units::DAY;
 use crate::engine::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
 use crate::policy::ast::{self, Named};
 use crate::policy::suggest::nearest;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
-use crate::policy::typed::{EntityIx, Event, EventIx, Field, FieldIx, FieldType, List, ListIx, Reason, Span};
+use crate::policy::typed::{
+    EntityIx, Event, EventIx, Field, FieldIx, FieldType, List, ListIx, RATE_EVENT, Rates, Reason, Span,
+    WINDOW_MAX_DAYS,
+};
 use crate::token::Tokenizer;
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +19,9 @@ const ENUM_WORDS_MAX: usize = 256;
 const EVENTS_MAX: usize = 256;
 /// The most entity kinds.
 const ENTITIES_MAX: usize = 64;
+
+/// The longest name of rates, in bytes.
+const RATES_NAME_BYTES_MAX: usize = 64;
 
 const TYPES: &[&str] = &["bool", "int", "decimal", "money", "enum", "geo"];
 
@@ -63,6 +70,37 @@ impl Checker<'_> {
                 ),
             }
         }
+    }
+
+    /// `rates "NAME" max_age D`: at most once. Before events and features, whose names it takes one from.
+    pub(super) fn rates(&mut self, root: &SyntaxNode) {
+        let mut declared = ast::children(root, K::RatesDecl);
+        let Some(node) = declared.next() else { return };
+        if let Some(second) = declared.next() {
+            let help = "all money is converted by the same rates; remove one of the two";
+            self.push(ast::head_span(&second), "a policy has one `rates`", "a second one", help);
+        }
+        self.taken.insert((Namespace::Value, RATE_EVENT.to_owned()), "the event that brings rates");
+        if self.is_broken(&node) {
+            return;
+        }
+        let Some(token) = ast::token(&node, K::Text) else { return };
+        let name = literals::text(token.text());
+        if name.is_empty() || name.len() > RATES_NAME_BYTES_MAX {
+            let help = "for example: rates \"daily\" max_age 3d";
+            let message = format!("the name of rates has 1 to {RATES_NAME_BYTES_MAX} bytes");
+            self.push(ast::token_span(&token), message, "this name", help);
+        }
+        let Some(max_age_us) = self.duration(&node) else { return };
+        if !(1..=WINDOW_MAX_DAYS * DAY).contains(&max_age_us) {
+            let message = format!("rates convert for more than no time and at most {WINDOW_MAX_DAYS} days");
+            let help = "say how old a rate may be, with room for a weekend: `max_age 3d`";
+            if let Some(token) = ast::token(&node, K::Duration) {
+                self.push(ast::token_span(&token), message, "not possible", help);
+            }
+            return;
+        }
+        self.policy.rates = Some(Rates { name, max_age_us });
     }
 
     pub(super) fn entity(&mut self, node: &SyntaxNode) {

@@ -131,6 +131,24 @@ impl Checker<'_> {
         None
     }
 
+    /// Whether an amendment is mentioned, here or in a `let`.
+    pub(super) fn mentions_amendment(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Amended(..) | Expr::AmendMissing(..) => true,
+            Expr::Let(ix) => self.mentions_amendment(&self.policy.lets[ix.index()].expr),
+            Expr::IsMissing(a) | Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Not(a) | Expr::Negate(a) => {
+                self.mentions_amendment(a)
+            }
+            Expr::And(a, b) | Expr::Or(a, b) | Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => {
+                self.mentions_amendment(a) || self.mentions_amendment(b)
+            }
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
+                of.iter().any(|a| self.mentions_amendment(a))
+            }
+            _ => false,
+        }
+    }
+
     /// Depth and size with every `let` written out.
     pub(super) fn extent(&self, expr: &Expr) -> (usize, usize) {
         let join = |parts: &mut dyn Iterator<Item = (usize, usize)>| {

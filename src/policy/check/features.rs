@@ -2,21 +2,19 @@
 
 use super::expressions::{AGGREGATES, Operand, Place, Scope};
 use super::frames::{CLAUSES, Clauses};
+use super::keys::Via;
 use super::{Checker, DECLARATIONS_MAX, Namespace, nearest};
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    Aggregate, EntityIx, EventIx, Expr, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx,
+    Aggregate, By, EntityIx, EventIx, Expr, Feature, FeatureIx, FeatureKind, FieldIx, FieldType, Let, LetIx,
     Source, Span, Type, Window,
 };
 use std::collections::{HashMap, HashSet};
 
-/// Names of fields that `via` chose, by event.
-type Via = HashMap<EventIx, FieldIx>;
-
 /// By what a feature counts, and what its other clauses say.
-struct By<'c> {
-    entity: EntityIx,
+struct Counting<'c> {
+    by: By<EntityIx>,
     via: &'c Via,
     clauses: &'c Clauses,
 }
@@ -244,9 +242,8 @@ impl Checker<'_> {
             return None;
         };
         let complete = self.clauses_once(node);
-        let by = ast::child(node, K::ByClause).and_then(|clause| ast::name_ref(&clause));
-        let entity = match by {
-            Some(by) => self.entity_named(&by),
+        let by = match ast::child(node, K::ByClause) {
+            Some(clause) => self.by(&clause),
             None => {
                 let help = "say whose events are counted, as in `by card`";
                 self.push(
@@ -259,19 +256,20 @@ impl Checker<'_> {
             }
         };
         let clauses = self.clauses(node, name, function_name);
-        let via = match entity {
-            Some(entity) => self.via(node, entity),
+        let via = match by {
+            Some(by) => self.via(node, by),
             None => None,
         };
-        let (entity, via, clauses) = (entity?, via?, clauses?);
+        let (by, via, clauses) = (by?, via?, clauses?);
         if !complete {
             return None;
         }
-        let by = By { entity, via: &via, clauses: &clauses };
-        let (aggregate, ty) = self.aggregate(&call, function_name, &by)?;
-        let judged_by = self.judged_by(name, entity, &via)?;
+        let counting = Counting { by, via: &via, clauses: &clauses };
+        let (aggregate, ty) = self.aggregate(&call, function_name, &counting)?;
+        let judged_by = self.judged_by(name, by, &via)?;
+        self.vias.insert(name.text.clone(), via);
         let Clauses { frame, delay_us, .. } = clauses;
-        Some((FeatureKind::Window(Window { entity, frame, delay_us, aggregate, judged_by }), ty))
+        Some((FeatureKind::Window(Window { by, frame, delay_us, aggregate, judged_by }), ty))
     }
 
     fn not_an_aggregate(&mut self, function: &Named) {
@@ -306,126 +304,11 @@ impl Checker<'_> {
         self.push(function.span, format!("there is no aggregate `{word}`"), "not known", help);
     }
 
-    fn via(&mut self, node: &SyntaxNode, entity: EntityIx) -> Option<Via> {
-        let mut via = Via::new();
-        let Some(clause) = ast::child(node, K::ViaClause) else { return Some(via) };
-        for path in ast::children(&clause, K::PathExpr) {
-            let (event_name, field_name) = ast::path(&path)?;
-            let event = self.event_named(&event_name)?;
-            let field = self.field_named(event, &field_name)?;
-            match self.field_type(event, field)? {
-                FieldType::Entity(kind) if *kind == entity => {}
-                _ => {
-                    let kind = self.policy.entities[entity.index()].clone();
-                    let message =
-                        format!("`{}.{}` is not a key of kind `{kind}`", event_name.text, field_name.text);
-                    let help = match self.roles(event, entity).first() {
-                        Some(role) => format!("for example: via {}.{role}", event_name.text),
-                        None => format!("`{}` has no field of kind `{kind}`", event_name.text),
-                    };
-                    self.push(ast::span(&path), message, "of another kind", help);
-                    return None;
-                }
-            }
-            if via.insert(event, field).is_some() {
-                let message = format!("`via` names two fields of `{}`", event_name.text);
-                self.push(
-                    ast::span(&path),
-                    message,
-                    "a second one",
-                    "declare two features, one for each role",
-                );
-                return None;
-            }
-        }
-        Some(via)
-    }
-
-    /// The names of the fields by which events of this kind can be looked up: for an amendment those of what it amends,
-    /// if there are any.
-    pub(super) fn roles(&self, event: EventIx, entity: EntityIx) -> Vec<String> {
-        let fields = self.role_fields(event, entity);
-        fields.into_iter().map(|field| self.event(event).fields[field.index()].name.clone()).collect()
-    }
-
-    fn role_fields(&self, event: EventIx, entity: EntityIx) -> Vec<FieldIx> {
-        let fields = &self.event(event).fields;
-        let of_kind = |inherited: bool| -> Vec<FieldIx> {
-            (0..fields.len() as u16)
-                .map(FieldIx)
-                .filter(|ix| fields[ix.index()].inherited.is_some() == inherited)
-                .filter(|ix| matches!(self.field_type(event, *ix), Some(FieldType::Entity(kind)) if *kind == entity))
-                .collect()
-        };
-        let inherited = of_kind(true);
-        if inherited.is_empty() { of_kind(false) } else { inherited }
-    }
-
-    /// The field by which this event is looked up, from `via` or because there is only one; else how many there are.
-    fn role(&self, event: EventIx, entity: EntityIx, via: &Via) -> Result<FieldIx, usize> {
-        if let Some(field) = via.get(&event) {
-            return Ok(*field);
-        }
-        if let Some(target) = self.event(event).amends
-            && let Some(original) = via.get(&target)
-            && let Some(copy) =
-                self.event(event).fields.iter().position(|field| field.inherited == Some(*original))
-        {
-            return Ok(FieldIx(copy as u16));
-        }
-        match self.role_fields(event, entity)[..] {
-            [only] => Ok(only),
-            ref several => Err(several.len()),
-        }
-    }
-
-    /// The judged events that can use a window, each with its key.
-    fn judged_by(&mut self, name: &Named, entity: EntityIx, via: &Via) -> Option<Vec<(EventIx, FieldIx)>> {
-        let events: Vec<EventIx> = (0..self.policy.events.len() as u16)
-            .map(EventIx)
-            .filter(|event| self.decided.contains(event))
-            .collect();
-        let judged: Vec<(EventIx, FieldIx)> =
-            events.iter().filter_map(|event| Some((*event, self.role(*event, entity, via).ok()?))).collect();
-        let lost = self.lost || events.iter().any(|event| self.incomplete[event.index()]);
-        if !judged.is_empty() || events.is_empty() || lost {
-            return Some(judged);
-        }
-        let kind = self.policy.entities[entity.index()].clone();
-        let ambiguous = events
-            .iter()
-            .map(|event| (*event, self.roles(*event, entity)))
-            .find(|(_, roles)| !roles.is_empty());
-        let message = format!("the feature `{}` can be looked up for no judged event", name.text);
-        match ambiguous {
-            Some((event, roles)) => {
-                let event = self.event_name(event);
-                let label = format!("`{event}` has {} fields of kind `{kind}`", roles.len());
-                self.push(
-                    name.span,
-                    message,
-                    label,
-                    format!("say which one: `by {kind} via {event}.{}`", roles[0]),
-                );
-            }
-            None => {
-                let label = format!("no event with a `decide` has a field of kind `{kind}`");
-                self.push(
-                    name.span,
-                    message,
-                    label,
-                    format!("add a field of kind `{kind}` to the judged event, or use another kind"),
-                );
-            }
-        }
-        None
-    }
-
     fn aggregate(
         &mut self,
         call: &SyntaxNode,
         function: &'static str,
-        by: &By<'_>,
+        by: &Counting<'_>,
     ) -> Option<(Aggregate, Type)> {
         let args: Vec<SyntaxNode> = ast::children(call, K::Arg).collect();
         let wanted = if matches!(function, "ratio" | "percentile") { 2 } else { 1 };
@@ -488,7 +371,7 @@ impl Checker<'_> {
         }
     }
 
-    fn ratio(&mut self, args: &[SyntaxNode], by: &By<'_>) -> Option<(Aggregate, Type)> {
+    fn ratio(&mut self, args: &[SyntaxNode], by: &Counting<'_>) -> Option<(Aggregate, Type)> {
         let (part, whole) = (self.counted(&args[0], by), self.counted(&args[1], by));
         let (part, whole) = (part?, whole?);
         if by.clauses.frame.is_by_event() && (part.event, part.role) != (whole.event, whole.role) {
@@ -506,7 +389,7 @@ impl Checker<'_> {
     }
 
     /// `change(AGGREGATE(…))`.
-    fn change(&mut self, arg: &SyntaxNode, by: &By<'_>) -> Option<(Aggregate, Type)> {
+    fn change(&mut self, arg: &SyntaxNode, by: &Counting<'_>) -> Option<(Aggregate, Type)> {
         const COMPARED: &[&str] = &["count", "sum", "avg", "min", "max", "stddev", "distinct", "percentile"];
         let call = ast::expression(arg)?;
         let function = ast::word(&call).filter(|_| call.kind() == K::CallExpr);
@@ -537,7 +420,7 @@ impl Checker<'_> {
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        by: &By<'_>,
+        by: &Counting<'_>,
     ) -> Option<(Aggregate, Type)> {
         let place = ast::expression(arg)?;
         let Some((event_name, field_name)) = ast::path(&place).filter(|_| place.kind() == K::PathExpr) else {
@@ -575,7 +458,7 @@ impl Checker<'_> {
     }
 
     /// `EVENT [where CONDITION]`.
-    fn counted(&mut self, arg: &SyntaxNode, by: &By<'_>) -> Option<Source> {
+    fn counted(&mut self, arg: &SyntaxNode, by: &Counting<'_>) -> Option<Source> {
         let what = ast::expression(arg)?;
         if what.kind() != K::NameRef {
             let help =
@@ -588,32 +471,13 @@ impl Checker<'_> {
         self.source(arg, event, name.span, by)
     }
 
-    fn source(&mut self, arg: &SyntaxNode, event: EventIx, at: Span, by: &By<'_>) -> Option<Source> {
-        let By { entity, via, .. } = *by;
-        let role = match self.role(event, entity, via) {
+    fn source(&mut self, arg: &SyntaxNode, event: EventIx, at: Span, by: &Counting<'_>) -> Option<Source> {
+        let Counting { by, via, .. } = *by;
+        let role = match self.role(event, by, via) {
             Ok(role) => role,
             Err(_) if self.incomplete[event.index()] => return None,
-            Err(count) => {
-                let kind = self.policy.entities[entity.index()].clone();
-                let event_name = self.event_name(event);
-                let roles = self.roles(event, entity);
-                if count == 0 {
-                    let message = format!("`{event_name}` has no key of kind `{kind}`");
-                    let help = format!(
-                        "count by a kind that `{event_name}` has, or add a field of kind `{kind}` to it"
-                    );
-                    self.push(at, message, "cannot be counted by it", help);
-                } else {
-                    let message =
-                        format!("`{event_name}` has {count} keys of kind `{kind}`: {}", roles.join(", "));
-                    // Named on the amended event, it serves both that event and the amendment.
-                    let inherits =
-                        self.event(event).fields.iter().any(|f| f.inherited.is_some() && f.name == roles[0]);
-                    let owner = self.event(event).amends.filter(|_| inherits).unwrap_or(event);
-                    let owner = self.event_name(owner);
-                    let help = format!("say which one: `by {kind} via {owner}.{}`", roles[0]);
-                    self.push(at, message, "by which one?", help);
-                }
+            Err(lacking) => {
+                self.not_counted_by(event, at, by, &lacking);
                 return None;
             }
         };
@@ -631,7 +495,7 @@ impl Checker<'_> {
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        by: &By<'_>,
+        by: &Counting<'_>,
     ) -> Option<(Source, Expr, Type)> {
         let (source, value) = self.aggregated_value(arg, function, by)?;
         let at = ast::expression(arg)?;
@@ -660,7 +524,7 @@ impl Checker<'_> {
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        by: &By<'_>,
+        by: &Counting<'_>,
     ) -> Option<(Aggregate, Type)> {
         let (source, value) = self.aggregated_value(arg, function, by)?;
         Some(match (function, value) {
@@ -686,7 +550,7 @@ impl Checker<'_> {
         &mut self,
         arg: &SyntaxNode,
         function: &'static str,
-        by: &By<'_>,
+        by: &Counting<'_>,
     ) -> Option<(Source, Aggregated)> {
         let value = ast::expression(arg)?;
         let (event, at) = self.aggregated(&value, function)?;

@@ -1,6 +1,6 @@
 //! Questions and functions in expressions: `is missing`, `in`, and everything that is called with parentheses.
 
-use super::expressions::{AGGREGATES, FUNCTIONS, Meaning, Operand, Scope};
+use super::expressions::{AGGREGATES, FUNCTIONS, Meaning, Operand, Place, Scope};
 use super::{Checker, literals, nearest};
 use crate::policy::ast::{self};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
@@ -113,7 +113,7 @@ impl Checker<'_> {
                 self.push(ast::span(node), "`not in` asks whether a key is in a list", "this is money", help);
                 None
             }
-            Operand::Value(expr, Type::Money(_) | Type::AnyMoney) => {
+            Operand::Value(expr, ty @ (Type::Money(_) | Type::AnyMoney)) => {
                 if self.lists.contains_key(&name.text) {
                     let message = format!("the list `{}` holds keys; this is money", name.text);
                     self.push(
@@ -125,6 +125,9 @@ impl Checker<'_> {
                     return None;
                 }
                 let currency = self.currency(&name)?;
+                if self.policy.rates.is_some() && matches!(ty, Type::Money(from) if from != currency) {
+                    self.convertible_again(node, scope, &expr)?;
+                }
                 Some((Expr::InCurrency(Box::new(expr), currency), Type::Money(currency)))
             }
             Operand::Value(_, ty) => {
@@ -134,6 +137,19 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// What is stored of an event is converted when it enters, what an amendment brings when that comes: what is made of
+    /// both has no one time at which it could be converted once more.
+    fn convertible_again(&mut self, node: &SyntaxNode, scope: Scope, expr: &Expr) -> Option<()> {
+        let stored = matches!(scope.place, Place::Let | Place::Aggregate);
+        if !stored || !self.mentions_amendment(expr) {
+            return Some(());
+        }
+        let message = "money that an amendment may change is converted twice";
+        let help = "convert it once, where it is read: `first_present(reversal.final, amount) in USD`";
+        self.push(ast::span(node), message, "already in a currency", help);
+        None
     }
 
     pub(super) fn in_zone(

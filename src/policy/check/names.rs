@@ -123,28 +123,8 @@ impl Checker<'_> {
             }
             FeatureKind::Window(window) => {
                 if !window.judged_by.iter().any(|(judged, _)| *judged == scope.event) {
-                    let entity = window.entity;
-                    let kind = self.policy.entities[entity.index()].clone();
-                    let roles: Vec<String> = self.roles(scope.event, entity);
-                    let message = format!("the feature `{}` cannot be looked up for `{event}`", name.text);
-                    let (label, help) = if roles.is_empty() {
-                        if !self.incomplete[scope.event.index()] {
-                            (
-                                format!("`{event}` has no field of kind `{kind}`"),
-                                format!(
-                                    "add a field of kind `{kind}` to `{event}`, or use a feature by another kind"
-                                ),
-                            )
-                        } else {
-                            return None;
-                        }
-                    } else {
-                        (
-                            format!("`{event}` has {} fields of kind `{kind}`", roles.len()),
-                            format!("say which one in the feature: `by {kind} via {event}.{}`", roles[0]),
-                        )
-                    };
-                    self.push(name.span, message, label, help);
+                    let by = window.by;
+                    self.not_looked_up(name, scope.event, by);
                     return None;
                 }
             }

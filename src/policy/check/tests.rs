@@ -82,11 +82,11 @@ fn an_enum_word_is_found_on_the_other_side_even_when_a_field_has_its_name() {
         ))
     };
     let filter = Expr::And(is(outcome, 2), is(by, 0));
-    let source = Source { event: result, role: card, filter: Some(filter) };
+    let source = Source { event: result, role: By::One(card), filter: Some(filter) };
     assert_eq!(window.aggregate, Aggregate::Count(source));
     assert_eq!((&window.frame, window.delay_us), (&Frame::Last { span_us: HOUR }, 0));
-    assert_eq!(window.entity, EntityIx(0));
-    assert_eq!(window.judged_by, [(EventIx(0), FieldIx(0))]);
+    assert_eq!(window.by, By::One(EntityIx(0)));
+    assert_eq!(window.judged_by, [(EventIx(0), By::One(FieldIx(0)))]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn an_amendment_is_missing_or_has_fields_inside_an_aggregate() {
         boxed(Expr::AmendMissing(result, None)),
         boxed(Expr::Compare(Compare::Ne, boxed(Expr::Amended(result, outcome)), boxed(declined))),
     );
-    let source = Source { event: EventIx(0), role: FieldIx(0), filter: Some(filter) };
+    let source = Source { event: EventIx(0), role: By::One(FieldIx(0)), filter: Some(filter) };
     assert_eq!(window(&policy, "spend_24h").aggregate, Aggregate::Sum(source, Expr::Let(LetIx(0))));
     let spend = policy.features.iter().find(|feature| feature.name == "spend_24h").unwrap();
     assert_eq!(spend.ty, Type::Money(usd()));
@@ -135,16 +135,46 @@ fn via_chooses_roles_and_amendments_follow_the_amended_event() {
     let (login, owner) = field(&policy, "login", "owner");
     let (payment, payer) = field(&policy, "payment", "payer");
     let payees = window(&policy, "payees_1d");
-    assert_eq!(payees.judged_by, [(payment, payer), (login, owner)]);
+    assert_eq!(payees.judged_by, [(payment, By::One(payer)), (login, By::One(owner))]);
     let Aggregate::Count(source) = &payees.aggregate else { panic!("not a count") };
-    assert_eq!(source.role, field(&policy, "payee_added", "owner").1);
+    assert_eq!(source.role, By::One(field(&policy, "payee_added", "owner").1));
     let Aggregate::Count(source) = &window(&policy, "refunds_1d").aggregate else { panic!("not a count") };
-    assert_eq!(source.role, field(&policy, "reversal", "payer").1);
+    assert_eq!(source.role, By::One(field(&policy, "reversal", "payer").1));
     let shop = window(&policy, "shop_risk_7d");
     assert_eq!((&shop.frame, shop.delay_us), (&Frame::Last { span_us: 7 * DAY }, 7 * DAY));
     assert!(
         matches!(&shop.aggregate, Aggregate::Ratio(part, whole) if part.filter.is_some() && whole.filter.is_none())
     );
+}
+
+#[test]
+fn a_pair_has_one_order_of_two_kinds_and_that_of_via_of_one_kind() {
+    let policy = checked(VALID);
+    let (payment, card) = field(&policy, "payment", "card");
+    let [payer, payee, merchant] =
+        ["payer", "payee", "merchant"].map(|name| field(&policy, "payment", name).1);
+    let here = window(&policy, "here_30d");
+    assert_eq!(here.by, By::Pair(EntityIx(0), EntityIx(3)), "card and merchant, as they are declared");
+    assert_eq!(here.judged_by, [(payment, By::Pair(card, merchant))]);
+    let Aggregate::Sum(source, _) = &here.aggregate else { panic!("not a sum") };
+    assert_eq!(source.role, By::Pair(card, merchant));
+
+    let back = window(&policy, "paid_back_30d");
+    assert_eq!(back.by, By::Pair(EntityIx(1), EntityIx(1)));
+    assert_eq!(back.judged_by, [(payment, By::Pair(payee, payer))]);
+    let Aggregate::Count(source) = &back.aggregate else { panic!("not a count") };
+    let (_, owner) = field(&policy, "payee_added", "owner");
+    let (_, added) = field(&policy, "payee_added", "payee");
+    assert_eq!(source.role, By::Pair(owner, added));
+
+    // An amendment carries both keys, and follows what `via` says of the event it amends.
+    let declined = window(&policy, "declined_here_1d");
+    let Aggregate::Count(source) = &declined.aggregate else { panic!("not a count") };
+    assert_eq!(
+        source.role,
+        By::Pair(field(&policy, "result", "payer").1, field(&policy, "result", "merchant").1)
+    );
+    assert_eq!(declined.judged_by, [(payment, By::Pair(payer, merchant))]);
 }
 
 #[test]

@@ -85,6 +85,13 @@ impl Code {
         self.run_from(start)
     }
 
+    /// The currencies that code converts money to, ascending.
+    pub(super) fn currencies(&self) -> Vec<u16> {
+        let converts = |instr: &&Instr| matches!(instr.op, Op::FieldMoney | Op::Convert);
+        let into: BTreeSet<u16> = self.instrs.iter().filter(converts).map(|instr| instr.imm as u16).collect();
+        into.into_iter().collect()
+    }
+
     fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {
         if self.instrs.len() > CODE_MAX || self.consts.len() > COUNT_MAX {
             return Err(bound(
@@ -193,6 +200,7 @@ impl Code {
                 let imm = self.constant(den, 1);
                 self.push(Op::Rescale, dst, reg(a), 0, imm);
             }
+            Node::Convert(a, from, to) => self.push(Op::Convert, dst, reg(a), from, u32::from(to)),
             Node::FirstPresent(a, b) => {
                 self.push(Op::Move, dst, reg(a), 0, 0);
                 self.push(Op::SkipIfPresent, 0, dst, 0, 1);

@@ -44,6 +44,8 @@ pub(super) enum Node {
     Binary(Op, NodeId, NodeId),
     /// Rounded half-even to this denominator.
     Rescale(NodeId, i64),
+    /// Minor units of the first currency as minor units of the second.
+    Convert(NodeId, u16, u16),
     /// The first unless it is missing, else the second.
     FirstPresent(NodeId, NodeId),
     /// If the first is certainly true the second, else the third.
@@ -56,7 +58,7 @@ impl Node {
             Self::Const { .. } | Self::Load(_) | Self::Amended(..) | Self::Applied(_) | Self::Input(_) => {
                 ([0; 3], 0)
             }
-            Self::Unary(_, a) | Self::Rescale(a, _) => ([a, 0, 0], 1),
+            Self::Unary(_, a) | Self::Rescale(a, _) | Self::Convert(a, ..) => ([a, 0, 0], 1),
             Self::Binary(_, a, b) | Self::FirstPresent(a, b) => ([a, b, 0], 2),
             Self::Choose(a, b, c) => ([a, b, c], 3),
         };
@@ -201,7 +203,9 @@ impl<'p> Graph<'p> {
         match node {
             Node::Const { den, .. } | Node::Rescale(_, den) => of_den(den),
             Node::Load(load) | Node::Amended(_, load) if load.op == Op::FieldDecimal => Scale::Decimal,
-            Node::Load(_) | Node::Amended(..) | Node::Applied(_) | Node::Unary(..) => Scale::Whole,
+            Node::Load(_) | Node::Amended(..) | Node::Applied(_) | Node::Unary(..) | Node::Convert(..) => {
+                Scale::Whole
+            }
             Node::Input(_) => Scale::Free,
             Node::FirstPresent(a, b) | Node::Choose(_, a, b) => join(a, b),
             Node::Binary(op, a, b) => {
@@ -291,8 +295,15 @@ impl<'p> Graph<'p> {
             Expr::InCurrency(of, currency) => match self.money(of) {
                 Money::Any => self.convert(of, *currency)?,
                 Money::Of(from) if from == *currency => self.intern(zones, of)?,
-                // No rates are loaded: another currency cannot be told.
-                Money::Of(_) => self.literal(Value::MISSING),
+                Money::Of(_) if self.policy.rates.is_none() => self.literal(Value::MISSING),
+                Money::Of(from) => {
+                    let of = self.intern(zones, of)?;
+                    // It would be converted again whenever an amendment comes, at a rate of then.
+                    if self.is_amended(of) {
+                        return Err(internal("money that an amendment may change is converted twice"));
+                    }
+                    self.add(Node::Convert(of, from.0, currency.0))
+                }
                 Money::None => return Err(internal("a number is used as money")),
             },
             Expr::Major(of) => {
@@ -572,6 +583,7 @@ fn number_op(kind: FieldKind) -> Result<Op, Diagnostic> {
         FieldKind::Decimal => Ok(Op::FieldDecimal),
         FieldKind::Money => Err(internal("money of unknown currency is used without `in`")),
         FieldKind::Entity => Err(internal("a key is used as a number")),
+        FieldKind::Currency | FieldKind::Rate => Err(internal("a rate is used as a number")),
     }
 }
 

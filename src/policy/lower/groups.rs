@@ -1,5 +1,5 @@
-//! What is stored: which bits and columns of an event are kept under a key, where in the row, and how many rows
-//! fit into a record.
+//! What is stored: which bits and columns of an event are kept under a key or a pair of keys, where in the row, and how
+//! many rows fit into a record.
 //!
 //! An expression that mentions no amendment is computed once, when the event enters. One that does is cut: its
 //! greatest parts without amendments that can be stored exactly become columns of their own, the amendment's
@@ -11,11 +11,11 @@ use super::layout::EventLayout;
 use super::zones::Zones;
 use super::{EMPTY, bound};
 use crate::engine::program::{
-    AmendPlan, BitPlan, BitRef, ColumnPlan, GROUP_HEADER_WORDS, GroupPlan, KeyColumn, NONE, Origin,
+    AmendPlan, BitPlan, BitRef, ColumnPlan, GROUP_HEADER_WORDS, GroupPlan, KeyColumn, NONE, Origin, PairPlan,
 };
-use crate::engine::validate::{INLINE_ROWS_MAX, RECORD_HEADER_WORDS, RECORD_WORDS_MAX};
+use crate::engine::validate::{INLINE_ROWS_MAX, PAIR_HEADER_WORDS, RECORD_HEADER_WORDS, RECORD_WORDS_MAX};
 use crate::policy::diagnostics::Diagnostic;
-use crate::policy::typed::{EventIx, Expr, FieldIx, Policy};
+use crate::policy::typed::{By, EventIx, Expr, FieldIx, Policy};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Words of the smallest record: 256 bytes.
@@ -30,12 +30,23 @@ pub(super) struct Groups<'p> {
     /// One graph per event whose rows are kept.
     graphs: BTreeMap<EventIx, Graph<'p>>,
     groups: Vec<Group>,
+    /// The pairs of kinds that something is kept by, in order of their first use. Their tables come after those of the
+    /// kinds.
+    pairs: Vec<(u16, u16)>,
+}
+
+/// The finished groups, and the records of the tables they are in.
+pub(super) struct Tables {
+    pub(super) groups: Vec<GroupPlan>,
+    /// By entity kind.
+    pub(super) record_words: Vec<u16>,
+    pub(super) pairs: Vec<PairPlan>,
 }
 
 struct Group {
-    entity: u16,
+    table: u16,
     event: EventIx,
-    role: FieldIx,
+    role: By<FieldIx>,
     retention_us: i64,
     /// Whether a feature asks which of two rows of one time is the later.
     ordered: bool,
@@ -46,14 +57,14 @@ struct Group {
 
 impl<'p> Groups<'p> {
     pub(super) fn new(policy: &'p Policy, layouts: &'p [EventLayout]) -> Self {
-        Self { policy, layouts, graphs: BTreeMap::new(), groups: Vec::new() }
+        Self { policy, layouts, graphs: BTreeMap::new(), groups: Vec::new(), pairs: Vec::new() }
     }
 
-    /// The group of this event under this key, kept for at least so long, and in order if `ordered`.
+    /// The group of this event under this key or pair of keys, kept for at least so long, and in order if `ordered`.
     pub(super) fn of(
         &mut self,
         event: EventIx,
-        role: FieldIx,
+        role: By<FieldIx>,
         retention_us: i64,
         ordered: bool,
     ) -> Result<u16, Diagnostic> {
@@ -64,16 +75,23 @@ impl<'p> Groups<'p> {
             group.ordered |= ordered;
             return Ok(index as u16);
         }
-        let (entity, _) = self.layouts[event.index()].key(role).ok_or_else(|| {
+        let kinds = role.try_map(|field| self.layouts[event.index()].key(field).map(|(kind, _)| kind));
+        let kinds = kinds.ok_or_else(|| {
             bound(
-                format!("field {} of event {} is not a key", role.0, self.policy.events[event.index()].name),
+                format!("a role of event {} is not a key", self.policy.events[event.index()].name),
                 "count by an entity field",
             )
         })?;
+        let table = match kinds {
+            By::One(kind) => kind,
+            By::Pair(first, second) => {
+                self.policy.entities.len() as u16 + place(&mut self.pairs, (first, second))
+            }
+        };
         let (policy, layouts) = (self.policy, self.layouts);
         self.graphs.entry(event).or_insert_with(|| Graph::stored(policy, layouts, event));
         self.groups.push(Group {
-            entity,
+            table,
             event,
             role,
             retention_us,
@@ -116,18 +134,28 @@ impl<'p> Groups<'p> {
         Ok(place(&mut group.keys, field))
     }
 
-    /// Writes the plans, and the words of each entity's record.
-    pub(super) fn finish(self, code: &mut Code) -> Result<(Vec<GroupPlan>, Vec<u16>), Diagnostic> {
-        let mut plans = Vec::with_capacity(self.groups.len());
+    /// Writes the plans, and the words of each table's record.
+    pub(super) fn finish(self, code: &mut Code) -> Result<Tables, Diagnostic> {
+        let mut groups = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
-            plans.push(plan(group, &self.graphs[&group.event], &self.layouts[group.event.index()], code)?);
+            groups.push(plan(group, &self.graphs[&group.event], &self.layouts[group.event.index()], code)?);
         }
-        let mut record_words = Vec::with_capacity(self.policy.entities.len());
-        for (entity, name) in self.policy.entities.iter().enumerate() {
-            let of_entity = plans.iter_mut().filter(|plan| usize::from(plan.entity) == entity).collect();
-            record_words.push(pack_record(name, of_entity)?);
+        let mut pack = |table: usize, name: &str, header: usize| {
+            let in_it = groups.iter_mut().filter(|plan| usize::from(plan.table) == table).collect();
+            pack_record(name, header, in_it)
+        };
+        let entities = &self.policy.entities;
+        let mut record_words = Vec::with_capacity(entities.len());
+        for (entity, name) in entities.iter().enumerate() {
+            record_words.push(pack(entity, name, RECORD_HEADER_WORDS)?);
         }
-        Ok((plans, record_words))
+        let mut pairs = Vec::with_capacity(self.pairs.len());
+        for (at, &(first, second)) in self.pairs.iter().enumerate() {
+            let name = format!("({}, {})", entities[usize::from(first)], entities[usize::from(second)]);
+            let record_words = pack(entities.len() + at, &name, PAIR_HEADER_WORDS)?;
+            pairs.push(PairPlan { first, second, record_words });
+        }
+        Ok(Tables { groups, record_words, pairs })
     }
 }
 
@@ -292,9 +320,10 @@ fn plan(
         });
     }
     Ok(GroupPlan {
-        entity: group.entity,
+        table: group.table,
         event: group.event.0,
-        role: group.role.0,
+        role: group.role.first().0,
+        second_role: group.role.second().map_or(NONE, |field| field.0),
         row_words: row.words.min(usize::from(NONE)) as u16,
         record_word: 0,
         inline_rows: 0,
@@ -311,20 +340,20 @@ fn plan(
 }
 
 /// Gives each group its block of the record, and rows in it as even as they fit; returns the record's words.
-fn pack_record(entity: &str, mut groups: Vec<&mut GroupPlan>) -> Result<u16, Diagnostic> {
+fn pack_record(table: &str, header: usize, mut groups: Vec<&mut GroupPlan>) -> Result<u16, Diagnostic> {
     if groups.is_empty() {
         return Ok(0);
     }
     let block = |group: &GroupPlan, rows: usize| GROUP_HEADER_WORDS + rows * usize::from(group.row_words);
     let least: usize = groups.iter().map(|group| block(group, INLINE_ROWS_MIN)).sum();
-    let words = (RECORD_HEADER_WORDS + least).max(RECORD_WORDS).next_multiple_of(8);
+    let words = (header + least).max(RECORD_WORDS).next_multiple_of(8);
     if words > RECORD_WORDS_MAX {
         return Err(bound(
-            format!("a record of {entity} would take {words} words of 8 bytes, more than {RECORD_WORDS_MAX}"),
+            format!("a record of {table} would take {words} words of 8 bytes, more than {RECORD_WORDS_MAX}"),
             "use fewer different filters and values over the events counted by it",
         ));
     }
-    let mut spare = words - RECORD_HEADER_WORDS - least;
+    let mut spare = words - header - least;
     let mut rows = vec![INLINE_ROWS_MIN; groups.len()];
     loop {
         let fits =
@@ -333,7 +362,7 @@ fn pack_record(entity: &str, mut groups: Vec<&mut GroupPlan>) -> Result<u16, Dia
         rows[next] += 1;
         spare -= usize::from(groups[next].row_words);
     }
-    let mut word = RECORD_HEADER_WORDS;
+    let mut word = header;
     for (group, rows) in groups.iter_mut().zip(rows) {
         group.record_word = word as u16;
         group.inline_rows = rows as u16;

@@ -1,10 +1,13 @@
 //! Where each field of an event is: the words after the header, in declaration order, and a presence bit each.
 
-use super::bound;
-use crate::engine::program::{EventPlan, FieldKind, FieldPlan};
-use crate::engine::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
+use super::{EMPTY, bound};
+use crate::engine::program::{EventPlan, FieldKind, FieldPlan, NONE};
+use crate::engine::wire::{
+    AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
+    RATE_TO_WORD, RATE_WORDS,
+};
 use crate::policy::diagnostics::Diagnostic;
-use crate::policy::typed::{FieldIx, FieldType, Policy};
+use crate::policy::typed::{FieldIx, FieldType, Policy, RATE_EVENT};
 use std::fmt::Write as _;
 
 /// Where one event's fields are.
@@ -85,15 +88,54 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
 
 fn field_words(kind: FieldKind) -> usize {
     match kind {
-        FieldKind::Money | FieldKind::Entity => 2,
-        FieldKind::Bool | FieldKind::Int | FieldKind::Decimal | FieldKind::Enum | FieldKind::Geo => 1,
+        FieldKind::Money | FieldKind::Entity | FieldKind::Rate => 2,
+        FieldKind::Bool
+        | FieldKind::Int
+        | FieldKind::Decimal
+        | FieldKind::Enum
+        | FieldKind::Geo
+        | FieldKind::Currency => 1,
+    }
+}
+
+/// The event that brings rates: nothing is kept of it, and it is not judged.
+pub(super) fn rate_event() -> EventPlan {
+    let field = |(bit, (name, kind, word)): (usize, (&str, FieldKind, usize))| FieldPlan {
+        name: name.to_owned(),
+        kind,
+        arg: 0,
+        word: word as u16,
+        bit: bit as u8,
+        labels: Vec::new(),
+    };
+    let fields = [
+        ("from", FieldKind::Currency, RATE_FROM_WORD),
+        ("to", FieldKind::Currency, RATE_TO_WORD),
+        ("rate", FieldKind::Rate, RATE_PARTS_WORD),
+    ];
+    let all = (1 << fields.len()) - 1;
+    EventPlan {
+        name: RATE_EVENT.to_owned(),
+        words: RATE_WORDS as u16,
+        known: all,
+        required: all,
+        fields: fields.into_iter().enumerate().map(field).collect(),
+        amends: NONE,
+        keys: Vec::new(),
+        inserts: Vec::new(),
+        targets: Vec::new(),
+        windows: Vec::new(),
+        scalars: EMPTY,
+        conditions: EMPTY,
+        rules: Vec::new(),
+        decide: None,
     }
 }
 
 /// BLAKE3 of the layouts, written out so that nothing that matters to a sender is left out.
 pub(super) fn hash(policy: &Policy, events: &[EventPlan]) -> [u8; 32] {
     let mut text = String::from("tollgate layout 1\n");
-    for (number, event) in events.iter().enumerate() {
+    for (number, event) in events.iter().enumerate().take(policy.events.len()) {
         let amends = policy.events[number].amends.map(|amended| &policy.events[amended.index()].name);
         let _ = writeln!(text, "event {number} {:?} amends {amends:?} words {}", event.name, event.words);
         for (field, declared) in event.fields.iter().zip(&policy.events[number].fields) {
@@ -109,6 +151,16 @@ pub(super) fn hash(policy: &Policy, events: &[EventPlan]) -> [u8; 32] {
                 _ => {}
             }
             text.push('\n');
+        }
+    }
+    if let (Some(rates), Some(event)) = (&policy.rates, events.get(policy.events.len())) {
+        let _ = writeln!(text, "rates {:?} event {} words {}", rates.name, policy.events.len(), event.words);
+        for field in &event.fields {
+            let _ = writeln!(
+                text,
+                "  field {:?} {:?} word {} bit {}",
+                field.name, field.kind, field.word, field.bit
+            );
         }
     }
     *blake3::hash(text.as_bytes()).as_bytes()

@@ -8,10 +8,11 @@ mod random;
 use super::*;
 use crate::engine::program::{Origin, Program};
 use crate::engine::units::{Currency, HOUR, Value};
+use crate::engine::validate::PAIR_HEADER_WORDS;
 use crate::policy::archive;
 use crate::policy::typed::{
     Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
-    ListIx, Reason, Rule, RuleIx, Window,
+    ListIx, Rates, Reason, Rule, RuleIx, Window,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -49,13 +50,13 @@ fn compare(compare: Compare, a: Expr, b: Expr) -> Expr {
 }
 
 fn source(event: u16, role: u16, filter: Option<Expr>) -> Source {
-    Source { event: EventIx(event), role: FieldIx(role), filter }
+    Source { event: EventIx(event), role: By::One(FieldIx(role)), filter }
 }
 
 fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggregate: Aggregate) -> Feature {
-    let judged_by = vec![(EventIx(0), FieldIx(field))];
+    let judged_by = vec![(EventIx(0), By::One(FieldIx(field)))];
     let frame = Frame::Last { span_us };
-    let window = Window { entity: EntityIx(entity), frame, delay_us: 0, aggregate, judged_by };
+    let window = Window { by: By::One(EntityIx(entity)), frame, delay_us: 0, aggregate, judged_by };
     Feature { name: name.into(), ty, kind: FeatureKind::Window(window) }
 }
 
@@ -178,6 +179,7 @@ pub(super) fn payments() -> Policy {
                 allow_over: vec![RuleIx(1)],
             },
         ],
+        rates: None,
         decides: vec![Decide {
             event: EventIx(0),
             score: Expr::Extreme {
@@ -202,6 +204,36 @@ pub(super) fn payments() -> Policy {
     }
 }
 
+/// The same with a count by the pair of card and device that results can change, twice over.
+pub(super) fn pairs() -> Policy {
+    let mut policy = payments();
+    let role = By::Pair(FieldIx(0), FieldIx(1));
+    let filter = Some(Expr::AmendMissing(EventIx(1), None));
+    let window = |span_us| Window {
+        by: By::Pair(EntityIx(0), EntityIx(1)),
+        frame: Frame::Last { span_us },
+        delay_us: 0,
+        aggregate: Aggregate::Count(Source { event: EventIx(0), role, filter: filter.clone() }),
+        judged_by: vec![(EventIx(0), role)],
+    };
+    for (name, span_us) in [("open_1h", HOUR), ("open_2h", 2 * HOUR)] {
+        let kind = FeatureKind::Window(window(span_us));
+        policy.features.push(Feature { name: name.into(), ty: Type::Int, kind });
+    }
+    policy
+}
+
+/// The same with rates, and a rule that converts money once more.
+pub(super) fn with_rates() -> Policy {
+    let mut policy = payments();
+    policy.rates = Some(Rates { name: "daily".into(), max_age_us: HOUR });
+    let eur = Currency(978);
+    let in_eur = Expr::InCurrency(Box::new(usd(1_000)), eur);
+    policy.rules[2].when =
+        compare(Compare::Gt, in_eur, Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), eur));
+    policy
+}
+
 pub(super) fn program() -> Program {
     lower(&payments(), &Tokenizer::default()).unwrap()
 }
@@ -212,6 +244,21 @@ fn a_policy_survives_being_sealed_and_opened() {
     let loaded = archive::open(archive::seal(&program)).unwrap();
     let back = rkyv::deserialize::<Program, rkyv::rancor::Error>(loaded.program()).unwrap();
     assert_eq!(back, program);
+}
+
+#[test]
+fn rates_are_the_last_event_and_part_of_the_layout() {
+    let (without, mut policy) = (program(), with_rates());
+    let with = lower(&policy, &Tokenizer::default()).unwrap();
+    let plan = with.rates.as_ref().unwrap();
+    assert_eq!((plan.event, plan.into.as_slice()), (2, &[840, 978][..]));
+    assert_eq!((with.events.len(), with.events[2].words, with.events[2].name.as_str()), (3, 8, "rate"));
+    assert_ne!(with.layout_hash, without.layout_hash);
+    let hash = |policy: &Policy| lower(policy, &Tokenizer::default()).unwrap().layout_hash;
+    policy.rates = Some(Rates { max_age_us: 1, name: "daily".into() });
+    assert_eq!(hash(&policy), with.layout_hash, "how old they may be is nothing to a sender");
+    policy.rates = Some(Rates { max_age_us: 1, name: "hourly".into() });
+    assert_ne!(hash(&policy), with.layout_hash, "which rates they are is");
 }
 
 #[test]
@@ -228,4 +275,26 @@ fn only_what_features_need_is_stored() {
     assert_eq!((by_device.columns.len(), by_device.keys.len(), by_device.id_column), (0, 1, NONE));
     assert!(program.groups.iter().all(|group| group.inline_rows >= 4));
     assert_eq!(program.lists[0].keys.len(), 2);
+}
+
+#[test]
+fn a_pair_has_one_table_whose_records_hold_both_keys() {
+    let program = lower(&pairs(), &Tokenizer::default()).unwrap();
+    let [pair] = &program.pairs[..] else { panic!("{:?}", program.pairs) };
+    assert_eq!((pair.first, pair.second, pair.record_words), (0, 1, 32));
+    let group = &program.groups[3];
+    assert_eq!((group.table, group.role, group.second_role), (2, 0, 1));
+    assert_eq!((group.retention_us, usize::from(group.record_word)), (2 * HOUR, PAIR_HEADER_WORDS));
+    // Both events look it up by both keys, after the single ones: card and device, and for results card alone.
+    for (event, at) in [(0, 2), (1, 1)] {
+        let event = &program.events[event];
+        let [card, device] = ["card", "device"].map(|name| {
+            let field = event.fields.iter().find(|field| field.name.ends_with(name)).unwrap();
+            KeyAt { word: field.word, bit: field.bit }
+        });
+        assert_eq!(event.keys[at], KeyPlan { table: 2, first: card, second: Some(device) });
+    }
+    assert_eq!((program.events[0].inserts[2].key, program.events[1].targets[1].key), (2, 1));
+    let back = archive::open(archive::seal(&program)).unwrap();
+    assert_eq!(rkyv::deserialize::<Program, rkyv::rancor::Error>(back.program()).unwrap(), program);
 }

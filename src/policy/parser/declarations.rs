@@ -47,6 +47,7 @@ impl Parser<'_> {
         let word = if self.is(K::Ident) { self.text_at(0) } else { "" };
         let (kind, body): (K, fn(&mut Self)) = match word {
             "policy" => (K::PolicyDecl, Self::policy),
+            "rates" => (K::RatesDecl, Self::rates),
             "entity" => (K::EntityDecl, Self::entity),
             "reason" => (K::ReasonDecl, Self::reason),
             "event" => (K::EventDecl, Self::event),
@@ -100,6 +101,13 @@ impl Parser<'_> {
         self.name("the policy's name");
         self.expect_word("revision", HELP);
         self.expect(K::Number, "the revision number", HELP);
+    }
+
+    fn rates(&mut self) {
+        const HELP: &str = "for example: rates \"daily\" max_age 3d";
+        self.expect(K::Text, "the name of the rates in quotes", HELP);
+        self.expect_word("max_age", HELP);
+        self.expect(K::Duration, "a duration", HELP);
     }
 
     fn entity(&mut self) {
@@ -196,7 +204,7 @@ impl Parser<'_> {
         self.full_expression();
         while !self.recovering && self.is(K::Ident) && !self.at_declaration() {
             match self.text_at(0) {
-                "by" => self.clause(K::ByClause, "by", "an entity kind", "for example: by card"),
+                "by" => self.by(),
                 "via" => self.via(),
                 word if FRAMES.contains(&word) => self.frame(),
                 "in" => {
@@ -246,6 +254,27 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+
+    fn by(&mut self) {
+        const HELP: &str = "for example: by card, or, for a pair of keys, by (card, merchant)";
+        self.start(K::ByClause);
+        self.bump();
+        if self.eat(K::LParen) {
+            loop {
+                self.name_ref("an entity kind");
+                if !self.eat(K::Comma) {
+                    break;
+                }
+            }
+            self.expect(K::RParen, "`)`", HELP);
+        } else if self.name_ref("an entity kind") && self.is(K::Comma) && !self.on_new_line(0) {
+            self.expected(
+                "the window",
+                "a pair of keys is written in parentheses, as in `by (card, merchant)`",
+            );
+        }
+        self.finish();
     }
 
     /// `last T`, `last N events within T`, `every T`, `this PERIOD`, `session gap T within T`.
@@ -623,14 +652,15 @@ impl Parser<'_> {
         let word = self.text_at(0);
         let message = format!("`{word}` is not there yet");
         let help = match word {
-            "rates" => "rates are loaded beside the policy; remove this line",
             "model" => "score with rules: `rule NAME on EVENT { when … then score 60 }`",
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
             "test" => "keep tests beside the policy, as recorded events with expected verdicts",
             "scene" => "write the scene's condition into each rule: `when channel == ecom and …`",
             "alert" => "use the action `review`, which holds the payment for a person",
-            _ => "the declarations are: policy, entity, reason, event, list, let, feature, rule, decide",
+            _ => {
+                "the declarations are: policy, rates, entity, reason, event, list, let, feature, rule, decide"
+            }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());
         self.recovering = false;

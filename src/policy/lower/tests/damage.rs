@@ -3,14 +3,18 @@
 use super::random::{Random, policy};
 use super::*;
 use crate::engine::Loaded;
+use crate::engine::program::{FieldKind, Instr, Op};
+use crate::engine::rates::Rates;
 use crate::engine::units::Time;
-use crate::engine::vm::execute;
+use crate::engine::vm::{Basis, execute};
 use crate::os::memfd::SealedMemfd;
 use crate::policy::archive::{open, seal, with_header};
 
 /// Executes everything there is to execute over random words.
 fn execute_all(loaded: &Loaded, random: &mut Random) {
     let program = loaded.program();
+    let rates = Rates::reserve(program);
+    let basis = Basis { program, rates: &rates };
     let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
     for register in &mut registers {
         *register =
@@ -26,17 +30,17 @@ fn execute_all(loaded: &Loaded, random: &mut Random) {
             runs.extend([&decide.score_code, &decide.threshold_code]);
         }
         for run in runs {
-            execute(program, run, words, presence, time, &mut registers);
+            execute(basis, run, words, presence, time, &mut registers);
         }
     }
     for group in program.groups.iter() {
         let words = usize::from(program.events[usize::from(group.event.to_native())].words.to_native());
-        execute(program, &group.ingest, &frame[..words], presence, time, &mut registers);
+        execute(basis, &group.ingest, &frame[..words], presence, time, &mut registers);
         for amend in group.amends.iter() {
             let words = usize::from(program.events[usize::from(amend.event.to_native())].words.to_native());
-            execute(program, &amend.code, &frame[..words], presence, time, &mut registers);
+            execute(basis, &amend.code, &frame[..words], presence, time, &mut registers);
         }
-        execute(program, &group.derive, &[], 0, Time(0), &mut registers);
+        execute(basis, &group.derive, &[], 0, Time(0), &mut registers);
     }
 }
 
@@ -68,10 +72,11 @@ fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
     let mut random = Random(7);
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..20 {
-        let sealed = if round == 0 {
-            seal(&program())
-        } else {
-            seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap())
+        let sealed = match round {
+            0 => seal(&program()),
+            1..4 => seal(&lower(&pairs(), &Tokenizer::default()).unwrap()),
+            4 => seal(&lower(&with_rates(), &Tokenizer::default()).unwrap()),
+            _ => seal(&lower(&policy(&mut random), &Tokenizer::default()).unwrap()),
         };
         for _ in 0..3_000 {
             let mut body = sealed[64..].to_vec();
@@ -101,7 +106,10 @@ fn a_body_changed_under_a_good_hash_is_refused_or_harmless() {
 
 /// Changes one thing of the program and says how the error begins.
 fn refused(change: impl FnOnce(&mut Program), expected: &str) {
-    let mut program = program();
+    refused_of(program(), change, expected);
+}
+
+fn refused_of(mut program: Program, change: impl FnOnce(&mut Program), expected: &str) {
     change(&mut program);
     let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
     assert_eq!(error.0, format!("the program is not valid: {expected}"));
@@ -133,7 +141,7 @@ fn what_is_wrong_is_said() {
     });
     refused(|p| p.groups[1].bits[0].at.bit = 64, "group 1: there is no bit 64 in a word");
     refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
-    refused(|p| p.groups[1].record_word = 4, "two groups of entity 0 overlap at word 4 of the record");
+    refused(|p| p.groups[1].record_word = 4, "two groups of table 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
     refused(
         |p| p.features[1].frame = program::Frame::Last(48 * HOUR),
@@ -148,7 +156,7 @@ fn what_is_wrong_is_said() {
         "event 0: its windows are not in order of key, group and window",
     );
     refused(|p| p.events[0].windows[0].key = 1, {
-        "event 0: feature 0 is looked up by a key of another entity"
+        "event 0: feature 0 is looked up by a key of another table"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
         "event 0: its decision: the score is register 65535 of 26"
@@ -162,11 +170,117 @@ fn what_is_wrong_is_said() {
     });
 }
 
+/// The same, of a program with rates.
+fn refused_rates(change: impl FnOnce(&mut Program), expected: &str) {
+    let mut program = lower(&with_rates(), &Tokenizer::default()).unwrap();
+    change(&mut program);
+    let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
+    assert_eq!(error.0, format!("the program is not valid: {expected}"));
+}
+
+#[test]
+fn what_is_wrong_with_rates_is_said() {
+    fn plan(program: &mut Program) -> &mut RatesPlan {
+        program.rates.as_mut().unwrap()
+    }
+    refused_rates(|p| plan(p).max_age_us = 0, "rates: they cannot convert for 0 µs");
+    refused_rates(|p| plan(p).max_age_us = i64::MAX, "rates: they cannot convert for 9223372036854775807 µs");
+    refused_rates(|p| plan(p).event = 1, "rates: event 1, which brings them, is not the last");
+    refused_rates(|p| plan(p).event = u16::MAX, "rates: event 65535, which brings them, is not the last");
+    let layout = "rates: event 2, which brings them, is not laid out as a rate";
+    refused_rates(|p| p.events[2].required = 3, layout);
+    refused_rates(|p| p.events[2].fields[0].kind = FieldKind::Int, layout);
+    refused_rates(|p| p.events[2].fields.swap(0, 1), layout);
+    refused_rates(
+        |p| {
+            let fields = &mut p.events[2].fields;
+            let word = fields[0].word;
+            fields[0].word = std::mem::replace(&mut fields[1].word, word);
+        },
+        layout,
+    );
+    refused_rates(
+        |p| {
+            let judged = p.events[0].decide.clone();
+            p.events[2].decide = judged;
+        },
+        "rates: event 2, which brings them, is kept or judged",
+    );
+    refused_rates(|p| plan(p).into.reverse(), "rates: the currencies converted to do not ascend");
+    refused_rates(|p| plan(p).into[0] = 1, "rates: a currency converted to is not known");
+    // Where the conditions of event 0 first do something.
+    let program = lower(&with_rates(), &Tokenizer::default()).unwrap();
+    let run = program.events[0].conditions;
+    let (start, end) = (run.start as usize, (run.start + run.len) as usize);
+    let first = |wanted: &dyn Fn(&Instr) -> bool| program.code[start..end].iter().position(wanted).unwrap();
+    let to_euro = first(&|instr| instr.op == Op::FieldMoney && instr.imm == 978);
+    let convert = first(&|instr| instr.op == Op::Convert);
+    assert!(to_euro < convert);
+    let at = |index: usize, op: Op| format!("event 0: its conditions, instruction {index} ({op:?})");
+    refused_rates(
+        |p| plan(p).into.truncate(1),
+        &format!("{}: no rates are kept to currency 978", at(to_euro, Op::FieldMoney)),
+    );
+    refused_rates(|p| plan(p).into.retain(|code| *code == 978), {
+        "group 1: ingest, instruction 0 (FieldMoney): no rates are kept to currency 840"
+    });
+    refused_rates(
+        |p| p.code[start + convert].b = 3,
+        &format!("{}: it converts from currency 3, which is not known", at(convert, Op::Convert)),
+    );
+    refused_rates(
+        |p| p.rates = None,
+        &format!("{}: no rates are kept to currency 978", at(convert, Op::Convert)),
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_pair_is_said() {
+    let refused = |change: fn(&mut Program), expected: &str| {
+        refused_of(lower(&pairs(), &Tokenizer::default()).unwrap(), change, expected);
+    };
+    refused(|p| p.pairs[0].first = 9, "pair 0: there is no entity 9");
+    refused(|p| p.pairs[0].second = 2, "pair 0: there is no entity 2");
+    refused(|p| p.pairs[0].record_words = 0, "pair 0: nothing is kept by it");
+    refused(
+        |p| p.pairs[0].record_words = 31,
+        "pair 0: a record of 31 words is not a multiple of 8 up to 1024",
+    );
+    refused(|p| p.pairs.push(p.pairs[0].clone()), "two pairs are of the same entities");
+    refused(|p| p.pairs.clear(), "group 3: there is no table 2");
+    refused(|p| p.groups[3].table = NONE, "group 3: there is no table 65535");
+    refused(|p| p.groups[3].table = 1, "group 3: it has two key fields, and table 1 takes one");
+    refused(|p| p.groups[3].second_role = NONE, "group 3: it has one key field, and table 2 takes two");
+    refused(|p| p.groups[3].second_role = 0, "group 3: field 0 is not a key of entity 1");
+    refused(|p| p.groups[3].second_role = 2, "group 3: field 2 is not a key of entity 1");
+    refused(|p| p.groups[3].second_role = 77, "group 3: there is no field 77");
+    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..30 is outside its record of 32 words");
+    refused(|p| p.groups[1].table = 2, "group 1: it has one key field, and table 2 takes two");
+    refused(|p| p.events[0].keys[2].table = 3, "event 0: key 2: there is no table 3");
+    refused(|p| p.events[0].keys[2].table = 0, "event 0: key 2 has not as many fields as table 0 has keys");
+    refused(
+        |p| p.events[0].keys[2].second = None,
+        "event 0: key 2 has not as many fields as table 2 has keys",
+    );
+    refused(|p| p.events[0].keys[2].second = Some(p.events[0].keys[2].first), {
+        "event 0: the second of key 2 is no key field of entity 1"
+    });
+    refused(|p| p.events[0].keys[2].first.word = 60, "event 0: key 2 is no key field of entity 0");
+    refused(|p| p.events[0].keys.extend_from_within(2..3), "event 0: key 3 is there twice");
+    refused(|p| p.events[0].inserts[2].key = 0, {
+        "event 0: a row of group 3 is put under another key than its role"
+    });
+    refused(|p| p.events[1].targets[1].key = 0, "event 1: group 3 is looked up by a key of another table");
+    refused(|p| p.events[0].windows.last_mut().unwrap().key = 1, {
+        "event 0: feature 6 is looked up by a key of another table"
+    });
+}
+
 #[test]
 fn what_is_wrong_with_a_frame_is_said() {
     use program::{Frame as F, Period};
     let framed = |frame: F, expected: &str| {
-        refused(|p| p.features[1].frame = frame, &format!("feature 1: {expected}"))
+        refused(|p| p.features[1].frame = frame, &format!("feature 1: {expected}"));
     };
     framed(F::Last(0), "a window of 0 µs delayed by 0 µs is not possible");
     framed(F::Every(i64::MAX), "a window of 9223372036854775807 µs delayed by 0 µs is not possible");

@@ -7,9 +7,11 @@ use crate::engine::program::{
     ArchivedBitRef, ArchivedColumnPlan, ArchivedEventPlan, ArchivedFieldKind, ArchivedGroupPlan,
     ArchivedOrigin,
 };
+use crate::engine::rates::Rates;
 use crate::engine::units::{EventId, Key, Time};
-use crate::engine::vm::execute;
+use crate::engine::vm::{Basis, execute};
 use crate::engine::wire::PRESENCE_WORD;
+use crate::policy::typed;
 
 /// SplitMix64: the same tests everywhere.
 pub(super) struct Random(pub(super) u64);
@@ -263,15 +265,15 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         let value = writer.expr(ty, 4);
         let filter = Some(writer.expr(Type::Bool, 4));
         let role = [PAYER, PAYEE][writer.random.below(2)];
-        let source = Source { event: EventIx(0), role, filter };
+        let source = Source { event: EventIx(0), role: By::One(role), filter };
         let aggregate = match index {
             0 => Aggregate::Max(source, value),
             1 => Aggregate::DistinctValues(source, value),
             _ => Aggregate::Min(source, value),
         };
-        let judged_by = vec![(EventIx(0), role)];
+        let judged_by = vec![(EventIx(0), By::One(role))];
         let frame = Frame::Last { span_us: HOUR };
-        let window = Window { entity: EntityIx(0), frame, delay_us: 0, aggregate, judged_by };
+        let window = Window { by: By::One(EntityIx(0)), frame, delay_us: 0, aggregate, judged_by };
         features.push(Feature { name: format!("window{index}"), ty, kind: FeatureKind::Window(window) });
     }
     writer.features = (0..4).map(|index| (FeatureIx(index), features[usize::from(index)].ty)).collect();
@@ -298,6 +300,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         lets: writer.lets,
         features,
         rules,
+        rates: (random.below(2) == 0).then(|| typed::Rates { name: "daily".into(), max_age_us: HOUR }),
         decides: vec![Decide {
             event: EventIx(0),
             score: Expr::RuleScoresSum,
@@ -325,6 +328,7 @@ fn fill(random: &mut Random, plan: &ArchivedEventPlan, time: Time, keys: &[Key])
                     Held::Money(random.number(), if random.one_in(4) { EUR } else { USD })
                 }
                 ArchivedFieldKind::Enum => Held::Number(random.below(3) as i64),
+                ArchivedFieldKind::Currency | ArchivedFieldKind::Rate => continue,
                 ArchivedFieldKind::Geo => unreachable!("the event has no places"),
                 ArchivedFieldKind::Entity => Held::Key(keys[random.below(keys.len())]),
             }
@@ -384,14 +388,23 @@ impl Row {
             let applied = Value::bool(self.bit(&amend.applied));
             registers[usize::from(amend.applied_register.to_native())] = applied;
         }
-        execute(loaded.program(), &group.derive, &[], 0, Time(0), registers);
+        execute(
+            Basis { program: loaded.program(), rates: &Rates::none() },
+            &group.derive,
+            &[],
+            0,
+            Time(0),
+            registers,
+        );
     }
 
     fn enter(loaded: &Loaded, group: &ArchivedGroupPlan, words: &[u64], time: Time, dirt: Value) -> Self {
         let program = loaded.program();
+        let rates = Rates::reserve(program);
+        let basis = Basis { program, rates: &rates };
         let mut registers = vec![dirt; usize::from(program.registers.to_native())];
         let mut row = Self { words: vec![0; usize::from(group.row_words.to_native())] };
-        execute(program, &group.ingest, words, words[PRESENCE_WORD], time, &mut registers);
+        execute(basis, &group.ingest, words, words[PRESENCE_WORD], time, &mut registers);
         for column in group.columns.iter().filter(|column| matches!(column.origin, ArchivedOrigin::Amend(_)))
         {
             registers[usize::from(column.register.to_native())] = Value::MISSING;
@@ -404,13 +417,15 @@ impl Row {
     fn amend(&mut self, loaded: &Loaded, group: &ArchivedGroupPlan, kind: u16, words: &[u64], dirt: Value) {
         let Some(amend) = group.amends.iter().find(|amend| amend.event.to_native() == kind) else { return };
         let program = loaded.program();
+        let rates = Rates::reserve(program);
+        let basis = Basis { program, rates: &rates };
         let mut registers = vec![dirt; usize::from(program.registers.to_native())];
         for column in group.columns.iter().filter(|column| !matches!(column.origin, ArchivedOrigin::Derived))
         {
             registers[usize::from(column.register.to_native())] = self.load(column);
         }
         self.set_bit(&amend.applied, true);
-        execute(program, &amend.code, words, words[PRESENCE_WORD], Time(0), &mut registers);
+        execute(basis, &amend.code, words, words[PRESENCE_WORD], Time(0), &mut registers);
         self.derive(loaded, group, &mut registers);
         self.write(group, &registers, true);
     }
@@ -437,6 +452,9 @@ fn run(seed: u64, policies: usize) -> usize {
         let program = lower(&policy, &tokenizer).unwrap();
         let loaded = archive::open(archive::seal(&program)).unwrap();
         let program = loaded.program();
+        // No rate has come: what is converted is missing.
+        let rates = Rates::reserve(program);
+        let basis = Basis { program, rates: &rates };
         for _ in 0..12 {
             let time = random.time();
             let dirt = [Value::MISSING, Value::TRUE, Value::ratio(-7, 3)][random.below(3)];
@@ -445,8 +463,8 @@ fn run(seed: u64, policies: usize) -> usize {
 
             let mut registers = vec![dirt; usize::from(program.registers.to_native())];
             let plan = &program.events[0];
-            execute(program, &plan.scalars, &words, words[PRESENCE_WORD], time, &mut registers);
-            execute(program, &plan.conditions, &words, words[PRESENCE_WORD], time, &mut registers);
+            execute(basis, &plan.scalars, &words, words[PRESENCE_WORD], time, &mut registers);
+            execute(basis, &plan.conditions, &words, words[PRESENCE_WORD], time, &mut registers);
             for (index, feature) in policy.features.iter().enumerate() {
                 if let FeatureKind::Scalar { expr, .. } = &feature.kind {
                     assert_eq!(of_value(registers[index]), judged.number(expr), "{expr:?}\n{fields:?}");
