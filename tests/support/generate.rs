@@ -4,6 +4,9 @@
 //! full precision on the event at hand. *Plain* ones stay in whole numbers: they go where the engine keeps a value in a
 //! row (aggregated values, and filters that amendments can change), so that no rounding of stored decimals can blur
 //! the comparison. Plain decimals appear there as fields only, which have six digits after the point already.
+//!
+//! It is one file because each part of a policy is made from what the parts before it declared: one maker, read from top to
+//! bottom.
 
 use super::oracle::sources;
 use super::rng::Rng;
