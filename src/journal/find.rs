@@ -2,7 +2,7 @@
 //!
 //! The look-up is cold: it reads the files beside a running appliance, takes no lock, and asks nothing of it. It goes
 //! from the newest to the oldest: the segment that is being written and, where the reader has a ring, what only the
-//! ring holds are gone through frame by frame; sealed segments are looked up in their [`index`](super::index), which
+//! ring holds are gone through frame by frame; sealed segments are looked up in their [`index`], which
 //! is made when it is missing and again when it is damaged. It does not end at the first find, because who asks
 //! wants to know whether an id was used twice.
 //!

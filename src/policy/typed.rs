@@ -560,8 +560,8 @@ pub enum Aggregate {
     /// `decayed_sum(…) … half_life H`: Σ w·x over the values x; 0 of none. H is in microseconds, 1 to
     /// [`WINDOW_MAX_DAYS`] days.
     ///
-    /// The weight of an event of age a = u − time is, in units of 2⁻³², w = ⌊table[f] ÷ 2^k⌋ with k = ⌊a ÷ H⌋, f =
-    /// ⌊(a mod H)·1024 ÷ H⌋ and table[f] = 2^(32 − f/1024) rounded to the nearest whole number; 0 when k ≥ 32. The
+    /// The weight of an event of age a = u − time is, in units of 2⁻³², w = ⌊`table[f]` ÷ 2^k⌋ with k = ⌊a ÷ H⌋, f =
+    /// ⌊(a mod H)·1024 ÷ H⌋ and `table[f]` = 2^(32 − f/1024) rounded to the nearest whole number; 0 when k ≥ 32. The
     /// result is Σ w·x ÷ 2³² rounded half-even to millionths (of a minor unit for money); missing when that leaves 64
     /// bits. The values' type; of whole numbers decimal.
     DecayedSum(Source, Expr, i64),
