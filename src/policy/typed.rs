@@ -525,6 +525,7 @@ pub enum Aggregate {
     ///
     /// Over `last N events` and `session` both sources are of one event kind under one role: the frame is that of the
     /// second, and the first counts those of its events for which its own `where` is true as well.
+    /// Whether it is true is the event's value, should one id have been taken in twice at one time.
     Ratio(Source, Source),
     /// Sample standard deviation: of n values x in the unit u of their rows (1, a minor unit, or a millionth for
     /// decimals), √((n·Σx² − (Σx)²) ÷ (n·(n − 1))) · u, rounded down to six digits after the point. Missing when

@@ -534,9 +534,12 @@ impl<'p> Oracle<'p> {
                 Answer::int(aggregates::frequencies(&held(source, What::Key(*field))).len() as i64)
             }
             Aggregate::Ratio(over, under) if look.frame.is_by_event() => {
-                let frame = held(under, What::Nothing);
                 let also = held_in(self.held_by_time(over, What::Nothing, look, numbers[0]));
-                let both = frame.iter().filter(|held| also(held)).count();
+                let mut all = self.held_by_time(under, What::Nothing, look, numbers[1]);
+                all.iter_mut().for_each(|held| held.value = Answer::Truth(also(held)));
+                all.sort_by(Held::later);
+                let frame = aggregates::cut(look.frame, look.until, all);
+                let both = frame.iter().filter(|held| held.value.is_true()).count();
                 aggregates::ratio(both, frame.len())
             }
             Aggregate::Ratio(over, under) => {
