@@ -10,7 +10,7 @@ fn the_header_is_made_from_the_code() {
     let builder = cbindgen::Builder::new()
         .with_config(config)
         .with_src(root.join("src/lib.rs"))
-        .with_src(root.join("../src/session.rs"));
+        .with_src(root.join("../src/session/terms.rs"));
     let mut made = Vec::new();
     builder.generate().unwrap().write(&mut made);
     // The heading that Rust's readers expect says little in C.
