@@ -60,7 +60,7 @@ fn limits(rng: &mut Rng, frames: usize, keys_max: u32) -> Limits {
     Limits {
         keys_max,
         // Reserved, and touched, at start: no more than the stream can need.
-        spill_bytes_max: (1 << 20) + (frames as u64 * (16 << 10)),
+        spill_bytes_max: (1 << 20) + (frames as u64 * (4 << 10)),
         rows_per_key_max: 8_192,
         dedup_entries_max: *rng.pick(&[1, 3, 16, 100, 1_000, 4_096]),
         lateness_us,
