@@ -220,6 +220,14 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     }
     let recovered = Journal::recover(&journal_options(&config.journal))?;
     let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
+    // Before anything is kept, which would then be in small pages.
+    match memory::prefer_huge_pages() {
+        Ok(0) => {
+            log.info(format_args!("no large pages: the system gives none (transparent_hugepage/enabled)"));
+        }
+        Ok(bytes) => log.info(format_args!("asked for large pages for {} MiB", bytes >> 20)),
+        Err(error) => log.warn(format_args!("cannot ask for large pages: {error}")),
+    }
     let mut replay = Replay::new(&mut engine, config.engine.limits);
     recovered.for_each(|record| replay.take(&record).map_err(StartError::from))?;
     let replayed = replay.done();

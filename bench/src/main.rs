@@ -2,13 +2,15 @@
 //!
 //! `noise` is the floor of everything: what a thread that does nothing but read the clock sees of this machine. `ring` is a
 //! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
-//! offers. `hostile` is what one client can do to another. `e2e` is the whole appliance, from the intended time of sending to the verdict.
+//! offers. `hostile` is what one client can do to another. `e2e` is the whole appliance, from the intended time of sending to
+//! the verdict. `features` is a decision alone, over more keys than any cache holds.
 //! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
 mod child;
 mod control;
 mod e2e;
 mod exchange;
+mod features;
 mod figure;
 mod hostile;
 mod interrupt;
@@ -42,6 +44,8 @@ enum What {
     Ring(ring::Args),
     /// The whole appliance: closed loop, saturation, open loop at shares of it
     E2e(e2e::Args),
+    /// A decision with 45 features over up to millions of keys, against five bare lookups
+    Features(features::Args),
     /// What a hostile client costs the others
     Hostile(hostile::Args),
     /// The answering process of `ring`
@@ -65,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         What::Noise(args) => noise::run(&args),
         What::Ring(args) => ring::run(&args),
         What::E2e(args) => e2e::run(&args),
+        What::Features(args) => features::run(&args),
         What::Hostile(args) => hostile::run(&args),
         What::HostileServer(args) => hostile::serve(&args),
         What::Peer(args) => peer::run(&args),

@@ -166,6 +166,42 @@ fn the_whole_appliance_answers_what_it_is_sent() {
 }
 
 #[test]
+fn features_are_measured_against_bare_lookups() {
+    let places = Places::new();
+    let arguments = [
+        "features",
+        "--keys-log2",
+        "5,7",
+        "--population",
+        "3",
+        "--slices",
+        "1",
+        "--slice-ms",
+        "10",
+        "--json",
+    ];
+    let lines = places.lines(&arguments);
+    for keys in [160, 640] {
+        for draw in ["uniform", "zipf"] {
+            let name = |what: &str| format!("{what}.{draw}.keys.{keys}.population.3");
+            let floor = &lines[&name("floor.lookups")];
+            assert!(floor["ratio"].is_null());
+            for way in ["", ".plain", ".bursts"] {
+                let line = &lines[&(name("features.45") + way)];
+                assert_eq!(line["floor"], floor["value"]);
+                let ratio = number(line, "value") / number(floor, "value");
+                assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+                assert_eq!(number(line, "keys"), f64::from(keys));
+                let parts = ["index_bytes", "record_bytes", "slab_bytes"].map(|part| number(line, part));
+                let bytes = number(line, "bytes_per_key") * f64::from(keys);
+                assert!((parts.iter().sum::<f64>() / bytes - 1.0).abs() < 1e-9, "{line}");
+            }
+        }
+    }
+    assert_eq!(lines.len(), 2 * 2 * 4);
+}
+
+#[test]
 fn a_hostile_neighbour_is_put_in_quarantine_and_the_honest_client_is_answered() {
     let places = Places::new();
     let arguments = ["hostile", "--slices", "2", "--slice-ms", "60", "--connects-per-s", "100", "--json"];

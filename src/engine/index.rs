@@ -33,6 +33,11 @@ impl Index {
         Ok(Self { lines: Memory::reserve(buckets * LINE_WORDS, what)?, buckets })
     }
 
+    /// Bytes of all buckets.
+    pub(super) fn bytes(&self) -> u64 {
+        8 * self.lines.len() as u64
+    }
+
     #[inline]
     fn home(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.buckets as u128) >> 64) as usize

@@ -34,6 +34,7 @@ mod decode;
 mod dedup;
 mod digest;
 mod earth;
+mod footprint;
 mod frames;
 mod gather;
 mod index;
@@ -59,6 +60,8 @@ use units::{TIME_END, TIME_MIN, Time, Value};
 use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
+
+pub use footprint::Footprint;
 
 /// Bytes that hold an archived program for as long as anyone executes it: a sealed memfd mapping, or memory.
 pub trait ProgramBytes: AsRef<[u8]> + Send + Sync + 'static {}

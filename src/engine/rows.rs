@@ -113,6 +113,11 @@ impl Spill {
         })
     }
 
+    /// Bytes of the slabs in use.
+    pub(super) fn used_bytes(&self) -> u64 {
+        64 * (self.fresh - 1 - self.free_lines) as u64
+    }
+
     /// Whether more than half of the memory is in use.
     pub(super) fn is_past_half(&self) -> bool {
         (self.fresh - self.free_lines) * 2 > self.lines

@@ -145,6 +145,12 @@ impl Table {
         *newest = (*newest).max(time as u64);
     }
 
+    /// Keys, bytes of the index, and bytes of the records ever used.
+    pub(super) fn footprint(&self) -> (u64, u64, u64) {
+        let record_bytes = 8 * self.record_words as u64 * u64::from(self.fresh);
+        (u64::from(self.used), self.index.bytes(), record_bytes)
+    }
+
     /// Whether the sweep should look at records.
     pub(super) fn is_past_half(&self) -> bool {
         u64::from(self.used) * 2 > u64::from(self.capacity)

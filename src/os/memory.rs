@@ -1,4 +1,4 @@
-//! Memory that is there before it is needed: pre-faulting and locking.
+//! Memory that is there before it is needed: large pages, pre-faulting and locking.
 
 use std::io;
 
@@ -12,18 +12,41 @@ pub fn lock() -> io::Result<()> {
     }
 }
 
+/// Where the system says whether it gives large pages to memory that asks for them.
+const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+/// Smaller ranges cannot hold a large page: 2 MiB where a page is 4 KiB.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Asks for large pages wherever private writable memory of this process has none yet. A key's record is then found with
+/// one look at the page table less. Returns the bytes asked for, 0 where the system gives none.
+///
+/// Memory that is in small pages already stays so, until the system finds time to gather it.
+pub fn prefer_huge_pages() -> io::Result<u64> {
+    if !std::fs::read_to_string(HUGE_PAGES).is_ok_and(|said| !said.contains("[never]")) {
+        return Ok(0);
+    }
+    each_range(HUGE_PAGE_BYTES, libc::MADV_HUGEPAGE)
+}
+
 /// Backs all private writable memory of this process with pages, so that no later access waits for one. Returns the
 /// bytes covered.
 pub fn prefault() -> io::Result<u64> {
+    each_range(0, libc::MADV_POPULATE_WRITE)
+}
+
+/// Gives this advice for every range of private writable memory of at least so many bytes; returns the bytes of all. The
+/// advice must be one that changes no contents.
+fn each_range(at_least: usize, advice: i32) -> io::Result<u64> {
     let mut covered = 0;
     for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
         let Some((start, end)) = private_writable(line) else { continue };
         let length = end - start;
-        // SAFETY: MADV_POPULATE_WRITE triggers faults as a write would and changes no contents; a range that is no longer
-        // mapped is an error and nothing else.
-        let result = unsafe {
-            libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_POPULATE_WRITE)
-        };
+        if length < at_least {
+            continue;
+        }
+        // SAFETY: the callers' advice says how memory is to be backed, or backs it as a write would, and changes no
+        // contents; a range that is no longer mapped is an error and nothing else.
+        let result = unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, advice) };
         if result == 0 {
             covered += length as u64;
         } else {
@@ -82,6 +105,29 @@ mod tests {
             unsafe { libc::mincore(mapping.as_ptr().cast_mut().cast(), mapping.len(), pages.as_mut_ptr()) };
         assert_eq!(result, 0, "{}", io::Error::last_os_error());
         (pages.iter().filter(|&page| page & 1 == 1).count(), pages.len())
+    }
+
+    /// `hg` among the flags of its mapping says that a range has asked.
+    #[test]
+    fn large_pages_are_asked_for_where_the_system_gives_any() {
+        let reserved = memmap2::MmapMut::map_anon(8 << 20).unwrap();
+        let asked = prefer_huge_pages().unwrap();
+        if asked == 0 {
+            println!("SKIPPED: large pages are asked for (the system gives none)");
+            return;
+        }
+        assert!(asked >= 8 << 20);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let within = |line: &str| {
+            private_writable(line)
+                .is_some_and(|(start, end)| (start..end).contains(&(reserved.as_ptr() as usize)))
+        };
+        let flags = maps.lines().skip_while(|line| !within(line)).find(|line| line.starts_with("VmFlags"));
+        if std::env::var_os("TOLLGATE_TEST_RUNNER").is_some() {
+            println!("SKIPPED in part: the mapping is marked (the emulator answers madvise itself)");
+        } else {
+            assert!(flags.unwrap().split_ascii_whitespace().any(|flag| flag == "hg"), "{flags:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let engine = Engine::new(loaded, &limits).map_err(|error| {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
     })?;
+    // Faster with, and right without.
+    let _ = tollgate::os::memory::prefer_huge_pages();
     let progress = progress_bar(sequence.total());
     let mut replay = Replay {
         engine,

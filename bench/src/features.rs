@@ -1,0 +1,312 @@
+//! `features`: one whole decision inside the engine with 45 features over five keys, beside five lookups that do nothing.
+//!
+//! The floor reads as many bytes of memory as the engine has for its index and its records, at as many random places, and
+//! in the same two rounds. All ways take turns in slices, as in `ring`.
+
+mod floor;
+mod load;
+
+use std::hint::black_box;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::value_parser;
+use hdrhistogram::Histogram;
+use serde_json::json;
+use tollgate::encode::EventWords;
+use tollgate::engine::units::Time;
+use tollgate::engine::wire::{Admission, Input, event_time};
+use tollgate::engine::{Engine, Footprint, Limits, Loaded, Step};
+use tollgate::os::memory;
+use tollgate_ring::monotonic_ns;
+
+use crate::figure::{Figure, Form, Report};
+use crate::interrupt;
+use crate::machine::{Cores, pin};
+use crate::stats::{histogram, median};
+use floor::Floor;
+use load::{Draw, ENTITIES, Payments};
+
+/// What `features` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Keys of each of the five entities, as powers of two; several with commas between.
+    #[arg(long, value_delimiter = ',', default_values_t = [11, 17, 21], value_parser = value_parser!(u32).range(1..=26))]
+    keys_log2: Vec<u32>,
+    /// Payments of a key in the longest window; several with commas between.
+    #[arg(long, value_delimiter = ',', default_values_t = [16], value_parser = value_parser!(u64).range(1..=1_000_000))]
+    population: Vec<u64>,
+    /// Rounds of slices. One more, before them, warms up.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=10_000))]
+    slices: u64,
+    /// Length of a slice.
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u64).range(1..=10_000))]
+    slice_ms: u64,
+    /// Do not ask the system for large pages, for the engine or the floor.
+    #[arg(long)]
+    small_pages: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Payments that are made ready before any of them is timed.
+const BATCH: usize = 64;
+/// Payments that a burst holds.
+const BURST: usize = 16;
+/// The keys of the figure without a suffix: ten million in all.
+const KEYS_LOG2: u32 = 21;
+const POPULATION: u64 = 16;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let cores = Cores::choose()?;
+    pin(cores.far)?;
+    let mut report = Report::new(&args.form, vec![cores.far]);
+    let loaded = load::load()?;
+    for &keys_log2 in &args.keys_log2 {
+        for &population in &args.population {
+            Case { keys_log2, population }.measure(args, &loaded, &mut report)?;
+        }
+    }
+    report.note(
+        "One whole decision of the engine, without ring and journal: decode, duplicates, 45 features over five keys, a rule, \
+         five rows stored. Every one is timed by itself, and so is every floor: five lookups in two dependent rounds over as \
+         many bytes. value: the median of the slices' medians; ratio: the median of the slices' ratios. plain: without \
+         prefetch; bursts: 16 prefetched together, an event's share of the time.",
+    );
+    report.finish()
+}
+
+/// How the engine is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Floor,
+    Prefetched,
+    Plain,
+    Bursts,
+}
+
+impl Way {
+    const ALL: [Self; 4] = [Self::Floor, Self::Prefetched, Self::Plain, Self::Bursts];
+}
+
+struct Case {
+    keys_log2: u32,
+    population: u64,
+}
+
+/// An engine being fed.
+struct Fed<'p> {
+    engine: Engine,
+    payments: Payments<'p>,
+    batch: Vec<EventWords>,
+    floor: Floor,
+    floor_number: u64,
+}
+
+impl Case {
+    fn name(&self, draw: Draw, way: Way) -> String {
+        let draw = match draw {
+            Draw::Uniform => "uniform",
+            Draw::Zipf => "zipf",
+        };
+        let mut name =
+            if way == Way::Floor { format!("floor.lookups.{draw}") } else { format!("features.45.{draw}") };
+        if self.keys_log2 != KEYS_LOG2 {
+            name += &format!(".keys.{}", ENTITIES.len() << self.keys_log2);
+        }
+        if self.population != POPULATION {
+            name += &format!(".population.{}", self.population);
+        }
+        name += match way {
+            Way::Floor | Way::Prefetched => "",
+            Way::Plain => ".plain",
+            Way::Bursts => ".bursts",
+        };
+        name
+    }
+
+    fn measure(&self, args: &Args, loaded: &Loaded, report: &mut Report) -> Result<()> {
+        let mut fed = self.fill(args, loaded)?;
+        for draw in [Draw::Uniform, Draw::Zipf] {
+            fed.payments.set(draw, self.population);
+            if draw == Draw::Zipf {
+                // The windows now reach over fewer payments: until they hold none of before.
+                fed.feed(fed.payments.in_longest_window())?;
+            }
+            let footprint = fed.engine.footprint();
+            for figure in self.slices(args, &mut fed, draw)? {
+                report.add(Figure { more: more(&footprint, self.population), ..figure });
+            }
+        }
+        Ok(())
+    }
+
+    /// An engine whose windows are full.
+    fn fill<'p>(&self, args: &Args, loaded: &'p Loaded) -> Result<Fed<'p>> {
+        let payments = Payments::new(loaded, self.keys_log2, self.population)?;
+        let rows = payments.keys() * self.population * ENTITIES.len() as u64;
+        let limits = Limits {
+            keys_max: u32::try_from(payments.keys())?,
+            spill_bytes_max: (rows * 64).max(1 << 20),
+            rows_per_key_max: 1 << 20,
+            dedup_entries_max: 1 << 16,
+            lateness_us: 0,
+            ..Limits::default()
+        };
+        let engine = Engine::new(loaded.clone(), &limits).map_err(|error| anyhow::anyhow!(error.message))?;
+        if !args.small_pages {
+            memory::prefer_huge_pages().context("large pages")?;
+        }
+        let mut fed = Fed {
+            engine,
+            payments,
+            batch: Vec::with_capacity(BATCH),
+            floor: Floor::new(0, 0, false)?,
+            floor_number: 0,
+        };
+        // Once more than the windows hold, so that what is stored has also been dropped.
+        fed.feed(fed.payments.keys() * (self.population + 1))?;
+        let counters = fed.engine.counters();
+        ensure!(counters.rows_lost + counters.keys_lost == 0, "the engine was made too small: {counters:?}");
+        let Footprint { index_bytes, record_bytes, slab_bytes, .. } = fed.engine.footprint();
+        fed.floor = Floor::new(index_bytes, record_bytes + slab_bytes, !args.small_pages)?;
+        Ok(fed)
+    }
+
+    fn slices(&self, args: &Args, fed: &mut Fed<'_>, draw: Draw) -> Result<Vec<Figure>> {
+        let mut medians: [Vec<f64>; Way::ALL.len()] = Default::default();
+        let mut times = Vec::new();
+        for _ in Way::ALL {
+            times.push(histogram()?);
+        }
+        for round in 0..=args.slices {
+            for (way, (medians, times)) in Way::ALL.iter().zip(medians.iter_mut().zip(&mut times)) {
+                let mut slice = histogram()?;
+                fed.slice(*way, args.slice_ms * 1_000_000, &mut slice)?;
+                if round > 0 {
+                    medians.push(slice.value_at_quantile(0.5) as f64);
+                    times.add(&slice).context("histograms of one shape")?;
+                }
+            }
+        }
+        let floors = medians[0].clone();
+        let figure = |(way, (mut medians, times)): (&Way, (Vec<f64>, &Histogram<u64>))| {
+            let mut figure = Figure::of_times(self.name(draw, *way), times, args.slices as usize);
+            if *way != Way::Floor {
+                let mut ratios: Vec<f64> =
+                    medians.iter().zip(&floors).map(|(one, floor)| one / floor).collect();
+                figure.floor = Some(median(&mut floors.clone()));
+                figure.ratio = Some(median(&mut ratios));
+            }
+            figure.value = median(&mut medians);
+            figure
+        };
+        Ok(Way::ALL.iter().zip(medians.into_iter().zip(&times)).map(figure).collect())
+    }
+}
+
+/// What a key and a stored row take.
+fn more(footprint: &Footprint, population: u64) -> Vec<(&'static str, serde_json::Value)> {
+    let Footprint { keys, index_bytes, record_bytes, slab_bytes } = *footprint;
+    let bytes = index_bytes + record_bytes + slab_bytes;
+    vec![
+        ("keys", json!(keys)),
+        ("population", json!(population)),
+        ("index_bytes", json!(index_bytes)),
+        ("record_bytes", json!(record_bytes)),
+        ("slab_bytes", json!(slab_bytes)),
+        ("bytes_per_key", json!(bytes as f64 / keys.max(1) as f64)),
+    ]
+}
+
+fn input(kind: u16, words: &EventWords) -> Input<'_> {
+    let received = event_time(words.words());
+    Input {
+        principal: 0,
+        kind,
+        admission: Admission::Normal,
+        received: Time(received.0),
+        words: words.words(),
+    }
+}
+
+impl Fed<'_> {
+    fn refill(&mut self) {
+        self.batch.clear();
+        for _ in 0..BATCH {
+            self.batch.push(self.payments.next());
+        }
+    }
+
+    fn feed(&mut self, payments: u64) -> Result<()> {
+        for number in 0..payments.div_ceil(BATCH as u64) {
+            if number.is_multiple_of(1 << 10) {
+                interrupt::check()?;
+            }
+            self.refill();
+            self.burst(0..BATCH)?;
+        }
+        Ok(())
+    }
+
+    fn burst(&mut self, range: std::ops::Range<usize>) -> Result<()> {
+        let kind = self.payments.kind;
+        let inputs = self.batch[range].iter().map(|words| input(kind, words));
+        inputs.clone().for_each(|input| self.engine.prefetch_index(&input));
+        inputs.clone().for_each(|input| self.engine.prefetch_records(&input));
+        for input in inputs {
+            decided(self.engine.step(&input))?;
+        }
+        Ok(())
+    }
+
+    fn slice(&mut self, way: Way, time_ns: u64, times: &mut Histogram<u64>) -> Result<()> {
+        let end = monotonic_ns() + time_ns;
+        let kind = self.payments.kind;
+        while monotonic_ns() < end {
+            interrupt::check()?;
+            if way != Way::Floor {
+                self.refill();
+            }
+            let mut before = monotonic_ns();
+            let mut note = |events: u64| {
+                let now = monotonic_ns();
+                times.saturating_record_n((now - before) / events, events);
+                before = now;
+            };
+            match way {
+                Way::Floor => {
+                    for _ in 0..BATCH {
+                        self.floor_number += 1;
+                        black_box(self.floor.reads(self.floor_number));
+                        note(1);
+                    }
+                }
+                Way::Prefetched | Way::Plain => {
+                    for words in &self.batch {
+                        let input = input(kind, words);
+                        if way == Way::Prefetched {
+                            self.engine.prefetch_index(&input);
+                            self.engine.prefetch_records(&input);
+                        }
+                        decided(self.engine.step(&input))?;
+                        note(1);
+                    }
+                }
+                Way::Bursts => {
+                    for start in (0..BATCH).step_by(BURST) {
+                        self.burst(start..start + BURST)?;
+                        note(BURST as u64);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decided(step: Step) -> Result<()> {
+    match step {
+        Step::Decided(_) => Ok(()),
+        other => bail!("a payment was not decided: {other:?}"),
+    }
+}

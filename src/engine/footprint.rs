@@ -1,0 +1,33 @@
+//! How much memory the keys and their rows take.
+
+use super::Engine;
+
+/// Memory of the tables, all kinds together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Keys (and pairs of keys) that have a record.
+    pub keys: u64,
+    /// Bytes of the indexes, for all keys that there is room for.
+    pub index_bytes: u64,
+    /// Bytes of the records that have ever been in use.
+    pub record_bytes: u64,
+    /// Bytes of the slabs in use.
+    pub slab_bytes: u64,
+}
+
+impl Engine {
+    /// What the keys take now. Looks at no key, however many there are.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let of_tables = self.tables.iter().fold(Footprint::default(), |sum, table| {
+            let (keys, index_bytes, record_bytes) = table.footprint();
+            Footprint {
+                keys: sum.keys + keys,
+                index_bytes: sum.index_bytes + index_bytes,
+                record_bytes: sum.record_bytes + record_bytes,
+                ..sum
+            }
+        });
+        Footprint { slab_bytes: self.spill.used_bytes(), ..of_tables }
+    }
+}
