@@ -54,7 +54,8 @@ fn child_server() {
     }
     let options = ServerOptions { clients_max: CLIENTS_MAX, ..server_options(sizes()) };
     let service = Service::start(&directory.join("ring"), options);
-    let used = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(u64::MAX, |all| all.count() as u64);
+    let used = descriptors();
     let switches = [
         ("few-descriptors", libc::RLIMIT_NOFILE, used + 20, 4096),
         ("small-files", libc::RLIMIT_FSIZE, 4096, u64::MAX),
@@ -69,7 +70,7 @@ fn child_server() {
         }
         let (counts, total) = (service.counts(), service.total());
         let text = format!(
-            "accepted {}\nunlocked {}\nwent_away {}\nfailed {}\nno_resources {}\nrefused {}\nquarantined {}\nconnected {}\nlimited {}\n",
+            "accepted {}\nunlocked {}\nwent_away {}\nfailed {}\nno_resources {}\nrefused {}\nquarantined {}\nconnected {}\nmore_descriptors {}\nlimited {}\n",
             counts.accepted,
             counts.unlocked,
             counts.went_away,
@@ -78,6 +79,8 @@ fn child_server() {
             counts.refused.iter().sum::<u64>(),
             total.quarantined(),
             counts.accepted - total.departed,
+            // To look takes one: not while they are counted out.
+            if limited[0] { u64::MAX } else { descriptors().saturating_sub(used) },
             limited.iter().filter(|&&is_on| is_on).count(),
         );
         // Always of the same length at least, so that no old digit is left.
@@ -145,8 +148,10 @@ impl Limited {
     /// Waits for the server; a neighbour that is served from now on.
     fn first(&self) -> Neighbour {
         until("the server listens", || self.connect().is_ok());
-        // What the first one took has to be there again.
+        // What the first one took has to be there again, down to what the watcher still had in hand.
+        self.reaches("accepted", 1);
         self.reaches("connected", 0);
+        self.reaches("more_descriptors", 0);
         Neighbour::start(&self.path(), sizes())
     }
 
