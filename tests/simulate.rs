@@ -10,9 +10,9 @@
 //! All must agree on every outcome; features and counters are held against the oracle; the engines' rolling digests
 //! must be equal. On a disagreement the stream and then the policy are made smaller for as long as they still disagree.
 //!
-//! `SIMULATE_SEED=n` runs one seed, `SIMULATE_ROUNDS=n` that many times the usual number of seeds (2.5 million events), and `SIMULATE_PART=n`
-//! the first nth of them, for machines that are slow because they are emulated. The long streams are few and stay whole;
-//! what must come up stays the same.
+//! `SIMULATE_SEED=n` runs one seed, `SIMULATE_ROUNDS=n` that many times the usual number of seeds (2.5 million events),
+//! and `SIMULATE_PART=n` the first nth of them, for machines that are slow because they are emulated: then not everything
+//! has to come up. The long streams are few and stay whole.
 
 mod support;
 
@@ -509,7 +509,10 @@ fn share(first: u64, policies: u64, frames: usize, also: &[&str]) {
     let seeds = first..first + policies;
     let compared: usize = seeds.map(|seed| simulate(seed, frames, &mut reach)).sum();
     assert_eq!(compared, policies as usize * STREAMS * frames);
-    reach.complete(also, frames <= FRAMES);
+    // The same seeds make the same streams everywhere: a part of them need not hold everything.
+    if number("SIMULATE_PART") == 1 {
+        reach.complete(also, frames <= FRAMES);
+    }
     println!("{compared} events of {policies} policies agree");
     if std::env::var("SIMULATE_REACH").is_ok() {
         println!("{:#?}", reach.seen);
