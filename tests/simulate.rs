@@ -12,7 +12,7 @@
 //!
 //! `SIMULATE_SEED=n` runs one seed, `SIMULATE_ROUNDS=n` that many times the usual number of seeds (2.5 million events),
 //! and `SIMULATE_PART=n` the first nth of them, for machines that are slow because they are emulated: then not everything
-//! has to come up. The long streams are few and stay whole.
+//! has to come up.
 
 mod support;
 
@@ -505,7 +505,7 @@ fn share(first: u64, policies: u64, frames: usize, also: &[&str]) {
         }
         return;
     }
-    let policies = if frames > FRAMES { policies * number("SIMULATE_ROUNDS") } else { volume(policies) };
+    let policies = volume(policies);
     let seeds = first..first + policies;
     let compared: usize = seeds.map(|seed| simulate(seed, frames, &mut reach)).sum();
     assert_eq!(compared, policies as usize * STREAMS * frames);
