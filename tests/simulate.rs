@@ -66,7 +66,7 @@ fn told(values: &[Value]) -> Vec<Option<Fraction>> {
 /// Counts that take a key through the sizes of what holds its rows.
 const LARGE: [i64; 3] = [64, 256, 1024];
 
-/// How often a feature was missing, zero or something else, and a count of [`LARGE`] or more.
+/// How often a feature was missing, zero or something else, and above each of [`LARGE`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Said {
     missing: u64,
@@ -102,7 +102,9 @@ fn frame_name(frame: &typed::Frame) -> &'static str {
     }
 }
 
-/// Those of the first line come up in few policies too.
+/// So many of [`AGGREGATES_NAMED`], from the first, come up in few policies too.
+const AGGREGATES_COMMON: usize = 8;
+
 const AGGREGATES_NAMED: [&str; 24] = [
     "Count",
     "Sum",
@@ -111,7 +113,7 @@ const AGGREGATES_NAMED: [&str; 24] = [
     "Max",
     "DistinctKeys",
     "DistinctValues",
-    "Ratio", //
+    "Ratio",
     "Stddev",
     "First",
     "Last",
@@ -241,7 +243,10 @@ impl Reach {
         let other = "None Allow Challenge Review Block late thawed amended promoted rates";
         let mut wanted: Vec<String> =
             refusals.split(' ').chain(other.split(' ')).map(str::to_owned).collect();
-        for aggregate in ["Scalar"].iter().chain(&AGGREGATES_NAMED[..if many { 24 } else { 8 }]) {
+        for aggregate in ["Scalar"]
+            .iter()
+            .chain(&AGGREGATES_NAMED[..if many { AGGREGATES_NAMED.len() } else { AGGREGATES_COMMON }])
+        {
             wanted.extend([format!("{aggregate}: missing"), format!("{aggregate}: something")]);
         }
         // Every aggregate over every frame: some pairs need more policies than the usual number to come up.
