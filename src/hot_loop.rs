@@ -121,13 +121,17 @@ impl HotLoop {
         taken
     }
 
-    /// Brings near what the frames will need: first every index bucket, then every record. Changes nothing.
+    /// Brings near what the frames will need: first every index bucket, then every record, then what is beyond the
+    /// records. Changes nothing.
     fn look_ahead(&self, taken: usize, now: Now) {
         for frame in &self.frames[..taken] {
             self.engine.prefetch_index(&frame.input(now));
         }
         for frame in &self.frames[..taken] {
             self.engine.prefetch_records(&frame.input(now));
+        }
+        for frame in &self.frames[..taken] {
+            self.engine.prefetch_rows(&frame.input(now));
         }
     }
 

@@ -264,6 +264,7 @@ fn prefetching_takes_any_frame() {
             for len in 0..=words.len() {
                 engine.prefetch_index(&input(kind, &words[..len]));
                 engine.prefetch_records(&input(kind, &words[..len]));
+                engine.prefetch_rows(&input(kind, &words[..len]));
             }
         }
     }

@@ -311,6 +311,7 @@ fn ten_million_decisions_allocate_nothing() {
         let input = input(kind, words, number);
         engine.prefetch_index(&input);
         engine.prefetch_records(&input);
+        engine.prefetch_rows(&input);
         let _ = engine.step(&input);
         if number.is_multiple_of(1_000) {
             let _ = engine.step(&Input { kind: 9, ..input });

@@ -253,6 +253,7 @@ impl Fed<'_> {
         let inputs = self.batch[range].iter().map(|words| input(kind, words));
         inputs.clone().for_each(|input| self.engine.prefetch_index(&input));
         inputs.clone().for_each(|input| self.engine.prefetch_records(&input));
+        inputs.clone().for_each(|input| self.engine.prefetch_rows(&input));
         for input in inputs {
             decided(self.engine.step(&input))?;
         }
@@ -287,6 +288,7 @@ impl Fed<'_> {
                         if way == Way::Prefetched {
                             self.engine.prefetch_index(&input);
                             self.engine.prefetch_records(&input);
+                            self.engine.prefetch_rows(&input);
                         }
                         decided(self.engine.step(&input))?;
                         note(1);

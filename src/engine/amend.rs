@@ -5,10 +5,13 @@
 //! [`Clock::Wall`](super::Clock::Wall) a row may have been stored at receipt time, which the amendment cannot know, so
 //! there the id tag alone decides. Among amendments of one kind the greatest (time as judged, id tag) wins.
 
+use super::Counters;
 use super::decode::Decoded;
 use super::plan::{Bit, Column, ColumnOrigin, Group};
 use super::program::ArchivedGroupPlan;
-use super::rows::{Spill, for_each_match};
+use super::rows::{change_rows, stamp};
+use super::spill::Spill;
+use super::tree::Sought;
 use super::units::{Time, Value};
 use super::vm::{Basis, execute};
 
@@ -31,7 +34,7 @@ pub(super) fn encode_row(
     execute(basis, &plan.ingest, event.words, event.presence, time, registers);
     execute(basis, &plan.derive, event.words, event.presence, time, registers);
     row.fill(0);
-    row[0] = time.0 as u64;
+    row[0] = stamp(time.0);
     if let Some(id) = group.id_column {
         row[id] = event.id.tag();
     }
@@ -77,15 +80,19 @@ pub(super) struct Amendment<'a> {
 
 impl Amendment<'_> {
     /// Changes the rows of its target in this record.
-    pub(super) fn apply(&self, record: &mut [u64], spill: &mut Spill, registers: &mut [Value]) -> Amended {
-        let Some(id_column) = self.group.id_column else { return Amended::default() };
+    pub(super) fn apply(
+        &self,
+        record: &mut [u64],
+        spill: &mut Spill,
+        registers: &mut [Value],
+        counters: &mut Counters,
+    ) -> Amended {
         let mut changed = 0;
-        let time = self.target_time.map(|time| time.0);
+        let sought = Sought { tag: self.target_tag, time: self.target_time.map(|time| time.0) };
         let change = |words: &mut [u64], capacity: usize, row: usize| {
             changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
         };
-        let found =
-            for_each_match(record, &self.group.shape, spill, id_column, self.target_tag, time, change);
+        let found = change_rows(record, &self.group.shape, spill, sought, counters, change);
         Amended { found, changed }
     }
 

@@ -11,7 +11,7 @@ use super::earth::Place;
 use super::frames::Frame;
 use super::plan::Bit;
 use super::program::{ArchivedAgg, ArchivedProgram};
-use super::rows::Block;
+use super::rows::{Block, Rows};
 use super::units::{DECIMAL_DEN, SECOND, Time, Value};
 
 /// One feature of a judged event.
@@ -75,33 +75,32 @@ impl Item {
     }
 }
 
-/// The rows of a key and group.
-#[derive(Clone)]
-pub(super) struct Rows<'a, B> {
-    pub(super) stored: B,
-    /// The judged event's own row.
-    pub(super) own: Option<Block<'a>>,
-}
-
 /// Working memory, reserved once.
 pub(super) struct Gathered {
     items: Vec<Item>,
+    /// Rows looked at.
+    work: u64,
 }
 
 impl Gathered {
     /// For up to `rows` rows.
     pub(super) fn reserve(rows: usize) -> Self {
-        Self { items: Vec::with_capacity(rows) }
+        Self { items: Vec::with_capacity(rows), work: 0 }
+    }
+
+    /// How many rows were looked at since this was last asked.
+    pub(super) fn take_work(&mut self) -> u64 {
+        std::mem::take(&mut self.work)
     }
 
     /// The feature's value at time `t`, and the end of its reach: a row that was given up matters if it is newer than
     /// that.
-    pub(super) fn run<'a, B: Iterator<Item = Block<'a>> + Clone>(
+    pub(super) fn run(
         &mut self,
         gather: &Gather,
         program: &ArchivedProgram,
         t: i64,
-        rows: &Rows<'a, B>,
+        rows: &Rows<'_>,
     ) -> (Value, i64) {
         let (value, oldest) = self.side(gather, program, t, gather.frame, rows);
         let Some(against) = gather.against else { return (value, oldest) };
@@ -109,26 +108,32 @@ impl Gathered {
         (change(value, base), oldest.min(older))
     }
 
-    fn side<'a, B: Iterator<Item = Block<'a>> + Clone>(
+    fn side(
         &mut self,
         gather: &Gather,
         program: &ArchivedProgram,
         t: i64,
         (frame, delay): (Frame, i64),
-        rows: &Rows<'a, B>,
+        rows: &Rows<'_>,
     ) -> (Value, i64) {
         let until = t.saturating_sub(delay);
         let after = frame.after(program, until);
         self.items.clear();
-        let blocks = rows.stored.clone().map(|block| (block, false)).chain(rows.own.map(|own| (own, true)));
-        for (block, own) in blocks.filter(|(block, _)| block.greatest > after && block.least <= until) {
-            for row in 0..block.count {
-                let time = block.column(0)[row] as i64;
-                if after < time && time <= until && gather.counts(&block, row) {
-                    self.items.push(gather.item(&block, row, own));
+        let Self { items, work } = self;
+        let mut collect = |block: &Block<'_>, own: bool| {
+            *work += block.count as u64;
+            for row in (block.rows_until(after)..block.rows_until(until)).rev() {
+                if gather.counts(block, row) {
+                    items.push(gather.item(block, row, own));
                 }
             }
+            // Blocks come newest first, so that so many events are enough, the judged one on top.
+            !matches!(frame, Frame::Events { count, .. } if items.len() > count)
+        };
+        if let Some(own) = &rows.own {
+            collect(own, true);
         }
+        rows.each_stored((after, until), |block| collect(&block, false));
         let items = cut(frame, until, &mut self.items);
         let judged = Judged { t, until, own: rows.own.as_ref() };
         (gather.told(program, &judged, items), after)
@@ -182,7 +187,7 @@ impl Gather {
             }
             Wanted::Number { .. } | Wanted::Key { .. } => (false, [0, 0]),
         };
-        Item { time: word(0) as i64, tag: self.id_column.map_or(0, word), present, words, own }
+        Item { time: block.time(row), tag: self.id_column.map_or(0, word), present, words, own }
     }
 
     fn den(&self) -> i64 {

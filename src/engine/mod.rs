@@ -41,7 +41,10 @@ mod index;
 mod memory;
 mod plan;
 mod rows;
+mod spill;
 mod table;
+mod tally;
+mod tree;
 mod windows;
 
 use amend::{Amendment, encode_row};
@@ -49,13 +52,15 @@ use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
-use plan::{Insert, Plan};
+use plan::{Insert, Plan, TableSpec};
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
-use rows::{Block, Blocks, Spill, any_alive, blocks, lose_until, lost_until, release};
+use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
+use spill::Spill;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordKey, RecordNumber, Table};
+use tree::free_felled;
 use units::{TIME_END, TIME_MIN, Time, Value};
 use vm::{Basis, execute};
 use windows::Scratch;
@@ -213,6 +218,14 @@ pub struct Counters {
     pub amend_stale: u64,
     /// Rows moved to a larger tier.
     pub promoted: u64,
+    /// Rows moved to a smaller tier.
+    pub demoted: u64,
+    /// Rows, and entries of trees, that features looked at.
+    pub rows_scanned: u64,
+    /// Rows, and entries of trees, that were moved or brought up to date to store others.
+    pub rows_moved: u64,
+    /// The most of both for one event.
+    pub event_work_max: u64,
     /// Rows given up because of `rows_per_key_max` or `spill_bytes_max`, while still inside a window.
     pub rows_lost: u64,
     /// Keys that could not be kept because the table was full.
@@ -239,6 +252,9 @@ pub struct Counters {
 
 /// Records that a sweep looks at for every key that is added.
 const SWEEP_PER_KEY: u32 = 4;
+
+/// Rows moved or lost by one event for each of which a sweep looks at as many.
+const SWEEP_ROWS_MAX: u64 = 16;
 
 /// The watermark before the first event.
 const NO_WATERMARK: i64 = i64::MIN;
@@ -268,6 +284,8 @@ pub struct Engine {
     seq: u64,
     digest: u64,
     counters: Counters,
+    /// Rows scanned and moved so far.
+    work: u64,
 
     // Working memory of one step.
     registers: Vec<Value>,
@@ -313,27 +331,18 @@ struct View<'a> {
 impl<'a> View<'a> {
     /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
     #[inline]
-    fn rows(
-        &self,
-        key: usize,
-        group: usize,
-        own: Option<usize>,
-    ) -> Option<(gather::Rows<'a, Stored<'a>>, Option<i64>)> {
+    fn rows(&self, key: usize, group: usize, own: Option<usize>) -> Option<(Rows<'a>, Option<i64>)> {
         let LookedUp { key: Some(looked_up), record } = self.looked_up[key] else { return None };
         let shape = &self.plan.groups[group].shape;
         let table = &self.tables[self.event.keys[key].table];
         let record = record.map(|number| table.record(number));
-        let stored = record.map(|record| blocks(record, shape, self.spill)).into_iter().flatten();
         let own = own.map(|own| &self.event.inserts[own]);
-        let own = own.filter(|own| self.looked_up[own.key].key == Some(looked_up));
+        let own = own.filter(|own| own.key == key || self.looked_up[own.key].key == Some(looked_up));
         let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
         let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
-        Some((gather::Rows { stored, own }, lost))
+        Some((Rows { shape, spill: self.spill, record, own }, lost))
     }
 }
-
-/// The blocks of a record, if there is one.
-type Stored<'a> = std::iter::Flatten<std::option::IntoIter<Blocks<'a>>>;
 
 impl Engine {
     /// Reserves all memory that `limits` allow.
@@ -375,6 +384,7 @@ impl Engine {
             seq: 0,
             digest: 0,
             counters: Counters::default(),
+            work: 0,
             registers: vec![Value::MISSING; plan.registers],
             looked_up: [LookedUp::default(); KEYS_MAX],
             staged: vec![0; plan.bounds.staged_words],
@@ -397,7 +407,7 @@ impl Engine {
 
     /// First phase of a burst: touches the index buckets of every key of the event. Changes nothing; safe on any input.
     pub fn prefetch_index(&self, input: &Input<'_>) {
-        self.for_each_key(input, Table::prefetch_index);
+        self.for_each_key(input, |_, table, key| table.prefetch_index(key));
         if let [first, second, ..] = *input.words {
             self.dedup.prefetch_index(input.principal, units::EventId([first, second]));
         }
@@ -405,19 +415,29 @@ impl Engine {
 
     /// Second phase of a burst: touches the records. Changes nothing; safe on any input.
     pub fn prefetch_records(&self, input: &Input<'_>) {
-        self.for_each_key(input, Table::prefetch_record);
+        self.for_each_key(input, |_, table, key| table.prefetch_record(key));
         self.dedup.prefetch_entry();
     }
 
+    /// Third phase of a burst: touches the rows beyond the records. Changes nothing; safe on any input.
+    pub fn prefetch_rows(&self, input: &Input<'_>) {
+        self.for_each_key(input, |spec, table, key| {
+            let Some(record) = table.likely_record(key) else { return };
+            for &group in &spec.groups {
+                rows::prefetch(record, &self.plan.groups[group].shape, &self.spill);
+            }
+        });
+    }
+
     /// The keys of a frame that has not been checked yet, if it has the right length.
-    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&Table, RecordKey)) {
+    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&TableSpec, &Table, RecordKey)) {
         let Some(event) = self.plan.events.get(usize::from(input.kind)) else { return };
         if input.words.len() != event.form.words || input.words.len() <= wire::PRESENCE_WORD {
             return;
         }
         for spec in &event.keys {
             if let Some(key) = spec.read(input.words, input.words[wire::PRESENCE_WORD]) {
-                touch(&self.tables[spec.table], key);
+                touch(&self.plan.tables[spec.table], &self.tables[spec.table], key);
             }
         }
     }
@@ -501,12 +521,30 @@ impl Engine {
             self.amend(kind, event, &moment);
             self.drop_idle_keys();
         }
+        self.count_work();
         outcome.policy_revision = self.plan.revision;
         moment.inexact |= self.rates.count_failures(&mut self.counters);
         if moment.inexact {
             outcome.flags |= FLAG_INEXACT;
         }
         outcome
+    }
+
+    /// Frees some of what was given up, and counts what this event cost.
+    fn count_work(&mut self) {
+        // More than an event can give up in the long run: a row for each of its groups, of which a slab holds many.
+        const FREED: usize = 4;
+        let groups = &self.plan.groups;
+        for _ in 0..FREED {
+            if !free_felled(&mut self.spill, |group| &groups[usize::from(group)].shape) {
+                break;
+            }
+        }
+        let counters = &mut self.counters;
+        counters.rows_scanned += self.scratch.take_work() + self.gathered.take_work();
+        let work = counters.rows_scanned + counters.rows_moved;
+        counters.event_work_max = counters.event_work_max.max(work - self.work);
+        self.work = work;
     }
 
     /// Takes a rate in, however it was admitted: nothing sheds it, and its time is when it takes effect, not now.
@@ -618,10 +656,10 @@ impl Engine {
             looked_up: &self.looked_up,
             staged: &self.staged,
         };
-        self.scratch.clear();
+        self.scratch.begin(&plan.window_sets, plan.cells, program, moment.time.0);
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
-            let oldest = self.scratch.run(scan, program, moment.time.0, rows.stored.chain(rows.own));
+            let oldest = self.scratch.run(scan, &rows);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
         }
         for gather in &plan.gathers {
@@ -676,7 +714,7 @@ impl Engine {
         if moment.too_late {
             return;
         }
-        let moved_or_lost = |counters: &Counters| (counters.promoted, counters.rows_lost);
+        let moved_or_lost = |counters: &Counters| counters.promoted + counters.rows_lost;
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
             let insert = self.plan.events[kind].inserts[number];
@@ -690,8 +728,10 @@ impl Engine {
             table.touch(record, moment.time.0);
         }
         // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
-        if moved_or_lost(&self.counters) != before && self.spill.is_past_half() {
-            self.sweeps.iter_mut().for_each(|sweep| *sweep += SWEEP_PER_KEY);
+        let moved = moved_or_lost(&self.counters) - before;
+        if moved > 0 && self.spill.is_past_half() {
+            let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
+            self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
         }
     }
 
@@ -739,7 +779,7 @@ impl Engine {
                 target_time: (self.limits.clock == Clock::Event).then_some(target_time),
             };
             let record = self.tables[group.table].record_mut(record);
-            let amended = amendment.apply(record, &mut self.spill, &mut self.registers);
+            let amended = amendment.apply(record, &mut self.spill, &mut self.registers, &mut self.counters);
             found += amended.found;
             changed += amended.changed;
         }

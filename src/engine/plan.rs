@@ -8,13 +8,14 @@ use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::program::{
-    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedOrigin, ArchivedProgram,
-    ArchivedTerm, NONE,
+    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
 };
-use super::rows::{Shape, Spill};
+use super::rows::{Geometry, Shape};
+use super::spill::Spill;
 use super::table::RecordKey;
+use super::tally::Lane;
 use super::units::{Action, Key};
-use super::windows::{Cell, CellKind, Output, Scan};
+use super::windows::{Cell, Distinct, Output, Scan, Window};
 
 /// Where a bit of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,8 +162,12 @@ pub(super) struct Event {
     pub(super) keys: Vec<KeySpec>,
     pub(super) inserts: Vec<Insert>,
     pub(super) targets: Vec<Target>,
+    /// The windows of the scans; most scans share a set.
+    pub(super) window_sets: Vec<Vec<Window>>,
     pub(super) scans: Vec<Scan>,
     pub(super) outputs: Vec<Output>,
+    /// How many cells the scans have.
+    pub(super) cells: usize,
     /// The features that masks do not do for.
     pub(super) gathers: Vec<Gather>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
@@ -198,8 +203,11 @@ pub(super) struct Plan {
 pub(super) struct Bounds {
     pub(super) staged_words: usize,
     pub(super) cells: usize,
+    /// Of one set.
     pub(super) windows: usize,
-    pub(super) bits: usize,
+    pub(super) window_sets: usize,
+    /// Of one scan.
+    pub(super) lanes: usize,
     pub(super) distinct: bool,
     pub(super) gathers: bool,
 }
@@ -207,8 +215,12 @@ pub(super) struct Bounds {
 impl Plan {
     /// Copies the tables; `spill` learns the slab sizes they need.
     pub(super) fn new(program: &ArchivedProgram, limits: &Limits, spill: &mut Spill) -> Self {
-        let groups: Vec<Group> =
-            program.groups.iter().map(|group| self::group(group, limits, spill)).collect();
+        let groups: Vec<Group> = program
+            .groups
+            .iter()
+            .enumerate()
+            .map(|(number, _)| group(program, number, limits, spill))
+            .collect();
         let kinds = program.entities.iter();
         let kinds = kinds.map(|entity| (entity.name.as_str().to_owned(), false, entity.record_words));
         let pairs = program.pairs.iter().map(|pair| {
@@ -255,7 +267,8 @@ fn action(code: u8) -> Action {
     Action::from_code(code).unwrap_or_default()
 }
 
-fn group(group: &ArchivedGroupPlan, limits: &Limits, spill: &mut Spill) -> Group {
+fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut Spill) -> Group {
+    let group = &program.groups[number];
     let column = |column: &super::program::ArchivedColumnPlan| Column {
         register: index(column.register),
         column: index(column.column),
@@ -283,23 +296,61 @@ fn group(group: &ArchivedGroupPlan, limits: &Limits, spill: &mut Spill) -> Group
         applied: bit(&amend.applied),
         applied_register: index(amend.applied_register),
     };
-    let row_words = index(group.row_words);
+    let columns: Vec<Column> = group.columns.iter().map(column).collect();
+    let predicates: Vec<Predicate> = group.bits.iter().map(predicate).collect();
+    let mut lanes = vec![Lane::ALL];
+    for feature in program.features.iter().filter(|feature| is_scanned(feature)) {
+        for term in feature.terms.iter().filter(|term| index(term.group) == number) {
+            if let Some(lane) = lane(feature.agg, term, &predicates, &columns) {
+                position_or_push(&mut lanes, lane);
+            }
+        }
+    }
+    let id_column = (group.id_column.to_native() != NONE).then(|| index(group.id_column));
+    let geometry = Geometry {
+        group: number as u16,
+        row_words: index(group.row_words),
+        id_column,
+        record_word: index(group.record_word),
+        inline_rows: index(group.inline_rows),
+    };
     Group {
         table: index(group.table),
-        shape: Shape::new(
-            row_words,
-            index(group.record_word),
-            index(group.inline_rows),
-            limits.rows_per_key_max as usize,
-            spill,
-        ),
+        shape: Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, spill),
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
-        id_column: (group.id_column.to_native() != NONE).then(|| index(group.id_column)),
-        columns: group.columns.iter().map(column).collect(),
+        id_column,
+        columns,
         keys: group.keys.iter().map(key).collect(),
-        predicates: group.bits.iter().map(predicate).collect(),
+        predicates,
         amends: group.amends.iter().map(amend).collect(),
     }
+}
+
+fn filter(term: &ArchivedTerm, predicates: &[Predicate]) -> Option<Bit> {
+    match term.filter.to_native() {
+        NONE => None,
+        filter => Some(predicates[usize::from(filter)].at),
+    }
+}
+
+/// The rows that a term adds up, and what of them; `None` where it counts different things.
+fn lane(agg: ArchivedAgg, term: &ArchivedTerm, predicates: &[Predicate], columns: &[Column]) -> Option<Lane> {
+    let value = match agg {
+        ArchivedAgg::DistinctKeys | ArchivedAgg::DistinctValues => return None,
+        ArchivedAgg::Sum | ArchivedAgg::Avg | ArchivedAgg::Min | ArchivedAgg::Max => {
+            let column = &columns[index(term.value)];
+            Some((column.column, column.present))
+        }
+        _ => None,
+    };
+    Some(Lane::new(filter(term, predicates), value))
+}
+
+fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|known| *known == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
 }
 
 fn event(
@@ -316,7 +367,14 @@ fn event(
         staged_words += groups[group].shape.row_words;
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
-    let (scans, outputs) = scans(program, event, groups, bounds);
+    let scanned = scans(program, event, groups);
+    let Scanned { window_sets, scans, outputs, cells } = scanned;
+    bounds.cells = bounds.cells.max(cells);
+    bounds.window_sets = bounds.window_sets.max(window_sets.len());
+    let windows = window_sets.iter().map(Vec::len).max().unwrap_or(0);
+    bounds.windows = bounds.windows.max(windows);
+    bounds.lanes = bounds.lanes.max(scans.iter().map(|scan| scan.lanes.len()).max().unwrap_or(0));
+    bounds.distinct |= scans.iter().any(|scan| !scan.distinct.is_empty());
     let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
     let gathers = gathers(program, event, groups);
     bounds.gathers |= !gathers.is_empty();
@@ -335,8 +393,10 @@ fn event(
         keys: event.keys.iter().map(key).collect(),
         inserts,
         targets: event.targets.iter().map(target).collect(),
+        window_sets,
         scans,
         outputs,
+        cells,
         gathers,
         rules: rules(program, event),
         decide: event.decide.as_ref().map(decide),
@@ -408,10 +468,7 @@ fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group
         let term = feature.terms.last()?;
         let number = index(term.group);
         let group = &groups[number];
-        let filter = |term: &ArchivedTerm| match term.filter.to_native() {
-            NONE => None,
-            filter => Some(group.predicates[usize::from(filter)].at),
-        };
+        let filter = |term: &ArchivedTerm| filter(term, &group.predicates);
         let wanted = match feature.agg {
             ArchivedAgg::Ratio => Wanted::Also(filter(&feature.terms[0])),
             _ if term.value.to_native() == NONE => Wanted::Nothing,
@@ -445,15 +502,23 @@ fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group
     features.filter(|(_, feature)| !is_scanned(feature)).filter_map(gather).collect()
 }
 
-/// Shares what the features of one event have in common: one scan per (key, group), one mask per window and bit of
-/// a scan, one cell per different thing that is accumulated.
-fn scans(
-    program: &ArchivedProgram,
-    event: &ArchivedEventPlan,
-    groups: &[Group],
-    bounds: &mut Bounds,
-) -> (Vec<Scan>, Vec<Output>) {
-    let mut scans: Vec<Scan> = Vec::new();
+/// What the features of one event have in common.
+struct Scanned {
+    window_sets: Vec<Vec<Window>>,
+    scans: Vec<Scan>,
+    outputs: Vec<Output>,
+    cells: usize,
+}
+
+/// A scan while it is being put together, with windows of its own.
+struct Draft {
+    scan: Scan,
+    windows: Vec<Window>,
+}
+
+/// One scan per (key, group), one lane per different selection of rows, one cell per window and lane that a feature wants.
+fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Scanned {
+    let mut drafts: Vec<Draft> = Vec::new();
     let mut outputs = Vec::new();
     let mut cells = 0;
     for using in event.windows.iter() {
@@ -461,22 +526,49 @@ fn scans(
         if !is_scanned(feature) {
             continue;
         }
-        let (frame, delay) = (Frame::new(&feature.frame), feature.delay_us.to_native());
+        let window = Window { frame: Frame::new(&feature.frame), delay: feature.delay_us.to_native() };
         let mut slots = [0; 2];
         let mut den = 1;
         for (slot, term) in slots.iter_mut().zip(feature.terms.iter()) {
-            let group = index(term.group);
-            let scan = match scans.iter().position(|s| s.key == index(using.key) && s.group == group) {
-                Some(scan) => &mut scans[scan],
+            let (key, number) = (index(using.key), index(term.group));
+            let group = &groups[number];
+            let draft = drafts.iter().position(|draft| (draft.scan.key, draft.scan.group) == (key, number));
+            let draft = draft.unwrap_or_else(|| {
+                let (lanes, cells, distinct) = Default::default();
+                let own = own_row(event, number);
+                let scan = Scan { key, group: number, own, windows: 0, lanes, cells, distinct };
+                drafts.push(Draft { scan, windows: Vec::new() });
+                drafts.len() - 1
+            });
+            let Draft { scan, windows } = &mut drafts[draft];
+            let window = position_or_push(windows, window);
+            *slot = match lane(feature.agg, term, &group.predicates, &group.columns) {
+                Some(lane) => {
+                    if lane.is_of_values() {
+                        den = group.columns[index(term.value)].den;
+                    }
+                    let lane = group.shape.lanes.iter().position(|known| *known == lane).unwrap_or(0);
+                    let lane = position_or_push(&mut scan.lanes, lane);
+                    match scan.cells.iter().find(|cell| (cell.window, cell.lane) == (window, lane)) {
+                        Some(same) => same.slot,
+                        None => {
+                            scan.cells.push(Cell { window, lane, slot: cells });
+                            cells += 1;
+                            cells - 1
+                        }
+                    }
+                }
                 None => {
-                    scans.push(Scan::new(index(using.key), group, own_row(event, group)));
-                    let last = scans.len() - 1;
-                    &mut scans[last]
+                    let distinct = distinct(feature.agg, term, group, window, cells);
+                    let same =
+                        scan.distinct.iter().find(|known| Distinct { slot: cells, ..**known } == distinct);
+                    same.map(|same| same.slot).unwrap_or_else(|| {
+                        scan.distinct.push(distinct);
+                        cells += 1;
+                        cells - 1
+                    })
                 }
             };
-            let window = scan.window(frame, delay);
-            let cell = cell(feature.agg, term, &groups[group], window, scan, &mut den);
-            *slot = scan.cell(cell, &mut cells);
         }
         outputs.push(Output {
             feature: index(using.feature),
@@ -487,47 +579,20 @@ fn scans(
             den,
         });
     }
-    bounds.cells = bounds.cells.max(cells);
-    for scan in &scans {
-        bounds.windows = bounds.windows.max(scan.windows.len());
-        bounds.bits = bounds.bits.max(scan.bits.len());
-        bounds.distinct |= !scan.distinct.is_empty();
-    }
-    (scans, outputs)
+    let mut window_sets = Vec::new();
+    let scan =
+        |Draft { scan, windows }| Scan { windows: position_or_push(&mut window_sets, windows), ..scan };
+    let scans = drafts.into_iter().map(scan).collect();
+    Scanned { window_sets, scans, outputs, cells }
 }
 
-fn cell(
-    agg: ArchivedAgg,
-    term: &ArchivedTerm,
-    group: &Group,
-    window: usize,
-    scan: &mut Scan,
-    den: &mut i64,
-) -> Cell {
-    let filter = match term.filter.to_native() {
-        NONE => 0,
-        filter => scan.bit(group.predicates[usize::from(filter)].at),
-    };
+fn distinct(agg: ArchivedAgg, term: &ArchivedTerm, group: &Group, window: usize, slot: usize) -> Distinct {
+    let filter = filter(term, &group.predicates);
     let value = index(term.value);
-    let kind = match agg {
-        ArchivedAgg::Sum | ArchivedAgg::Avg => CellKind::Sum,
-        ArchivedAgg::Min => CellKind::Min,
-        ArchivedAgg::Max => CellKind::Max,
-        ArchivedAgg::DistinctValues => CellKind::DistinctValues,
-        ArchivedAgg::DistinctKeys => CellKind::DistinctKeys,
-        _ => CellKind::Count,
+    let is_key = agg == ArchivedAgg::DistinctKeys;
+    let (column, present) = match is_key {
+        true => (group.keys[value].column, group.keys[value].present),
+        false => (group.columns[value].column, group.columns[value].present),
     };
-    let (column, present) = match kind {
-        CellKind::Count => (0, 0),
-        CellKind::DistinctKeys => {
-            let key = &group.keys[value];
-            (key.column, scan.bit(key.present))
-        }
-        _ => {
-            let column = &group.columns[value];
-            *den = column.den;
-            (column.column, scan.bit(column.present))
-        }
-    };
-    Cell { kind, window, filter, present, column, slot: 0 }
+    Distinct { window, filter, present, column, is_key, slot }
 }

@@ -427,7 +427,7 @@ pub struct FeatureUse {
 /// What is kept of one event kind under one of its key fields, or a pair of them.
 ///
 /// A row is `row_words` words, stored column by column: with room for `cap` rows, column c of row r is at word
-/// `c * cap + r` of the block. Column 0 is the time. Others are where the plans say.
+/// `c * cap + r` of the block. Column 0 is the time, and [`STAMP_BITS`] bits below it. Others are where the plans say.
 ///
 /// A row's life: `ingest` runs over the event and sets registers for own columns, own bits and the inputs of
 /// `derive`; every amendment's registers are missing; `derive` runs; the row is written. When an amendment
@@ -457,7 +457,7 @@ pub struct GroupPlan {
     /// Column of the event's id tag, or [`NONE`] when no amendment can reach the row and no feature asks for the order
     /// of its rows.
     pub id_column: u16,
-    /// Columns that hold predicate and presence bits (zero or more words).
+    /// Columns that hold the predicate and presence bits that do not fit below the time (zero or more words).
     pub bits_columns: Vec<u16>,
     /// Value columns.
     pub columns: Vec<ColumnPlan>,
@@ -472,6 +472,9 @@ pub struct GroupPlan {
     /// The amendment kinds that can change a row.
     pub amends: Vec<AmendPlan>,
 }
+
+/// Bits below the time in a row's first word: predicate and presence bits go there first.
+pub const STAMP_BITS: u32 = 10;
 
 /// Words of a group's header in the record.
 pub const GROUP_HEADER_WORDS: usize = 2;

@@ -1,289 +1,267 @@
 //! Where the rows of one key and group are kept, and how they move.
 //!
 //! ```text
-//! record:  … | head slab, inline count | lost until | inline rows, column by column | …
-//! slab:    next slab, capacity, count | least time | greatest time | … one line, then rows, column by column
+//! record:  … | head: branch, inline count | lost until | inline rows, column by column | …
+//! branch:  nothing → a slab of 16, 32, 64 rows → a tree of chunks of 64 (tree.rs)
 //! ```
 //!
-//! New rows go to the inline rows of the record, which every scan has at hand. When those are full, rows that no window
-//! can reach any more are squeezed out; if all are alive they move, as one batch, to a slab: first one of 16
-//! rows, then of 64, then of 256, then a chain of 256-slabs, newest first. So a slab holds rows of about one time, and
-//! its least and greatest time let scans pass it by. Inside a block rows are in no order: the past is entered
-//! like the present, and nothing but the time of a row decides which windows it is in.
+//! Rows are in order of time (and of their ids' tags, where the group keeps them). The newest are inline: every scan has
+//! them at hand, and most events go to their end. When the inline rows are full and the oldest of them is out of every
+//! window's reach, the dead ones go; if all are alive, the older half moves to the branch, which grows from tier to tier
+//! as it must, and shrinks again when it is dead for the most part. A late row enters its true place, wherever that is.
+//! When the oldest inline row is dead, the whole branch is, and is given up at once.
 //!
-//! At the bound (`rows_per_key_max`, or no memory for another slab) the slab with the oldest rows is emptied. Its rows that
-//! were still alive are counted, and the greatest of their times is remembered: a window that reaches back to
-//! it is answered from what is left, and flagged.
+//! At the bound (`rows_per_key_max`, or no memory for another slab) the oldest rows go. Those that were still alive are
+//! counted, and the greatest of their times is remembered: a window that reaches back to it is answered from what is left,
+//! and flagged.
+//!
+//! # The stamp
+//!
+//! The first column of a row is its *stamp*: the time, and below it [`STAMP_BITS`] bits for predicates. Times are below
+//! 2⁵³, so that stamps are in order of time as they are.
 
-use super::memory::{LINE_WORDS, Memory};
-use super::program::GROUP_HEADER_WORDS;
-use super::{Counters, LimitError};
+use super::Counters;
+use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
+use super::spill::Spill;
+use super::tally::Lane;
+use super::tree::{
+    Branch, LEAF_LEVEL, LEAF_ROWS, Sought, Tallied, Trees, block, each_block, entry_words, last_of,
+    node_words, rows_of,
+};
+use std::ops::Range;
 
-/// Rows of the slabs: a group's only slab grows from tier to tier; only those of the last are chained.
-const TIERS: [usize; 3] = [16, 64, 256];
-/// Rows of a slab of the last tier.
-const SLAB_ROWS: usize = TIERS[TIERS.len() - 1];
+/// Rows of a slab, by its level: 1, 2, and 3 for the leaves of trees.
+const TIERS: [usize; LEAF_LEVEL as usize] = [16, 32, LEAF_ROWS];
 
 /// Where in the record's group header what is.
 const HEAD: usize = 0;
 const LOST: usize = 1;
 
-/// Where in a slab's header line what is.
-const LINK: usize = 0;
-const LEAST: usize = 1;
-const GREATEST: usize = 2;
+/// The stamp of a row of this time without any bits.
+#[inline]
+pub(super) fn stamp(time: i64) -> u64 {
+    (time as u64) << STAMP_BITS
+}
+
+/// The time of a stamp.
+#[inline]
+pub(super) fn time_of(stamp: u64) -> i64 {
+    (stamp >> STAMP_BITS) as i64
+}
+
+/// Where a row is in the order of rows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct At {
+    pub(super) time: i64,
+    /// 0 where the group keeps none.
+    pub(super) tag: u64,
+}
+
+/// The place in order of a row of a block.
+#[inline]
+pub(super) fn row_at(words: &[u64], capacity: usize, row: usize, id_column: Option<usize>) -> At {
+    At { time: time_of(words[row]), tag: id_column.map_or(0, |column| words[column * capacity + row]) }
+}
+
+/// Puts a row in its place among `count` others, which must leave room; returns how many had to move.
+pub(super) fn place_row(
+    words: &mut [u64],
+    capacity: usize,
+    count: usize,
+    row: &[u64],
+    id_column: Option<usize>,
+) -> usize {
+    let at = row_at(row, 1, 0, id_column);
+    let mut place = count;
+    while place > 0 && row_at(words, capacity, place - 1, id_column) > at {
+        place -= 1;
+    }
+    for (column, &word) in row.iter().enumerate() {
+        let start = column * capacity;
+        if place < count {
+            words.copy_within(start + place..start + count, start + place + 1);
+        }
+        words[start + place] = word;
+    }
+    count - place
+}
 
 /// The geometry of one group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shape {
+    /// Its number.
+    pub(super) group: u16,
     pub(super) row_words: usize,
+    pub(super) id_column: Option<usize>,
     record_word: usize,
     inline_rows: usize,
     /// `inline_rows`, or fewer where `rows_per_key_max` says so.
     inline_max: usize,
-    slab_rows_max: usize,
-    /// By tier: the size class of its slabs.
+    rows_max: usize,
+    /// By level.
     classes: [usize; TIERS.len()],
+    pub(super) node_class: usize,
+    pub(super) entry_words: usize,
+    /// What sums are kept for; the first counts all rows.
+    pub(super) lanes: Vec<Lane>,
+    lane_words: Vec<Range<usize>>,
+}
+
+/// The parts of a [`Shape`] that a program gives.
+pub(super) struct Geometry {
+    pub(super) group: u16,
+    pub(super) row_words: usize,
+    pub(super) id_column: Option<usize>,
+    pub(super) record_word: usize,
+    pub(super) inline_rows: usize,
 }
 
 impl Shape {
+    /// `lanes[0]` must be [`Lane::ALL`].
     pub(super) fn new(
-        row_words: usize,
-        record_word: usize,
-        inline_rows: usize,
+        geometry: &Geometry,
+        lanes: Vec<Lane>,
         rows_per_key_max: usize,
         spill: &mut Spill,
     ) -> Self {
+        let Geometry { group, row_words, id_column, record_word, inline_rows } = *geometry;
+        spill.reserve_row_buffer(row_words);
+        let mut end = entry_words(&[]);
+        let lane_words = lanes.iter().map(|lane| {
+            end += lane.words();
+            end - lane.words()..end
+        });
         Self {
+            group,
             row_words,
+            id_column,
             record_word,
             inline_rows,
             inline_max: inline_rows.min(rows_per_key_max),
-            slab_rows_max: rows_per_key_max.saturating_sub(inline_rows),
-            classes: TIERS.map(|rows| spill.class(row_words, rows)),
+            rows_max: rows_per_key_max,
+            classes: TIERS.map(|rows| spill.class(row_words * rows)),
+            node_class: spill.class(node_words(&lanes)),
+            entry_words: entry_words(&lanes),
+            lane_words: lane_words.collect(),
+            lanes,
         }
     }
 
-    fn inline_words(&self) -> std::ops::Range<usize> {
+    fn inline_words(&self) -> Range<usize> {
         let start = self.record_word + GROUP_HEADER_WORDS;
         start..start + self.inline_rows * self.row_words
     }
 
-    fn class_of(&self, capacity: usize) -> usize {
-        self.classes[tier_of(capacity)]
-    }
-}
-
-fn tier_of(capacity: usize) -> usize {
-    TIERS.iter().position(|&rows| rows == capacity).unwrap_or(TIERS.len() - 1)
-}
-
-/// The memory of all slabs: a bump pointer, and a list of free slabs per size.
-pub(super) struct Spill {
-    memory: Memory,
-    /// First line never used. Line 0 is never given out: 0 means "no slab".
-    fresh: usize,
-    lines: usize,
-    classes: Vec<Class>,
-    free_lines: usize,
-}
-
-struct Class {
-    lines: usize,
-    free: u32,
-}
-
-impl Spill {
-    pub(super) fn reserve(bytes: u64) -> Result<Self, LimitError> {
-        let lines = bytes / 64;
-        if lines > u64::from(u32::MAX) {
-            let message = format!("spill_bytes_max is {bytes}; it must be at most 256 GiB");
-            return Err(LimitError { message });
-        }
-        let lines = lines as usize + 1;
-        let memory = Memory::reserve(lines * LINE_WORDS, "spill_bytes_max")?;
-        Ok(Self { memory, fresh: 1, lines, classes: Vec::new(), free_lines: 0 })
-    }
-
-    fn class(&mut self, row_words: usize, rows: usize) -> usize {
-        let lines = 1 + (row_words * rows).div_ceil(LINE_WORDS);
-        self.classes.iter().position(|class| class.lines == lines).unwrap_or_else(|| {
-            self.classes.push(Class { lines, free: 0 });
-            self.classes.len() - 1
-        })
-    }
-
-    /// Bytes of the slabs in use.
-    pub(super) fn used_bytes(&self) -> u64 {
-        64 * (self.fresh - 1 - self.free_lines) as u64
-    }
-
-    /// Whether more than half of the memory is in use.
-    pub(super) fn is_past_half(&self) -> bool {
-        (self.fresh - self.free_lines) * 2 > self.lines
-    }
-
-    fn take(&mut self, class: usize, capacity: usize) -> Option<u32> {
-        let Class { lines, free } = self.classes[class];
-        let slab = if free != 0 {
-            self.classes[class].free = self.link(free).next;
-            self.free_lines -= lines;
-            free
-        } else if self.fresh + lines <= self.lines {
-            let slab = self.fresh as u32;
-            self.fresh += lines;
-            slab
-        } else {
-            return None;
-        };
-        self.set_link(slab, Link { next: 0, capacity, count: 0 });
-        self.empty(slab);
-        Some(slab)
-    }
-
-    fn give_back(&mut self, class: usize, slab: u32) {
-        let next = self.classes[class].free;
-        self.set_link(slab, Link { next, capacity: 0, count: 0 });
-        self.classes[class].free = slab;
-        self.free_lines += self.classes[class].lines;
-    }
-
+    /// Rows of a slab of this level.
     #[inline]
-    fn word(slab: u32) -> usize {
-        slab as usize * LINE_WORDS
-    }
-
-    #[inline]
-    fn link(&self, slab: u32) -> Link {
-        Link::from_word(self.memory[Self::word(slab) + LINK])
-    }
-
-    fn set_link(&mut self, slab: u32, link: Link) {
-        self.memory[Self::word(slab) + LINK] = link.to_word();
-    }
-
-    fn times(&self, slab: u32) -> (i64, i64) {
-        let word = Self::word(slab);
-        (self.memory[word + LEAST] as i64, self.memory[word + GREATEST] as i64)
-    }
-
-    fn set_times(&mut self, slab: u32, least: i64, greatest: i64) {
-        let word = Self::word(slab);
-        self.memory[word + LEAST] = least as u64;
-        self.memory[word + GREATEST] = greatest as u64;
-    }
-
-    fn empty(&mut self, slab: u32) {
-        let link = self.link(slab);
-        self.set_link(slab, Link { count: 0, ..link });
-        self.set_times(slab, i64::MAX, i64::MIN);
-    }
-
-    #[inline]
-    fn rows(&self, slab: u32, words: usize) -> &[u64] {
-        let start = Self::word(slab) + LINE_WORDS;
-        &self.memory[start..start + words]
-    }
-
-    #[inline]
-    fn rows_mut(&mut self, slab: u32, words: usize) -> &mut [u64] {
-        let start = Self::word(slab) + LINE_WORDS;
-        &mut self.memory[start..start + words]
-    }
-}
-
-/// First word of a slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link {
-    next: u32,
-    capacity: usize,
-    count: usize,
-}
-
-impl Link {
-    fn from_word(word: u64) -> Self {
-        Self {
-            next: (word >> 32) as u32,
-            capacity: (word >> 16) as usize & 0xffff,
-            count: word as usize & 0xffff,
+    pub(super) fn capacity(&self, level: u8) -> usize {
+        match level {
+            0 => 0,
+            level => TIERS[usize::from(level.min(LEAF_LEVEL)) - 1],
         }
     }
 
-    fn to_word(self) -> u64 {
-        u64::from(self.next) << 32 | (self.capacity as u64) << 16 | self.count as u64
+    /// The size of the slabs of rows of this level.
+    pub(super) fn class_of(&self, level: u8) -> usize {
+        self.classes[usize::from(level.clamp(1, LEAF_LEVEL)) - 1]
+    }
+
+    pub(super) fn leaf_class(&self) -> usize {
+        self.class_of(LEAF_LEVEL)
+    }
+
+    /// Where in an entry the sums of a lane are.
+    #[inline]
+    pub(super) fn lane_words(&self, lane: usize) -> Range<usize> {
+        self.lane_words[lane].clone()
     }
 }
 
-/// Rows that lie together, column by column: column c of row r is `words[c * capacity + r]`.
+/// Rows that lie together, column by column: column c of row r is `words[c * capacity + r]`. In order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block<'a> {
     pub(super) words: &'a [u64],
     pub(super) capacity: usize,
     pub(super) count: usize,
-    /// No row is older.
-    pub(super) least: i64,
-    /// No row is newer.
-    pub(super) greatest: i64,
 }
 
 impl<'a> Block<'a> {
     /// One row by itself.
     #[inline]
     pub(super) fn of_row(row: &'a [u64]) -> Self {
-        let time = row[0] as i64;
-        Self { words: row, capacity: 1, count: 1, least: time, greatest: time }
+        Self { words: row, capacity: 1, count: 1 }
     }
 
-    /// A column of all rows.
+    /// A column of all rows. That of the stamps is column 0.
     #[inline]
     pub(super) fn column(&self, column: usize) -> &'a [u64] {
         let start = column * self.capacity;
         &self.words[start..start + self.count]
     }
-}
 
-/// The blocks of one key and group: the inline rows, then each slab.
-#[derive(Clone)]
-pub(super) struct Blocks<'a> {
-    inline: Option<Block<'a>>,
-    slab: u32,
-    spill: &'a Spill,
-    row_words: usize,
-}
-
-/// The rows of a group of this record.
-#[inline]
-pub(super) fn blocks<'a>(record: &'a [u64], shape: &Shape, spill: &'a Spill) -> Blocks<'a> {
-    let head = Head::of(record, shape);
-    let inline = Block {
-        words: &record[shape.inline_words()],
-        capacity: shape.inline_rows,
-        count: head.count,
-        least: i64::MIN,
-        greatest: i64::MAX,
-    };
-    let inline = (head.count > 0).then_some(inline);
-    Blocks { inline, slab: head.slab, spill, row_words: shape.row_words }
-}
-
-impl<'a> Iterator for Blocks<'a> {
-    type Item = Block<'a>;
-
+    /// The time of a row.
     #[inline]
-    fn next(&mut self) -> Option<Block<'a>> {
-        if let Some(inline) = self.inline.take() {
-            return Some(inline);
-        }
-        if self.slab == 0 {
-            return None;
-        }
-        let slab = self.slab;
-        let Link { next, capacity, count } = self.spill.link(slab);
-        let (least, greatest) = self.spill.times(slab);
-        self.slab = next;
-        let words = self.spill.rows(slab, capacity * self.row_words);
-        Some(Block { words, capacity, count, least, greatest })
+    pub(super) fn time(&self, row: usize) -> i64 {
+        time_of(self.words[row])
     }
+
+    /// How many rows are not after this time.
+    #[inline]
+    pub(super) fn rows_until(&self, time: i64) -> usize {
+        self.column(0).partition_point(|&stamp| time_of(stamp) <= time)
+    }
+}
+
+/// The rows of a key and group, and the judged event's own.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) shape: &'a Shape,
+    pub(super) spill: &'a Spill,
+    /// `None`: there are none.
+    pub(super) record: Option<&'a [u64]>,
+    pub(super) own: Option<Block<'a>>,
+}
+
+impl<'a> Rows<'a> {
+    /// Adds all up by segment.
+    #[inline]
+    pub(super) fn tally(&self, tallied: &mut Tallied<'_>) {
+        let Self { shape, spill, .. } = *self;
+        if let Some(record) = self.record {
+            let head = Head::of(record, shape);
+            let inline = inline(record, shape, head);
+            // What is older than the oldest inline row is looked at only where a window reaches that far.
+            let reached = head.count == 0 || inline.time(0) > tallied.edges.times[0];
+            if head.branch.level > 0 && reached {
+                tallied.branch(spill, shape, head.branch, i64::MIN);
+            }
+            if head.count > 0 {
+                tallied.block(shape, &inline);
+            }
+        }
+        if let Some(own) = &self.own {
+            tallied.block(shape, own);
+        }
+    }
+
+    /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it
+    /// says false.
+    pub(super) fn each_stored(&self, (after, until): (i64, i64), mut visit: impl FnMut(Block<'a>) -> bool) {
+        let Self { shape, spill, record: Some(record), .. } = *self else { return };
+        let head = Head::of(record, shape);
+        let inline = inline(record, shape, head);
+        if head.count > 0 && (!visit(inline) || inline.time(0) <= after) {
+            return;
+        }
+        if head.branch.level > 0 {
+            each_block(spill, shape, head.branch, (after, until), &mut visit);
+        }
+    }
+}
+
+#[inline]
+fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> Block<'a> {
+    Block { words: &record[shape.inline_words()], capacity: shape.inline_rows, count: head.count }
 }
 
 /// Greatest time of the rows that were given up; `None` when none was.
@@ -304,7 +282,8 @@ pub(super) fn lose_until(record: &mut [u64], shape: &Shape, time: i64) {
 /// First word of a group's header.
 #[derive(Clone, Copy)]
 struct Head {
-    slab: u32,
+    branch: Branch,
+    /// Inline rows.
     count: usize,
 }
 
@@ -312,31 +291,51 @@ impl Head {
     #[inline]
     fn of(record: &[u64], shape: &Shape) -> Self {
         let word = record[shape.record_word + HEAD];
-        Self { slab: (word >> 32) as u32, count: word as usize & 0xffff }
+        let branch = Branch {
+            slab: (word >> 32) as u32,
+            level: (word >> 16) as u8,
+            count: (word >> 8) as usize & 0xff,
+        };
+        Self { branch, count: word as usize & 0xff }
     }
 
+    #[inline]
     fn store(self, record: &mut [u64], shape: &Shape) {
-        record[shape.record_word + HEAD] = u64::from(self.slab) << 32 | self.count as u64;
+        let Branch { slab, level, count } = self.branch;
+        record[shape.record_word + HEAD] =
+            u64::from(slab) << 32 | u64::from(level) << 16 | (count as u64) << 8 | self.count as u64;
+    }
+}
+
+/// Asks the processor for the newest rows beyond the record, if there are any.
+#[inline]
+pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
+    let Branch { slab, level, .. } = Head::of(record, shape).branch;
+    if (1..=LEAF_LEVEL).contains(&level) {
+        spill.prefetch(slab, 0..shape.capacity(level) * shape.row_words);
+    } else if level > 0 {
+        spill.prefetch(slab, 0..1 + shape.entry_words);
     }
 }
 
 /// Gives back the slabs of a group whose record is dropped.
 pub(super) fn release(record: &[u64], shape: &Shape, spill: &mut Spill) {
-    let mut slab = Head::of(record, shape).slab;
-    while slab != 0 {
-        let Link { next, capacity, .. } = spill.link(slab);
-        spill.give_back(shape.class_of(capacity), slab);
-        slab = next;
-    }
+    Trees { spill, shape, work: 0 }.fell(Head::of(record, shape).branch);
 }
 
 /// Whether any row is newer than `dead`.
 pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64) -> bool {
-    blocks(record, shape, spill)
-        .any(|block| block.greatest > dead && block.column(0).iter().any(|&time| time as i64 > dead))
+    let head = Head::of(record, shape);
+    let newest = match head.count {
+        0 if head.branch.level == 0 => return false,
+        0 => last_of(spill, shape, head.branch).time,
+        count => inline(record, shape, head).time(count - 1),
+    };
+    newest > dead
 }
 
-/// Adds a row. Rows at or before `dead` may be overwritten.
+/// Adds a row. Rows at or before `dead` may be dropped.
+#[inline]
 pub(super) fn insert(
     record: &mut [u64],
     shape: &Shape,
@@ -346,35 +345,37 @@ pub(super) fn insert(
     counters: &mut Counters,
 ) {
     let mut head = Head::of(record, shape);
-    if head.count >= shape.inline_max {
-        head.count = squeeze(&mut record[shape.inline_words()], shape, shape.inline_rows, head.count, dead);
-        head.store(record, shape);
-    }
-    if head.count >= shape.inline_max {
-        Group { record, shape, spill, dead, counters }.move_out();
+    let has_branch = head.branch.level > 0;
+    if head.count >= shape.inline_max
+        || has_branch && head.count > 0 && first_inline(record, shape).time <= dead
+    {
+        Group { record, shape, spill, dead, counters }.make_room();
         head = Head::of(record, shape);
     }
-    let inline = &mut record[shape.inline_words()];
-    for (column, &word) in row.iter().enumerate() {
-        inline[column * shape.inline_rows + head.count] = word;
+    if head.branch.level > 0 {
+        let at = row_at(row, 1, 0, shape.id_column);
+        let is_late = head.count == 0 || at < first_inline(record, shape);
+        if is_late && at < last_of(spill, shape, head.branch) {
+            Group { record, shape, spill, dead, counters }.push_or_lose(row);
+            return;
+        }
     }
+    let words = &mut record[shape.inline_words()];
+    counters.rows_moved += place_row(words, shape.inline_rows, head.count, row, shape.id_column) as u64;
     Head { count: head.count + 1, ..head }.store(record, shape);
 }
 
-/// Drops the rows at or before `dead` from a block; returns how many are left.
-fn squeeze(words: &mut [u64], shape: &Shape, capacity: usize, count: usize, dead: i64) -> usize {
-    let mut left = 0;
-    for row in 0..count {
-        if words[row] as i64 > dead {
-            if left != row {
-                for column in 0..shape.row_words {
-                    words[column * capacity + left] = words[column * capacity + row];
-                }
-            }
-            left += 1;
-        }
+/// The oldest of the inline rows, of which there must be one.
+#[inline]
+fn first_inline(record: &[u64], shape: &Shape) -> At {
+    row_at(&record[shape.inline_words()], shape.inline_rows, 0, shape.id_column)
+}
+
+/// Drops the first rows of a block.
+fn drop_first(words: &mut [u64], capacity: usize, count: usize, dropped: usize) {
+    for column in words.chunks_exact_mut(capacity) {
+        column.copy_within(dropped..count, 0);
     }
-    left
 }
 
 /// The rows of one key and group, being rearranged.
@@ -391,210 +392,237 @@ impl Group<'_> {
         Head::of(self.record, self.shape)
     }
 
-    fn set_head_slab(&mut self, slab: u32) {
-        Head { slab, ..self.head() }.store(self.record, self.shape);
+    fn set_branch(&mut self, branch: Branch) {
+        Head { branch, ..self.head() }.store(self.record, self.shape);
     }
 
-    /// Makes room among the inline rows: moves them to the slabs, or, where there is none, gives up the oldest.
-    fn move_out(&mut self) {
-        while self.head().count > 0 {
-            let slab = self.head().slab;
-            let Link { capacity, count, .. } = self.spill.link(slab);
-            if slab != 0 && count < capacity {
-                self.move_last_row(slab);
-            } else if !self.make_room() {
-                self.give_up_oldest_inline_row();
-                return;
-            }
-        }
+    /// Calls `act` with the branch, and keeps what becomes of it.
+    fn with_branch<T>(&mut self, act: impl FnOnce(&mut Trees<'_>, &mut Branch) -> T) -> T {
+        let mut branch = self.head().branch;
+        let mut trees = Trees { spill: self.spill, shape: self.shape, work: 0 };
+        let result = act(&mut trees, &mut branch);
+        self.counters.rows_moved += trees.work;
+        self.set_branch(branch);
+        result
     }
 
-    fn move_last_row(&mut self, slab: u32) {
-        let head = self.head();
-        let link = self.spill.link(slab);
-        let (row, capacity) = (head.count - 1, link.capacity);
-        let inline = &self.record[self.shape.inline_words()];
-        let time = inline[row] as i64;
-        let words = self.spill.rows_mut(slab, capacity * self.shape.row_words);
-        for column in 0..self.shape.row_words {
-            words[column * capacity + link.count] = inline[column * self.shape.inline_rows + row];
-        }
-        let (least, greatest) = self.spill.times(slab);
-        self.spill.set_times(slab, least.min(time), greatest.max(time));
-        self.spill.set_link(slab, Link { count: link.count + 1, ..link });
-        Head { count: row, ..head }.store(self.record, self.shape);
-        self.counters.promoted += 1;
-    }
-
-    fn give_up_oldest_inline_row(&mut self) {
-        let head = self.head();
-        let shape = self.shape;
-        let range = shape.inline_words();
-        let inline = &mut self.record[range];
-        let oldest = (0..head.count).min_by_key(|&row| inline[row] as i64).unwrap_or(0);
-        let (time, last) = (inline[oldest] as i64, head.count - 1);
-        for column in 0..shape.row_words {
-            inline[column * shape.inline_rows + oldest] = inline[column * shape.inline_rows + last];
-        }
-        Head { count: last, ..head }.store(self.record, shape);
-        lose_until(self.record, shape, time);
-        self.counters.rows_lost += 1;
-    }
-
-    /// Sees to it that the head slab has room; false when there can be no slab at all.
-    fn make_room(&mut self) -> bool {
-        let held = self.drop_dead_slabs();
-        let head = self.head().slab;
-        if head != 0 {
-            self.squeeze_slab(head);
-            let link = self.spill.link(head);
-            if link.count < link.capacity {
-                return true;
-            }
-        }
-        let room = match held {
-            0 => self.add_slab(held, TIERS[0]),
-            held if held < SLAB_ROWS => self.widen(head, held),
-            held => self.add_slab(held, SLAB_ROWS),
-        };
-        room || self.give_up_oldest_slab()
-    }
-
-    /// Frees the slabs that no window reaches any more; returns the rows that the others have room for.
-    fn drop_dead_slabs(&mut self) -> usize {
-        let (mut slab, mut before, mut held) = (self.head().slab, 0, 0);
-        while slab != 0 {
-            let Link { next, capacity, .. } = self.spill.link(slab);
-            if self.spill.times(slab).1 <= self.dead {
-                self.unlink(slab, before);
-                self.spill.give_back(self.shape.class_of(capacity), slab);
-            } else {
-                held += capacity;
-                before = slab;
-            }
-            slab = next;
-        }
-        held
-    }
-
-    fn unlink(&mut self, slab: u32, before: u32) {
-        let next = self.spill.link(slab).next;
-        if before == 0 {
-            self.set_head_slab(next);
-        } else {
-            let link = self.spill.link(before);
-            self.spill.set_link(before, Link { next, ..link });
-        }
-    }
-
-    fn squeeze_slab(&mut self, slab: u32) {
-        if self.spill.times(slab).0 > self.dead {
+    /// Makes room among the inline rows.
+    fn make_room(&mut self) {
+        self.drop_dead_inline_rows();
+        if self.head().count < self.shape.inline_max {
             return;
         }
-        let link = self.spill.link(slab);
-        let words = self.spill.rows_mut(slab, link.capacity * self.shape.row_words);
-        let count = squeeze(words, self.shape, link.capacity, link.count, self.dead);
-        let times = words[..count].iter().map(|&time| time as i64);
-        let (least, greatest) = (times.clone().min().unwrap_or(i64::MAX), times.max().unwrap_or(i64::MIN));
-        self.spill.set_times(slab, least, greatest);
-        self.spill.set_link(slab, Link { count, ..link });
-    }
-
-    fn add_slab(&mut self, held: usize, capacity: usize) -> bool {
-        if held + capacity > self.shape.slab_rows_max {
-            return false;
-        }
-        let Some(slab) = self.spill.take(self.shape.class_of(capacity), capacity) else { return false };
-        self.push_front(slab);
-        true
-    }
-
-    fn push_front(&mut self, slab: u32) {
-        let link = self.spill.link(slab);
-        self.spill.set_link(slab, Link { next: self.head().slab, ..link });
-        self.set_head_slab(slab);
-    }
-
-    /// Replaces the only slab by one of the next tier.
-    fn widen(&mut self, narrow: u32, from: usize) -> bool {
-        let to = TIERS[tier_of(from) + 1];
-        if to > self.shape.slab_rows_max {
-            return false;
-        }
-        let Some(wide) = self.spill.take(self.shape.class_of(to), to) else { return false };
-        let (source, target) = (Spill::word(narrow) + LINE_WORDS, Spill::word(wide) + LINE_WORDS);
-        for column in 0..self.shape.row_words {
-            let start = source + column * from;
-            self.spill.memory.copy_within(start..start + from, target + column * to);
-        }
-        let (count, (least, greatest)) = (self.spill.link(narrow).count, self.spill.times(narrow));
-        self.spill.set_times(wide, least, greatest);
-        self.spill.set_link(wide, Link { next: 0, capacity: to, count });
-        self.set_head_slab(wide);
-        self.spill.give_back(self.shape.class_of(from), narrow);
-        self.counters.promoted += count as u64;
-        true
-    }
-
-    /// Empties the slab whose newest row is the oldest, and makes it the head.
-    fn give_up_oldest_slab(&mut self) -> bool {
-        let (mut oldest, mut before_oldest, mut oldest_time) = (0, 0, i64::MAX);
-        let (mut slab, mut before) = (self.head().slab, 0);
-        while slab != 0 {
-            let (_, greatest) = self.spill.times(slab);
-            if oldest == 0 || greatest <= oldest_time {
-                (oldest, before_oldest, oldest_time) = (slab, before, greatest);
+        self.drop_dead_of_branch();
+        self.shrink();
+        let wanted = self.shape.inline_max.div_ceil(2);
+        let mut row = self.spill.take_row_buffer();
+        let mut moved = 0;
+        while moved < wanted {
+            let inline = &self.record[self.shape.inline_words()];
+            row.clear();
+            row.extend(
+                (0..self.shape.row_words).map(|column| inline[column * self.shape.inline_rows + moved]),
+            );
+            if !self.push(&row) {
+                break;
             }
-            before = slab;
-            slab = self.spill.link(slab).next;
+            moved += 1;
         }
-        if oldest == 0 {
+        if moved == 0 {
+            self.lose(time_of(row[0]));
+        }
+        self.spill.put_row_buffer(row);
+        self.drop_inline_rows(moved.max(1));
+    }
+
+    fn drop_inline_rows(&mut self, dropped: usize) {
+        let head = self.head();
+        let range = self.shape.inline_words();
+        drop_first(&mut self.record[range], self.shape.inline_rows, head.count, dropped);
+        self.counters.rows_moved += (head.count - dropped) as u64;
+        Head { count: head.count - dropped, ..head }.store(self.record, self.shape);
+    }
+
+    /// Where the oldest inline row is dead, all in the branch are.
+    fn drop_dead_inline_rows(&mut self) {
+        let dead = inline(self.record, self.shape, self.head()).rows_until(self.dead);
+        if dead > 0 {
+            self.drop_inline_rows(dead);
+            self.with_branch(|trees, branch| trees.fell(std::mem::replace(branch, Branch::NONE)));
+        }
+    }
+
+    /// Drops dead rows of the branch: all of a slab, and as many chunks of a tree as make it smaller in the long run.
+    fn drop_dead_of_branch(&mut self) {
+        const CHUNKS: usize = 2;
+        let dead = self.dead;
+        for _ in 0..CHUNKS {
+            let branch = self.head().branch;
+            if !branch.is_node() {
+                break;
+            }
+            self.with_branch(|trees, branch| {
+                if trees.first_leaf(*branch).1.time <= dead {
+                    trees.remove_first_leaf(branch);
+                }
+            });
+        }
+        let branch = self.head().branch;
+        if (1..=LEAF_LEVEL).contains(&branch.level) {
+            let gone = block(self.spill, self.shape, branch).rows_until(dead);
+            self.drop_first_of_slab(gone);
+        }
+    }
+
+    /// Drops the first rows of a branch that is a slab; the slab too, when none are left.
+    fn drop_first_of_slab(&mut self, dropped: usize) {
+        let branch = self.head().branch;
+        if dropped == 0 {
+            return;
+        }
+        let count = branch.count - dropped;
+        self.counters.rows_moved += count as u64;
+        if count == 0 {
+            self.with_branch(|trees, branch| trees.fell(std::mem::replace(branch, Branch::NONE)));
+        } else {
+            let capacity = self.shape.capacity(branch.level);
+            let words = self.spill.words_mut(branch.slab, capacity * self.shape.row_words);
+            drop_first(words, capacity, branch.count, dropped);
+            self.set_branch(Branch { count, ..branch });
+        }
+    }
+
+    /// Moves the rows of a slab that is a quarter full to one of half the size.
+    fn shrink(&mut self) {
+        let branch = self.head().branch;
+        let is_wide = (2..=LEAF_LEVEL).contains(&branch.level);
+        if is_wide && branch.count <= self.shape.capacity(branch.level) / 4 && self.move_to(branch.level - 1)
+        {
+            self.counters.demoted += branch.count as u64;
+        }
+    }
+
+    /// Moves the rows of a slab to one of another level; false when there is no memory.
+    fn move_to(&mut self, level: u8) -> bool {
+        let Branch { slab: old, level: from, count } = self.head().branch;
+        let Some(new) = self.spill.take(self.shape.class_of(level)) else { return false };
+        for column in 0..self.shape.row_words {
+            let start = column * self.shape.capacity(from);
+            self.spill.copy((old, start..start + count), (new, column * self.shape.capacity(level)));
+        }
+        self.spill.give_back(self.shape.class_of(from), old);
+        self.counters.rows_moved += count as u64;
+        self.set_branch(Branch { slab: new, level, count });
+        true
+    }
+
+    /// Adds a row to the branch, or gives it up.
+    fn push_or_lose(&mut self, row: &[u64]) {
+        if !self.push(row) {
+            self.lose(time_of(row[0]));
+        }
+    }
+
+    /// Adds a row to the branch, which grows if it must; at the bound, or without memory to grow, older rows make room.
+    /// False when there can be no branch at all.
+    fn push(&mut self, row: &[u64]) -> bool {
+        let rows_max = self.shape.rows_max - self.shape.inline_max;
+        let branch = self.head().branch;
+        if rows_max == 0 {
             return false;
         }
-        let link = self.spill.link(oldest);
-        let times = &self.spill.rows(oldest, link.capacity * self.shape.row_words)[..link.count];
-        let alive = times.iter().filter(|&&time| time as i64 > self.dead).count();
-        if alive > 0 {
-            self.counters.rows_lost += alive as u64;
-            lose_until(self.record, self.shape, oldest_time);
+        if branch.count >= rows_max || branch.is_node() && self.rows_of_branch() >= rows_max as u64 {
+            self.give_up_oldest();
         }
-        self.unlink(oldest, before_oldest);
-        self.spill.empty(oldest);
-        self.push_front(oldest);
+        // Twice without memory: what was given up did not help.
+        for _ in 0..2 {
+            if self.grow_and_insert(row) {
+                self.counters.promoted += 1;
+                return true;
+            }
+            if self.head().branch.level == 0 {
+                return false;
+            }
+            self.give_up_oldest();
+        }
+        self.grow_and_insert(row)
+    }
+
+    fn rows_of_branch(&self) -> u64 {
+        rows_of(self.spill, self.shape, self.head().branch)
+    }
+
+    /// Adds a row to the branch; false, and nothing changed, where that takes memory that there is not.
+    fn grow_and_insert(&mut self, row: &[u64]) -> bool {
+        let Head { branch, .. } = self.head();
+        if branch.level == 0 {
+            let Some(slab) = self.spill.take(self.shape.class_of(1)) else { return false };
+            self.set_branch(Branch { slab, level: 1, count: 0 });
+        } else if branch.level < LEAF_LEVEL && branch.count == self.shape.capacity(branch.level) {
+            if !self.move_to(branch.level + 1) {
+                return false;
+            }
+            self.counters.promoted += branch.count as u64;
+        }
+        let Head { branch, .. } = self.head();
+        if branch.level >= LEAF_LEVEL {
+            return self.with_branch(|trees, branch| trees.insert(branch, row));
+        }
+        let capacity = self.shape.capacity(branch.level);
+        let words = self.spill.words_mut(branch.slab, capacity * self.shape.row_words);
+        let moved = place_row(words, capacity, branch.count, row, self.shape.id_column);
+        self.counters.rows_moved += moved as u64;
+        self.set_branch(Branch { count: branch.count + 1, ..branch });
         true
+    }
+
+    /// Gives up the oldest row of a slab, or the oldest chunk of a tree.
+    fn give_up_oldest(&mut self) {
+        let branch = self.head().branch;
+        if branch.is_node() {
+            let (leaf, _) = self.with_branch(|trees, branch| trees.first_leaf(*branch));
+            self.lose_rows(leaf, leaf.count);
+            self.with_branch(|trees, branch| trees.remove_first_leaf(branch));
+        } else if branch.level > 0 {
+            self.lose_rows(branch, 1);
+            self.drop_first_of_slab(1);
+        }
+    }
+
+    /// Counts the first rows of a block as lost, if they are not dead.
+    fn lose_rows(&mut self, branch: Branch, count: usize) {
+        for row in 0..count {
+            let time = block(self.spill, self.shape, branch).time(row);
+            self.lose(time);
+        }
+    }
+
+    /// Counts a row as lost, if it is not dead.
+    fn lose(&mut self, time: i64) {
+        if time > self.dead {
+            self.counters.rows_lost += 1;
+            lose_until(self.record, self.shape, time);
+        }
     }
 }
 
-/// Calls `change` with every row whose time and id tag are these (any time when `time` is `None`), as (block words,
-/// capacity, row). Returns how many there were.
-pub(super) fn for_each_match(
+/// Calls `change` with every row that is sought, as (block words, capacity, row). Returns how many there were.
+pub(super) fn change_rows(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
-    id_column: usize,
-    tag: u64,
-    time: Option<i64>,
+    sought: Sought,
+    counters: &mut Counters,
     mut change: impl FnMut(&mut [u64], usize, usize),
 ) -> usize {
-    let mut found = 0;
+    let Some(id_column) = shape.id_column else { return 0 };
     let head = Head::of(record, shape);
-    let mut visit = |words: &mut [u64], capacity: usize, count: usize| {
-        for row in 0..count {
-            if words[id_column * capacity + row] == tag && time.is_none_or(|time| words[row] as i64 == time) {
-                change(words, capacity, row);
-                found += 1;
-            }
-        }
-    };
-    visit(&mut record[shape.inline_words()], shape.inline_rows, head.count);
-    let mut slab = head.slab;
-    while slab != 0 {
-        let Link { next, capacity, count } = spill.link(slab);
-        let (least, greatest) = spill.times(slab);
-        if time.is_none_or(|time| (least..=greatest).contains(&time)) {
-            visit(spill.rows_mut(slab, capacity * shape.row_words), capacity, count);
-        }
-        slab = next;
+    let words = &mut record[shape.inline_words()];
+    let mut found = sought.each(words, shape.inline_rows, head.count, id_column, &mut change);
+    if head.branch.level > 0 {
+        let mut trees = Trees { spill, shape, work: 0 };
+        found += trees.change(head.branch, sought, id_column, &mut change);
+        counters.rows_moved += trees.work;
     }
     found
 }
@@ -602,6 +630,9 @@ pub(super) fn for_each_match(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::plan::Bit;
+    use crate::engine::tally::Sum;
+    use crate::engine::tree::{Edges, free_felled};
     use crate::engine::units::mix;
 
     const RECORD_WORD: usize = 3;
@@ -611,84 +642,218 @@ mod tests {
         shape: Shape,
         spill: Spill,
         counters: Counters,
-        /// (time, tag)
-        rows: Vec<(i64, u64)>,
+        /// (time, tag, value)
+        rows: Vec<(i64, u64, u64)>,
         lost: Option<i64>,
+        random: u64,
     }
 
     impl Model {
         fn new(inline_rows: usize, rows_per_key_max: usize, spill_bytes: u64) -> Self {
             let mut spill = Spill::reserve(spill_bytes).unwrap();
-            let shape = Shape::new(3, RECORD_WORD, inline_rows, rows_per_key_max, &mut spill);
+            let geometry = Geometry {
+                group: 0,
+                row_words: 3,
+                id_column: Some(1),
+                record_word: RECORD_WORD,
+                inline_rows,
+            };
+            let present = Bit { column: 0, bit: 2 };
+            let filter = Bit { column: 0, bit: 1 };
+            let lanes = vec![
+                Lane::ALL,
+                Lane::new(None, Some((2, present))),
+                Lane::new(Some(filter), Some((2, present))),
+            ];
+            let shape = Shape::new(&geometry, lanes, rows_per_key_max, &mut spill);
             let record = vec![0; RECORD_WORD + GROUP_HEADER_WORDS + inline_rows * 3];
-            Self { record, shape, spill, counters: Counters::default(), rows: Vec::new(), lost: None }
+            Self {
+                record,
+                shape,
+                spill,
+                counters: Counters::default(),
+                rows: Vec::new(),
+                lost: None,
+                random: 7,
+            }
         }
 
-        fn stored(&self) -> Vec<(i64, u64)> {
+        fn next(&mut self) -> u64 {
+            self.random = mix(self.random, 1);
+            self.random
+        }
+
+        fn row(time: i64, tag: u64, value: u64) -> [u64; 3] {
+            // Two bits that follow from the value.
+            [stamp(time) | (value & 3) << 1, tag, value]
+        }
+
+        fn view(&self) -> Rows<'_> {
+            Rows { shape: &self.shape, spill: &self.spill, record: Some(&self.record), own: None }
+        }
+
+        /// All rows, newest first, as (time, tag, value).
+        fn stored(&self, after: i64) -> Vec<(i64, u64, u64)> {
             let mut rows = Vec::new();
-            for block in blocks(&self.record, &self.shape, &self.spill) {
-                for row in 0..block.count {
-                    let time = block.column(0)[row] as i64;
-                    assert!((block.least..=block.greatest).contains(&time));
-                    assert_eq!(block.column(1)[row], !block.column(2)[row], "columns stay together");
-                    rows.push((time, block.column(1)[row]));
+            self.view().each_stored((after, i64::MAX), |block| {
+                for row in (0..block.count).rev() {
+                    let value = block.column(2)[row];
+                    assert_eq!(block.column(0)[row] >> 1 & 3, value & 3, "columns stay together");
+                    rows.push((block.time(row), block.column(1)[row], value));
                 }
-            }
-            rows.sort_unstable();
+                true
+            });
+            assert!(rows.is_sorted_by(|a, b| (a.0, a.1) >= (b.0, b.1)), "rows are in order");
             rows
         }
 
-        fn insert(&mut self, time: i64, tag: u64, dead: i64) {
-            let row = [time as u64, tag, !tag];
+        fn insert(&mut self, time: i64, dead: i64) {
+            let (tag, value) = (self.next(), self.next() >> 20);
             let lost_before = self.counters.rows_lost;
+            let row = Self::row(time, tag, value);
             insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters);
-            self.rows.push((time, tag));
-            self.rows.retain(|&(time, _)| time > dead);
-            let alive: Vec<_> = self.stored().into_iter().filter(|&(time, _)| time > dead).collect();
-            self.rows.sort_unstable();
-            if self.counters.rows_lost == lost_before {
-                assert_eq!(alive, self.rows, "nothing is lost without being counted");
-            } else {
+            free_felled(&mut self.spill, |_| &self.shape);
+            self.rows.push((time, tag, value));
+            self.rows.retain(|&(time, ..)| time > dead);
+            self.rows.sort_unstable_by(|a, b| b.cmp(a));
+            if self.counters.rows_lost != lost_before {
+                let mut alive = self.stored(dead);
+                alive.retain(|&(time, ..)| time > dead);
                 let lost = self.rows.len() - alive.len();
                 assert_eq!(lost as u64, self.counters.rows_lost - lost_before);
                 let until = lost_until(&self.record, &self.shape).unwrap();
                 let gone = self.rows.iter().filter(|row| !alive.contains(row));
-                assert!(gone.clone().all(|&(time, _)| time <= until));
+                assert!(gone.clone().all(|&(time, ..)| time <= until));
                 self.rows = alive;
                 self.lost = Some(until);
             }
             assert_eq!(lost_until(&self.record, &self.shape), self.lost);
         }
+
+        fn check(&self, dead: i64) {
+            let mut alive = self.stored(dead);
+            alive.retain(|&(time, ..)| time > dead);
+            alive.sort_unstable_by(|a, b| b.cmp(a));
+            assert_eq!(alive, self.rows, "nothing is lost without being counted");
+            assert_eq!(any_alive(&self.record, &self.shape, &self.spill, dead), !alive.is_empty());
+        }
+
+        /// Sums of some segments against plain ones.
+        fn check_sums(&mut self, now: i64, dead: i64) {
+            let reach = (now - dead).max(1);
+            let mut times: Vec<i64> = (0..2 + self.next() % 5)
+                .map(|_| {
+                    let back = (self.next() >> 8) as i64 % reach;
+                    now - back
+                })
+                .collect();
+            // At a row, and one to either side of it.
+            if let Some(&(time, ..)) = self.rows.get(self.random as usize % self.rows.len().max(1)) {
+                times.extend([time, (time - 1).max(dead)]);
+            }
+            times.sort_unstable();
+            times.dedup();
+            if times.len() < 2 {
+                return;
+            }
+            let lanes = [0, 1, 2];
+            let mut sums = vec![Sum::EMPTY; (times.len() - 1) * 3];
+            let mut tallied =
+                Tallied { edges: Edges { times: &times }, lanes: &lanes, sums: &mut sums, work: 0 };
+            self.view().tally(&mut tallied);
+            for (segment, pair) in times.windows(2).enumerate() {
+                let within = self.rows.iter().filter(|row| pair[0] < row.0 && row.0 <= pair[1]);
+                let plain = |counts: &dyn Fn(u64) -> bool| {
+                    let mut sum = Sum::EMPTY;
+                    for &(_, _, value) in within.clone().filter(|row| counts(row.2)) {
+                        let value = value as i64;
+                        sum.add(&Sum { count: 1, sum: i128::from(value), least: value, greatest: value });
+                    }
+                    sum
+                };
+                assert_eq!(sums[segment * 3].count, plain(&|_| true).count);
+                assert_eq!(sums[segment * 3 + 1], plain(&|value| value & 2 != 0));
+                assert_eq!(sums[segment * 3 + 2], plain(&|value| value & 3 == 3));
+            }
+        }
     }
 
     /// Times mostly ascend; every tenth row comes late.
     fn run(model: &mut Model, rows: u64, retention: i64) {
-        let (mut now, mut random) = (1_000_000_i64, 11_u64);
+        let mut now = model.rows.first().map_or(1_000_000, |row| row.0);
         for number in 0..rows {
-            random = mix(random, number);
-            now += (random & 15) as i64;
-            let late = if random >> 8 & 15 == 0 { (random >> 20 & 255) as i64 } else { 0 };
-            model.insert(now - late, random, now - 256 - retention);
+            now += (model.next() & 15) as i64;
+            let late = if model.next() & 15 == 0 { (model.next() & 255) as i64 } else { 0 };
+            let dead = now - 256 - retention;
+            model.insert(now - late, dead);
+            if number % 61 == 0 {
+                model.check(dead);
+                model.check_sums(now, dead);
+            }
         }
     }
 
     #[test]
     fn holds_exactly_the_rows_that_are_alive() {
-        for (inline, retention) in [(1, 300), (4, 10), (4, 500), (8, 5_000), (64, 40_000)] {
-            let mut model = Model::new(inline, 16_384, 1 << 22);
-            run(&mut model, 6_000, retention);
+        for (inline, retention) in
+            [(1, 300), (4, 10), (4, 500), (8, 5_000), (64, 40_000), (2, 100_000), (5, 1 << 40)]
+        {
+            let mut model = Model::new(inline, 1 << 20, 1 << 24);
+            run(&mut model, 9_000, retention);
             assert_eq!(model.counters.rows_lost, 0, "{inline} {retention}");
             assert!(retention < 300 || model.counters.promoted > 0);
         }
     }
 
+    /// Busy, quiet, and busy again, so that trees become slabs and slabs trees.
+    #[test]
+    fn tiers_change_without_a_trace() {
+        let mut model = Model::new(4, 1 << 20, 1 << 24);
+        let mut now = 1_000_000;
+        for round in 0..60 {
+            let step = [1, 40, 2_000, 9, 90_000][round % 5];
+            for _ in 0..300 {
+                now += (model.next() % step) as i64;
+                let late = i64::from(model.next() & 31 == 0) * (model.next() % 900) as i64;
+                model.insert(now - late, now - 6_000);
+            }
+            model.check(now - 6_000);
+            model.check_sums(now, now - 6_000);
+        }
+        assert_eq!(model.counters.rows_lost, 0);
+        assert!(model.counters.demoted > 0);
+    }
+
+    /// All of one time, or late by any amount: chunks are split wherever they are.
+    #[test]
+    fn rows_come_in_any_order() {
+        for spread in [1_u64, 3, 100, 1 << 30] {
+            let mut model = Model::new(4, 1 << 20, 1 << 24);
+            for number in 0..6_000 {
+                let time = (model.next() % spread) as i64;
+                model.insert(time, -1);
+                if number % 500 == 0 {
+                    model.check(-1);
+                    model.check_sums(spread as i64, -1);
+                }
+            }
+            model.check(-1);
+        }
+    }
+
     #[test]
     fn at_the_bound_the_oldest_go_and_are_counted() {
-        for (inline, rows_max, spill) in
-            [(4, 4, 1 << 20), (4, 2, 1 << 20), (4, 100, 1 << 20), (8, 700, 1 << 20), (4, 16_384, 9_000)]
-        {
+        for (inline, rows_max, spill) in [
+            (4, 4, 1 << 20),
+            (4, 2, 1 << 20),
+            (4, 100, 1 << 20),
+            (8, 700, 1 << 20),
+            (4, 16_384, 9_000),
+            (4, 16_384, 900),
+            (4, 16_384, 90_000),
+        ] {
             let mut model = Model::new(inline, rows_max, spill);
-            run(&mut model, 3_000, 1 << 40);
+            run(&mut model, 4_000, 1 << 40);
             assert!(model.counters.rows_lost > 0, "{inline} {rows_max}");
             assert!(model.rows.len() <= rows_max);
         }
@@ -700,11 +865,12 @@ mod tests {
         for _ in 0..40 {
             run(&mut model, 500, 1 << 40);
             release(&model.record, &model.shape, &mut model.spill);
+            while free_felled(&mut model.spill, |_| &model.shape) {}
             model.record.fill(0);
             model.rows.clear();
+            assert_eq!(model.spill.used_bytes(), 0);
         }
         assert_eq!(model.counters.rows_lost, 0);
-        assert_eq!(model.spill.fresh - model.spill.free_lines, 1);
     }
 
     #[test]
@@ -712,15 +878,25 @@ mod tests {
         let mut model = Model::new(4, 16_384, 1 << 22);
         run(&mut model, 2_000, 1 << 40);
         let rows = model.rows.clone();
-        for (time, tag) in rows {
-            let Model { record, shape, spill, .. } = &mut model;
+        for (number, (time, tag, value)) in rows.into_iter().enumerate() {
+            let Model { record, shape, spill, counters, .. } = &mut model;
             let mut seen = Vec::new();
-            let change =
-                |words: &mut [u64], capacity: usize, row: usize| seen.push(words[2 * capacity + row]);
-            assert_eq!(for_each_match(record, shape, spill, 1, tag, Some(time), change), 1);
-            assert_eq!(seen, [!tag]);
-            assert_eq!(for_each_match(record, shape, spill, 1, tag, Some(time + 1), |_, _, _| {}), 0);
-            assert_eq!(for_each_match(record, shape, spill, 1, tag, None, |_, _, _| {}), 1);
+            let time = (number % 2 == 0).then_some(time);
+            let change = |words: &mut [u64], capacity: usize, row: usize| {
+                seen.push(words[2 * capacity + row]);
+                words[2 * capacity + row] ^= 4;
+            };
+            let found = change_rows(record, shape, spill, Sought { tag, time }, counters, change);
+            assert!(found == 1 && seen == [value] || time.is_none() && seen.contains(&value));
+            let late = Sought { tag, time: time.map(|time| time + 1) };
+            assert!(time.is_none() || change_rows(record, shape, spill, late, counters, |_, _, _| {}) == 0);
+            for row in model.rows.iter_mut().filter(|row| seen.contains(&row.2)) {
+                row.2 ^= 4;
+            }
+            if number % 100 == 0 {
+                model.check(-1);
+                model.check_sums(1_100_000, 900_000);
+            }
         }
     }
 }

@@ -195,6 +195,12 @@ impl Table {
         self.index.prefetch(self.hash(key));
     }
 
+    /// The record that the index names for a key, which may be another's.
+    #[inline]
+    pub(super) fn likely_record(&self, key: RecordKey) -> Option<&[u64]> {
+        self.index.find(self.hash(key), |_| true).map(|number| self.record(number))
+    }
+
     /// Asks for the record that the index names for a key, without looking at it.
     #[inline]
     pub(super) fn prefetch_record(&self, key: RecordKey) {

@@ -21,7 +21,7 @@ use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
     ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedOrigin,
     ArchivedProgram, ArchivedRatesPlan, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX,
-    SEMANTICS_VERSION,
+    SEMANTICS_VERSION, STAMP_BITS,
 };
 use super::units::{Action, Currency, DAY, DECIMAL_DEN};
 use super::wire::{
@@ -699,8 +699,8 @@ impl Row {
         let words = usize::from(group.row_words.to_native());
         ensure!((1..=RECORD_WORDS_MAX).contains(&words), "a row of {words} words is not possible");
         let mut columns = vec![false; words];
-        columns[0] = true; // the time
-        Ok(Self { columns, bits: Vec::new() })
+        columns[0] = true; // the time, and the bits below it
+        Ok(Self { columns, bits: vec![(0, u64::MAX << STAMP_BITS)] })
     }
 
     fn column(&mut self, column: u16, size: usize) -> Checked {

@@ -12,6 +12,7 @@ use super::zones::Zones;
 use super::{EMPTY, bound};
 use crate::engine::program::{
     AmendPlan, BitPlan, BitRef, ColumnPlan, GROUP_HEADER_WORDS, GroupPlan, KeyColumn, NONE, Origin, PairPlan,
+    STAMP_BITS,
 };
 use crate::engine::validate::{INLINE_ROWS_MAX, PAIR_HEADER_WORDS, RECORD_HEADER_WORDS, RECORD_WORDS_MAX};
 use crate::policy::diagnostics::Diagnostic;
@@ -214,8 +215,12 @@ impl Row {
         (self.words - count) as u16
     }
 
+    /// The first ones go below the time.
     fn bit(&mut self) -> BitRef {
-        let at = BitRef { column: self.bits_columns[self.bits / 64], bit: (self.bits % 64) as u8 };
+        let at = match self.bits.checked_sub(STAMP_BITS as usize) {
+            None => BitRef { column: 0, bit: self.bits as u8 },
+            Some(bit) => BitRef { column: self.bits_columns[bit / 64], bit: (bit % 64) as u8 },
+        };
         self.bits += 1;
         at
     }
@@ -279,7 +284,7 @@ fn plan(
     let bit_count = group.filters.len() + columns.len() + group.keys.len() + kinds.len();
     let mut row = Row { words: 1, bits: 0, bits_columns: Vec::new() };
     let id_column = if kinds.is_empty() && !group.ordered { NONE } else { row.columns(1) };
-    for _ in 0..bit_count.div_ceil(64) {
+    for _ in 0..bit_count.saturating_sub(STAMP_BITS as usize).div_ceil(64) {
         let column = row.columns(1);
         row.bits_columns.push(column);
     }

@@ -140,7 +140,7 @@ fn what_is_wrong_is_said() {
         "group 1: amendments cannot find its rows: there is no id column"
     });
     refused(|p| p.groups[1].bits[0].at.bit = 64, "group 1: there is no bit 64 in a word");
-    refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..12 is outside its record of 56 words");
+    refused(|p| p.groups[0].record_word = 2, "group 0: its block 2..9 is outside its record of 48 words");
     refused(|p| p.groups[1].record_word = 4, "two groups of table 0 overlap at word 4 of the record");
     refused(|p| p.features[0].terms[0].value = 0, "feature 0: a count has no value");
     refused(
@@ -254,7 +254,7 @@ fn what_is_wrong_with_a_pair_is_said() {
     refused(|p| p.groups[3].second_role = 0, "group 3: field 0 is not a key of entity 1");
     refused(|p| p.groups[3].second_role = 2, "group 3: field 2 is not a key of entity 1");
     refused(|p| p.groups[3].second_role = 77, "group 3: there is no field 77");
-    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..30 is outside its record of 32 words");
+    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..29 is outside its record of 32 words");
     refused(|p| p.groups[1].table = 2, "group 1: it has one key field, and table 2 takes two");
     refused(|p| p.events[0].keys[2].table = 3, "event 0: key 2: there is no table 3");
     refused(|p| p.events[0].keys[2].table = 0, "event 0: key 2 has not as many fields as table 0 has keys");

@@ -1,0 +1,269 @@
+//! The memory for rows that do not fit inside their record: a bump pointer, and a list of free slabs for each size.
+//!
+//! Nothing here takes longer for a larger slab, nor for a larger tree: the tree of a dropped key is *felled*, that is,
+//! put on a list from which every decision frees a few slabs.
+
+use super::LimitError;
+use super::memory::{LINE_WORDS, Memory};
+
+/// First line of a slab; 0 is none.
+pub(super) type Slab = u32;
+
+/// See the module.
+pub(super) struct Spill {
+    memory: Memory,
+    /// First line never used. Line 0 is never given out.
+    fresh: usize,
+    lines: usize,
+    classes: Vec<Class>,
+    free_lines: usize,
+    /// First of the nodes to be taken apart. Their first word is a [`Felled`].
+    felled: Slab,
+    /// Room for one row on its way.
+    row: Vec<u64>,
+}
+
+/// Slabs of one size. The first word of a free one is the number of the next.
+struct Class {
+    lines: usize,
+    free: Slab,
+}
+
+/// The first word of a node that is to be taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Felled {
+    /// The next one.
+    pub(super) next: Slab,
+    /// What it is a node of.
+    pub(super) group: u16,
+    /// Its level.
+    pub(super) level: u8,
+    /// How many children are left.
+    pub(super) count: u8,
+}
+
+impl Felled {
+    fn to_word(self) -> u64 {
+        u64::from(self.next) << 32
+            | u64::from(self.group) << 16
+            | u64::from(self.level) << 8
+            | u64::from(self.count)
+    }
+
+    fn from_word(word: u64) -> Self {
+        Self {
+            next: (word >> 32) as u32,
+            group: (word >> 16) as u16,
+            level: (word >> 8) as u8,
+            count: word as u8,
+        }
+    }
+}
+
+impl Spill {
+    pub(super) fn reserve(bytes: u64) -> Result<Self, LimitError> {
+        let lines = bytes / 64;
+        if lines > u64::from(u32::MAX) {
+            let message = format!("spill_bytes_max is {bytes}; it must be at most 256 GiB");
+            return Err(LimitError { message });
+        }
+        let lines = lines as usize + 1;
+        let memory = Memory::reserve(lines * LINE_WORDS, "spill_bytes_max")?;
+        Ok(Self { memory, fresh: 1, lines, classes: Vec::new(), free_lines: 0, felled: 0, row: Vec::new() })
+    }
+
+    /// The number of the size that has so many words.
+    pub(super) fn class(&mut self, words: usize) -> usize {
+        let lines = words.div_ceil(LINE_WORDS);
+        self.classes.iter().position(|class| class.lines == lines).unwrap_or_else(|| {
+            self.classes.push(Class { lines, free: 0 });
+            self.classes.len() - 1
+        })
+    }
+
+    /// Sees to it that a row of so many words fits into the buffer.
+    pub(super) fn reserve_row_buffer(&mut self, words: usize) {
+        self.row.reserve(words.saturating_sub(self.row.capacity()));
+    }
+
+    /// A buffer for one row, which has to be put back.
+    pub(super) fn take_row_buffer(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.row)
+    }
+
+    /// See [`take_row_buffer`](Self::take_row_buffer).
+    pub(super) fn put_row_buffer(&mut self, row: Vec<u64>) {
+        self.row = row;
+    }
+
+    /// Bytes of the slabs in use.
+    pub(super) fn used_bytes(&self) -> u64 {
+        64 * (self.fresh - 1 - self.free_lines) as u64
+    }
+
+    /// Whether more than half of the memory is in use.
+    pub(super) fn is_past_half(&self) -> bool {
+        (self.fresh - self.free_lines) * 2 > self.lines
+    }
+
+    /// A slab of this size, holding whatever it held before.
+    pub(super) fn take(&mut self, class: usize) -> Option<Slab> {
+        let lines = self.classes[class].lines;
+        if self.classes[class].free != 0 {
+            return Some(self.take_free(class));
+        }
+        if self.fresh + lines <= self.lines {
+            let slab = self.fresh as u32;
+            self.fresh += lines;
+            return Some(slab);
+        }
+        self.cut(class)
+    }
+
+    fn take_free(&mut self, class: usize) -> Slab {
+        let slab = self.classes[class].free;
+        self.classes[class].free = self.words(slab, 1)[0] as u32;
+        self.free_lines -= self.classes[class].lines;
+        slab
+    }
+
+    /// Cuts a free slab of a larger size into one of this size and others, if nothing of it would be left over. What was
+    /// cut is never joined again.
+    fn cut(&mut self, class: usize) -> Option<Slab> {
+        let lines = self.classes[class].lines;
+        let larger = (0..self.classes.len()).filter(|&larger| {
+            let Class { lines: from, free } = self.classes[larger];
+            free != 0 && from > lines && self.is_made_of_sizes(from - lines)
+        });
+        let larger = larger.min_by_key(|&larger| self.classes[larger].lines)?;
+        let slab = self.take_free(larger);
+        let (mut rest, end) = (slab as usize + lines, slab as usize + self.classes[larger].lines);
+        while let Some(size) = self.largest_within(end - rest) {
+            self.give_back(size, rest as u32);
+            rest += self.classes[size].lines;
+        }
+        Some(slab)
+    }
+
+    /// Whether slabs, the largest that fit first, take all of so many lines.
+    fn is_made_of_sizes(&self, mut lines: usize) -> bool {
+        while let Some(size) = self.largest_within(lines) {
+            lines -= self.classes[size].lines;
+        }
+        lines == 0
+    }
+
+    fn largest_within(&self, lines: usize) -> Option<usize> {
+        let fits = |&class: &usize| self.classes[class].lines <= lines;
+        (0..self.classes.len()).filter(fits).max_by_key(|&class| self.classes[class].lines)
+    }
+
+    pub(super) fn give_back(&mut self, class: usize, slab: Slab) {
+        self.words_mut(slab, 1)[0] = u64::from(self.classes[class].free);
+        self.classes[class].free = slab;
+        self.free_lines += self.classes[class].lines;
+    }
+
+    /// The first words of a slab.
+    #[inline]
+    pub(super) fn words(&self, slab: Slab, words: usize) -> &[u64] {
+        let start = slab as usize * LINE_WORDS;
+        &self.memory[start..start + words]
+    }
+
+    /// The first words of a slab, to be changed.
+    #[inline]
+    pub(super) fn words_mut(&mut self, slab: Slab, words: usize) -> &mut [u64] {
+        let start = slab as usize * LINE_WORDS;
+        &mut self.memory[start..start + words]
+    }
+
+    /// Copies words from one slab to another, or within one.
+    pub(super) fn copy(&mut self, from: (Slab, std::ops::Range<usize>), to: (Slab, usize)) {
+        let base = from.0 as usize * LINE_WORDS;
+        let range = base + from.1.start..base + from.1.end;
+        self.memory.copy_within(range, to.0 as usize * LINE_WORDS + to.1);
+    }
+
+    /// Asks the processor for the lines of a slab that hold these words.
+    #[inline]
+    pub(super) fn prefetch(&self, slab: Slab, words: std::ops::Range<usize>) {
+        let base = slab as usize * LINE_WORDS;
+        words.step_by(LINE_WORDS).for_each(|word| self.memory.prefetch(base + word));
+    }
+
+    /// Puts a node on the list of those to be taken apart.
+    pub(super) fn fell(&mut self, node: Slab, felled: Felled) {
+        self.words_mut(node, 1)[0] = Felled { next: self.felled, ..felled }.to_word();
+        self.felled = node;
+    }
+
+    /// The node to be taken apart next.
+    pub(super) fn felled(&self) -> Option<(Slab, Felled)> {
+        (self.felled != 0).then(|| (self.felled, Felled::from_word(self.words(self.felled, 1)[0])))
+    }
+
+    /// Takes the first node off that list.
+    pub(super) fn unlist_felled(&mut self) {
+        if let Some((_, Felled { next, .. })) = self.felled() {
+            self.felled = next;
+        }
+    }
+
+    /// Notes how many children are left of the first node on that list.
+    pub(super) fn set_felled_count(&mut self, count: u8) {
+        if let Some((slab, felled)) = self.felled() {
+            self.words_mut(slab, 1)[0] = Felled { count, ..felled }.to_word();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::units::mix;
+
+    #[test]
+    fn slabs_do_not_overlap_and_are_used_again() {
+        let mut spill = Spill::reserve(64 * 400).unwrap();
+        let classes: Vec<usize> = [8, 30, 129].map(|words| spill.class(words)).to_vec();
+        let words = |class: usize| [8, 30, 129][class];
+        assert_eq!(spill.class(25), classes[1], "sizes are whole lines");
+        let (mut held, mut random, mut refused) = (Vec::new(), 3, 0);
+        for round in 0..20_000 {
+            random = mix(random, round);
+            let class = (random >> 10) as usize % 3;
+            if random & 1 == 0 || held.is_empty() {
+                match spill.take(classes[class]) {
+                    Some(slab) => {
+                        spill.words_mut(slab, words(class)).fill(random);
+                        held.push((class, slab, random));
+                    }
+                    None => refused += 1,
+                }
+            } else {
+                let (class, slab, filled) = held.swap_remove((random >> 20) as usize % held.len());
+                assert!(spill.words(slab, words(class)).iter().all(|&word| word == filled));
+                spill.give_back(classes[class], slab);
+            }
+            let lines: usize = held.iter().map(|held| words(held.0).div_ceil(8)).sum();
+            assert_eq!(spill.used_bytes(), 64 * lines as u64);
+        }
+        assert!(refused > 0);
+    }
+
+    #[test]
+    fn a_larger_slab_is_cut_when_nothing_else_is_left() {
+        let mut spill = Spill::reserve(64 * 14).unwrap();
+        let [small, middle, large] = [16, 32, 96].map(|words| spill.class(words));
+        let held = spill.take(large).unwrap();
+        assert_eq!(spill.take(small), Some(13));
+        assert_eq!(spill.take(small), None);
+        spill.give_back(large, held);
+        // Twelve lines: two, and of the ten others four, four and two.
+        assert_eq!(spill.take(small), Some(held));
+        assert_eq!([spill.take(middle), spill.take(middle)], [Some(held + 6), Some(held + 2)]);
+        assert_eq!([spill.take(small), spill.take(small)], [Some(held + 10), None]);
+        assert_eq!(spill.used_bytes(), 64 * 14);
+    }
+}

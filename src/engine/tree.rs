@@ -1,0 +1,609 @@
+//! The rows of a hot key: a B+ tree in order of time.
+//!
+//! Leaves are chunks of up to 64 rows. A node has up to 32 children, and of each of them an *entry*: the time (and tag) of
+//! its last row, where it is, and what its rows come to in every [`Lane`] of the group. So the rows between any two
+//! times are added up from a path to each of these times and the entries between; a late row, or a change of one, touches a
+//! path. Nothing depends on how many rows there are but the depth, which is at most [`DEPTH_MAX`].
+//!
+//! Rows mostly come in at the newest end, and go at the oldest: a full chunk at the newest end is left full, any
+//! other is split in half; the oldest chunk is removed whole, and its node when that is empty. Nodes are never joined,
+//! so that the depth follows from what has been put in since the tree was last empty at its oldest end.
+//!
+//! ```text
+//! node:   header (while it is being taken apart) | entry | entry | … up to 32
+//! entry:  time of the last row | its tag | branch | the sums, lane by lane
+//! leaf:   rows, column by column
+//! ```
+
+use super::rows::{At, Block, Shape, place_row, row_at};
+use super::spill::{Felled, Slab, Spill};
+use super::tally::{Lane, Sum, tally};
+
+/// Children of a node.
+const FANOUT: usize = 32;
+/// Rows of a leaf.
+pub(super) const LEAF_ROWS: usize = 64;
+/// Level of leaves; those below are of smaller slabs.
+pub(super) const LEAF_LEVEL: u8 = 3;
+/// Levels of nodes. 2²⁰ rows in leaves that are half full, under nodes that are half full, need four.
+const DEPTH_MAX: usize = 8;
+
+/// Where in an entry what is.
+const LAST: usize = 0;
+const TAG: usize = 1;
+const BRANCH: usize = 2;
+const SUMS: usize = 3;
+
+/// A slab of rows, or a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Branch {
+    pub(super) slab: Slab,
+    /// 0: nothing; up to [`LEAF_LEVEL`]: rows; beyond it: a node.
+    pub(super) level: u8,
+    /// Its rows, or its children.
+    pub(super) count: usize,
+}
+
+impl Branch {
+    pub(super) const NONE: Self = Self { slab: 0, level: 0, count: 0 };
+
+    fn to_word(self) -> u64 {
+        u64::from(self.slab) << 32 | u64::from(self.level) << 16 | self.count as u64
+    }
+
+    fn from_word(word: u64) -> Self {
+        Self { slab: (word >> 32) as u32, level: (word >> 16) as u8, count: word as usize & 0xffff }
+    }
+
+    #[inline]
+    pub(super) fn is_node(self) -> bool {
+        self.level > LEAF_LEVEL
+    }
+}
+
+/// Words of an entry of a tree with these lanes, and of a node.
+pub(super) fn entry_words(lanes: &[Lane]) -> usize {
+    SUMS + lanes.iter().map(Lane::words).sum::<usize>()
+}
+
+/// See [`entry_words`].
+pub(super) fn node_words(lanes: &[Lane]) -> usize {
+    1 + FANOUT * entry_words(lanes)
+}
+
+/// Times in ascending order, each once. Between two of them that follow each other is a *segment*: segment j holds what
+/// is after `times[j]`, up to and with `times[j + 1]`.
+#[derive(Clone, Copy)]
+pub(super) struct Edges<'a> {
+    pub(super) times: &'a [i64],
+}
+
+impl Edges<'_> {
+    /// How many edges are before this time: of a row in segment j, j + 1.
+    #[inline]
+    fn before(self, time: i64) -> usize {
+        self.times.iter().map(|&edge| usize::from(edge < time)).sum()
+    }
+
+    pub(super) fn segments(self) -> usize {
+        self.times.len() - 1
+    }
+}
+
+/// Adds up rows by segment: the sums of lane `lanes[i]` in segment j go to `sums[j × lanes + i]`.
+pub(super) struct Tallied<'a> {
+    pub(super) edges: Edges<'a>,
+    /// Indexes into the lanes of the shape.
+    pub(super) lanes: &'a [usize],
+    pub(super) sums: &'a mut [Sum],
+    /// Rows and entries looked at.
+    pub(super) work: u64,
+}
+
+impl Tallied<'_> {
+    #[inline]
+    fn of_segment(&mut self, segment: usize) -> &mut [Sum] {
+        let lanes = self.lanes.len();
+        &mut self.sums[segment * lanes..(segment + 1) * lanes]
+    }
+
+    /// Adds the rows of a block.
+    #[inline]
+    pub(super) fn block(&mut self, shape: &Shape, block: &Block<'_>) {
+        self.work += block.count as u64;
+        let Edges { times } = self.edges;
+        let mut first = block.rows_until(times[0]);
+        for segment in 0..self.edges.segments() {
+            let end = block.rows_until(times[segment + 1]);
+            if end > first {
+                let lanes = self.lanes;
+                for (&lane, sum) in lanes.iter().zip(self.of_segment(segment)) {
+                    tally(block, first..end, &shape.lanes[lane], sum);
+                }
+            }
+            first = end;
+        }
+    }
+
+    /// Adds the rows of a branch, none of which is older than `before`.
+    pub(super) fn branch(&mut self, spill: &Spill, shape: &Shape, branch: Branch, mut before: i64) {
+        if !branch.is_node() {
+            return self.block(shape, &block(spill, shape, branch));
+        }
+        let segments = self.edges.segments();
+        for child in 0..branch.count {
+            let entry = entry(spill, shape, branch.slab, child);
+            let last = entry[LAST] as i64;
+            let (from, to) = (self.edges.before(before), self.edges.before(last));
+            self.work += 1;
+            if from > segments {
+                break;
+            }
+            if from != to {
+                self.branch(spill, shape, Branch::from_word(entry[BRANCH]), before);
+            } else if from > 0 {
+                let lanes = self.lanes;
+                for (&lane, sum) in lanes.iter().zip(self.of_segment(from - 1)) {
+                    sum.add(&Sum::load(&entry[shape.lane_words(lane)]));
+                }
+            }
+            before = last;
+        }
+    }
+}
+
+#[inline]
+fn entry<'a>(spill: &'a Spill, shape: &Shape, node: Slab, child: usize) -> &'a [u64] {
+    let start = 1 + child * shape.entry_words;
+    &spill.words(node, start + shape.entry_words)[start..]
+}
+
+#[inline]
+fn last(spill: &Spill, shape: &Shape, node: Slab, child: usize) -> At {
+    let entry = entry(spill, shape, node, child);
+    At { time: entry[LAST] as i64, tag: entry[TAG] }
+}
+
+#[inline]
+fn child(spill: &Spill, shape: &Shape, node: Slab, child: usize) -> Branch {
+    Branch::from_word(entry(spill, shape, node, child)[BRANCH])
+}
+
+/// The rows of a branch that is no node.
+#[inline]
+pub(super) fn block<'a>(spill: &'a Spill, shape: &Shape, branch: Branch) -> Block<'a> {
+    let capacity = shape.capacity(branch.level);
+    let words = spill.words(branch.slab, capacity * shape.row_words);
+    Block { words, capacity, count: branch.count }
+}
+
+/// The last row of a branch that has one.
+pub(super) fn last_of(spill: &Spill, shape: &Shape, branch: Branch) -> At {
+    if branch.is_node() {
+        last(spill, shape, branch.slab, branch.count - 1)
+    } else {
+        let block = block(spill, shape, branch);
+        row_at(block.words, block.capacity, branch.count - 1, shape.id_column)
+    }
+}
+
+/// The rows under a branch.
+pub(super) fn rows_of(spill: &Spill, shape: &Shape, branch: Branch) -> u64 {
+    if !branch.is_node() {
+        return branch.count as u64;
+    }
+    let counted = shape.lane_words(0).start;
+    (0..branch.count).map(|child| entry(spill, shape, branch.slab, child)[counted]).sum()
+}
+
+/// Calls `visit` with every block that may hold a row after `after` and up to `until`, newest first, until it says false.
+pub(super) fn each_block<'a>(
+    spill: &'a Spill,
+    shape: &Shape,
+    branch: Branch,
+    (after, until): (i64, i64),
+    visit: &mut impl FnMut(Block<'a>) -> bool,
+) -> bool {
+    if !branch.is_node() {
+        return branch.count == 0 || visit(block(spill, shape, branch));
+    }
+    for at in (0..branch.count).rev() {
+        if last(spill, shape, branch.slab, at).time <= after {
+            return true;
+        }
+        if at > 0 && last(spill, shape, branch.slab, at - 1).time > until {
+            continue;
+        }
+        if !each_block(spill, shape, child(spill, shape, branch.slab, at), (after, until), visit) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What is looked for among the rows of a key: one row by time and tag, or all of a tag, whenever they were.
+#[derive(Clone, Copy)]
+pub(super) struct Sought {
+    pub(super) tag: u64,
+    pub(super) time: Option<i64>,
+}
+
+impl Sought {
+    /// Calls `change` with what is sought among rows in order; returns how many there were.
+    pub(super) fn each(
+        self,
+        words: &mut [u64],
+        capacity: usize,
+        count: usize,
+        id_column: usize,
+        change: &mut impl FnMut(&mut [u64], usize, usize),
+    ) -> usize {
+        let first = self.time.map_or(0, |time| {
+            let at = At { time, tag: self.tag };
+            (0..count)
+                .rev()
+                .take_while(|&row| row_at(words, capacity, row, Some(id_column)) >= at)
+                .last()
+                .unwrap_or(count)
+        });
+        let mut found = 0;
+        for row in first..count {
+            let At { time, tag } = row_at(words, capacity, row, Some(id_column));
+            if self.time.is_some_and(|sought| time != sought || tag != self.tag) {
+                break;
+            }
+            if tag == self.tag {
+                change(words, capacity, row);
+                found += 1;
+            }
+        }
+        found
+    }
+}
+
+/// Changes to trees.
+pub(super) struct Trees<'a> {
+    pub(super) spill: &'a mut Spill,
+    pub(super) shape: &'a Shape,
+    /// Rows and entries moved or looked at.
+    pub(super) work: u64,
+}
+
+/// A node on the way to a leaf, and which of its children is next.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    node: Slab,
+    count: usize,
+    child: usize,
+}
+
+/// The way from the root to a leaf, the root first.
+#[derive(Clone, Copy, Default)]
+struct Path {
+    steps: [Step; DEPTH_MAX],
+    len: usize,
+}
+
+impl Path {
+    fn steps(&self) -> &[Step] {
+        &self.steps[..self.len]
+    }
+
+    /// Whether it leads to the last leaf.
+    fn is_newest(&self) -> bool {
+        self.steps().iter().all(|step| step.child + 1 == step.count)
+    }
+}
+
+impl Trees<'_> {
+    /// The way to where a row at `at` belongs, and the leaf there.
+    fn descend(&self, root: Branch, at: At) -> (Path, Branch) {
+        let (mut path, mut branch) = (Path::default(), root);
+        while branch.is_node() {
+            let mut next = branch.count - 1;
+            while next > 0 && last(self.spill, self.shape, branch.slab, next - 1) > at {
+                next -= 1;
+            }
+            path.steps[path.len] = Step { node: branch.slab, count: branch.count, child: next };
+            path.len += 1;
+            branch = child(self.spill, self.shape, branch.slab, next);
+        }
+        (path, branch)
+    }
+
+    /// Adds a row to a leaf of 64 or to a node; false when there is no memory for that.
+    pub(super) fn insert(&mut self, root: &mut Branch, row: &[u64]) -> bool {
+        let at = row_at(row, 1, 0, self.shape.id_column);
+        let (path, mut leaf) = self.descend(*root, at);
+        if leaf.count < LEAF_ROWS {
+            self.put(leaf, row);
+            leaf.count += 1;
+            match path.steps() {
+                [] => root.count += 1,
+                steps => self.add_to_entries(steps, leaf, row, at),
+            }
+            return true;
+        }
+        self.split(root, &path, leaf, row, at)
+    }
+
+    /// Puts a row into a leaf that has room.
+    fn put(&mut self, leaf: Branch, row: &[u64]) {
+        let words = self.spill.words_mut(leaf.slab, LEAF_ROWS * self.shape.row_words);
+        self.work += place_row(words, LEAF_ROWS, leaf.count, row, self.shape.id_column) as u64;
+    }
+
+    /// Adds a row that was put into `leaf` to the entries on the way there.
+    fn add_to_entries(&mut self, steps: &[Step], leaf: Branch, row: &[u64], at: At) {
+        let shape = self.shape;
+        let own = Block::of_row(row);
+        for (place, lane) in shape.lanes.iter().enumerate() {
+            let mut of_row = Sum::EMPTY;
+            tally(&own, 0..1, lane, &mut of_row);
+            for step in steps {
+                let words = &mut self.entry_mut(step.node, step.child)[shape.lane_words(place)];
+                let mut sum = Sum::load(words);
+                sum.add(&of_row);
+                sum.store(words);
+            }
+        }
+        for step in steps {
+            let entry = self.entry_mut(step.node, step.child);
+            let last = At { time: entry[LAST] as i64, tag: entry[TAG] }.max(at);
+            (entry[LAST], entry[TAG]) = (last.time as u64, last.tag);
+        }
+        if let Some(step) = steps.last() {
+            self.entry_mut(step.node, step.child)[BRANCH] = leaf.to_word();
+        }
+    }
+
+    fn entry_mut(&mut self, node: Slab, child: usize) -> &mut [u64] {
+        let words = self.shape.entry_words;
+        let start = 1 + child * words;
+        &mut self.spill.words_mut(node, start + words)[start..]
+    }
+
+    /// Adds a row to a full leaf, which is split in two, and so are the full nodes above it.
+    fn split(&mut self, root: &mut Branch, path: &Path, leaf: Branch, row: &[u64], at: At) -> bool {
+        let full = path.steps().iter().rev().take_while(|step| step.count == FANOUT).count();
+        let grows = full == path.len;
+        if grows && path.len == DEPTH_MAX {
+            return false;
+        }
+        // All that can be needed first, so that nothing is half done when there is no more.
+        let mut spare = [0; DEPTH_MAX + 1];
+        let Some(right) = self.spill.take(self.shape.leaf_class()) else { return false };
+        for place in 0..full + usize::from(grows) {
+            match self.spill.take(self.shape.node_class) {
+                Some(node) => spare[place] = node,
+                None => {
+                    spare[..place].iter().for_each(|&node| self.spill.give_back(self.shape.node_class, node));
+                    self.spill.give_back(self.shape.leaf_class(), right);
+                    return false;
+                }
+            }
+        }
+        let mut spare = spare.into_iter();
+        let mut left = leaf;
+        let mut right = Branch { slab: right, level: LEAF_LEVEL, count: 0 };
+        let appends = path.is_newest();
+        if !(appends && at >= last_of(self.spill, self.shape, leaf)) {
+            self.halve_leaf(&mut left, &mut right);
+        }
+        if right.count == 0 || at >= self.first_of_leaf(right) {
+            self.put(right, row);
+            right.count += 1;
+        } else {
+            self.put(left, row);
+            left.count += 1;
+        }
+        // `left` stays where the path leads, `right` goes after it.
+        for step in path.steps().iter().rev() {
+            self.write_entry(step.node, step.child, left);
+            let node = Branch { slab: step.node, level: left.level + 1, count: step.count };
+            if right.slab == 0 {
+                left = node;
+            } else if step.count < FANOUT {
+                self.insert_entry(node, step.child + 1, right);
+                left = Branch { count: step.count + 1, ..node };
+                right = Branch::NONE;
+            } else {
+                let other = Branch { slab: spare.next().unwrap_or(0), ..node };
+                (left, right) = self.split_node(node, other, step.child + 1, right, appends);
+            }
+        }
+        if right.slab == 0 {
+            *root = left;
+        } else {
+            let top = spare.next().unwrap_or(0);
+            self.write_entry(top, 0, left);
+            self.write_entry(top, 1, right);
+            *root = Branch { slab: top, level: left.level + 1, count: 2 };
+        }
+        true
+    }
+
+    fn first_of_leaf(&self, leaf: Branch) -> At {
+        row_at(
+            self.spill.words(leaf.slab, LEAF_ROWS * self.shape.row_words),
+            LEAF_ROWS,
+            0,
+            self.shape.id_column,
+        )
+    }
+
+    fn halve_leaf(&mut self, left: &mut Branch, right: &mut Branch) {
+        let half = LEAF_ROWS / 2;
+        for column in 0..self.shape.row_words {
+            let start = column * LEAF_ROWS;
+            self.spill.copy((left.slab, start + half..start + LEAF_ROWS), (right.slab, start));
+        }
+        self.work += half as u64;
+        (left.count, right.count) = (half, half);
+    }
+
+    /// Makes an entry for `branch` among the children of a node that has room.
+    fn insert_entry(&mut self, node: Branch, at: usize, branch: Branch) {
+        let words = self.shape.entry_words;
+        self.spill
+            .copy((node.slab, 1 + at * words..1 + node.count * words), (node.slab, 1 + (at + 1) * words));
+        self.work += (node.count - at) as u64;
+        self.write_entry(node.slab, at, branch);
+    }
+
+    /// Makes an entry for `branch` among the children of a full node, half of which go to `other`; both halves.
+    fn split_node(
+        &mut self,
+        node: Branch,
+        other: Branch,
+        at: usize,
+        branch: Branch,
+        appends: bool,
+    ) -> (Branch, Branch) {
+        let kept = if appends { FANOUT } else { FANOUT / 2 };
+        let words = self.shape.entry_words;
+        self.spill.copy((node.slab, 1 + kept * words..1 + FANOUT * words), (other.slab, 1));
+        self.work += (FANOUT - kept) as u64;
+        let mut left = Branch { count: kept, ..node };
+        let mut right = Branch { count: FANOUT - kept, ..other };
+        if at <= kept && kept < FANOUT {
+            self.insert_entry(left, at, branch);
+            left.count += 1;
+        } else {
+            self.insert_entry(right, at - kept, branch);
+            right.count += 1;
+        }
+        (left, right)
+    }
+
+    /// Writes the entry of a branch, its sums included.
+    fn write_entry(&mut self, node: Slab, place: usize, branch: Branch) {
+        let shape = self.shape;
+        let At { time, tag } = last_of(self.spill, shape, branch);
+        for (number, lane) in shape.lanes.iter().enumerate() {
+            let mut sum = Sum::EMPTY;
+            if branch.is_node() {
+                for child in 0..branch.count {
+                    sum.add(&Sum::load(
+                        &entry(self.spill, shape, branch.slab, child)[shape.lane_words(number)],
+                    ));
+                }
+            } else {
+                tally(&block(self.spill, shape, branch), 0..branch.count, lane, &mut sum);
+            }
+            sum.store(&mut self.entry_mut(node, place)[shape.lane_words(number)]);
+        }
+        self.work += branch.count as u64;
+        let entry = self.entry_mut(node, place);
+        (entry[LAST], entry[TAG], entry[BRANCH]) = (time as u64, tag, branch.to_word());
+    }
+
+    /// The oldest leaf, and its last row.
+    pub(super) fn first_leaf(&self, root: Branch) -> (Branch, At) {
+        let mut branch = root;
+        while branch.is_node() {
+            branch = child(self.spill, self.shape, branch.slab, 0);
+        }
+        (branch, last_of(self.spill, self.shape, branch))
+    }
+
+    /// Removes the oldest leaf of a tree that has more than one. What is left may be a leaf.
+    pub(super) fn remove_first_leaf(&mut self, root: &mut Branch) {
+        let (mut path, mut branch) = (Path::default(), *root);
+        while branch.is_node() {
+            path.steps[path.len] = Step { node: branch.slab, count: branch.count, child: 0 };
+            path.len += 1;
+            branch = child(self.spill, self.shape, branch.slab, 0);
+        }
+        self.spill.give_back(self.shape.leaf_class(), branch.slab);
+        let mut below = Branch::NONE;
+        for (depth, step) in path.steps().iter().enumerate().rev() {
+            let level = root.level - depth as u8;
+            let mut count = step.count;
+            if below.slab == 0 {
+                let words = self.shape.entry_words;
+                self.spill.copy((step.node, 1 + words..1 + count * words), (step.node, 1));
+                self.work += count as u64;
+                count -= 1;
+            } else {
+                self.write_entry(step.node, 0, below);
+            }
+            below = Branch { slab: step.node, level, count };
+            if count == 0 {
+                self.spill.give_back(self.shape.node_class, step.node);
+                below = Branch::NONE;
+            }
+        }
+        *root = below;
+        while root.is_node() && root.count == 1 {
+            let only = child(self.spill, self.shape, root.slab, 0);
+            self.spill.give_back(self.shape.node_class, root.slab);
+            *root = only;
+        }
+    }
+
+    /// Calls `change` with what is sought, as (block words, capacity, row); returns how many there were.
+    pub(super) fn change(
+        &mut self,
+        branch: Branch,
+        sought: Sought,
+        id_column: usize,
+        change: &mut impl FnMut(&mut [u64], usize, usize),
+    ) -> usize {
+        if !branch.is_node() {
+            let capacity = self.shape.capacity(branch.level);
+            let words = self.spill.words_mut(branch.slab, capacity * self.shape.row_words);
+            self.work += branch.count as u64;
+            return sought.each(words, capacity, branch.count, id_column, change);
+        }
+        let mut found = 0;
+        for place in 0..branch.count {
+            let last = last(self.spill, self.shape, branch.slab, place);
+            let at = sought.time.map(|time| At { time, tag: sought.tag });
+            self.work += 1;
+            if at.is_none_or(|at| last >= at) {
+                let below = child(self.spill, self.shape, branch.slab, place);
+                let here = self.change(below, sought, id_column, change);
+                if here > 0 {
+                    self.write_entry(branch.slab, place, below);
+                }
+                found += here;
+            }
+            if at.is_some_and(|at| last > at) {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Gives a branch up. Its slabs are freed one by one, by [`free_felled`].
+    pub(super) fn fell(&mut self, branch: Branch) {
+        match branch.level {
+            0 => {}
+            level if branch.is_node() => {
+                let felled = Felled { next: 0, group: self.shape.group, level, count: branch.count as u8 };
+                self.spill.fell(branch.slab, felled);
+            }
+            level => self.spill.give_back(self.shape.class_of(level), branch.slab),
+        }
+    }
+}
+
+/// Frees a slab of what was felled; false when there is none.
+pub(super) fn free_felled<'s>(spill: &mut Spill, shape_of: impl Fn(u16) -> &'s Shape) -> bool {
+    let Some((node, Felled { group, level, count, .. })) = spill.felled() else { return false };
+    let shape = shape_of(group);
+    if count == 0 {
+        spill.unlist_felled();
+        spill.give_back(shape.node_class, node);
+        return true;
+    }
+    let below = child(spill, shape, node, usize::from(count) - 1);
+    spill.set_felled_count(count - 1);
+    if below.is_node() {
+        spill.fell(below.slab, Felled { next: 0, group, level: level - 1, count: below.count as u8 });
+    } else {
+        spill.give_back(shape.leaf_class(), below.slab);
+    }
+    true
+}
