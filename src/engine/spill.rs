@@ -83,7 +83,7 @@ impl Spill {
 
     /// Sees to it that a row of so many words fits into the buffer.
     pub(super) fn reserve_row_buffer(&mut self, words: usize) {
-        self.row.reserve(words.saturating_sub(self.row.capacity()));
+        self.row.reserve(words);
     }
 
     /// A buffer for one row, which has to be put back.
