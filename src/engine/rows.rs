@@ -15,6 +15,8 @@
 //! counted, and the greatest of their times is remembered: a window that reaches back to it is answered from what is left,
 //! and flagged.
 //!
+//! The file is long because a third of it is one model against which all of the above is tested.
+//!
 //! # The stamp
 //!
 //! The first column of a row is its *stamp*: the time, and below it [`STAMP_BITS`] bits for predicates. Times are below
