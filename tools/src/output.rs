@@ -6,7 +6,7 @@
 
 use crate::events::unknown_format;
 use crate::fault::{Fault, Problem};
-use parquet::basic::{Compression, LogicalType, Repetition, Type as PhysicalType};
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -365,6 +365,10 @@ impl ParquetRows {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by("tollctl".to_owned())
+            // No two rows share a number and few an id: a dictionary of them is all the values and costs a lookup for each.
+            .set_column_dictionary_enabled("seq".into(), false)
+            .set_column_encoding("seq".into(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_dictionary_enabled("id".into(), false)
             .build();
         let features = features.iter().map(|(_, shape)| match shape {
             Shape::Whole => Feature::Whole(Nullable::default()),

@@ -1,7 +1,8 @@
 //! `tollctl replay`: the engine over a file of events.
 //!
 //! One thread reads and maps, this one decides and writes; the engine is the appliance's own, stepped in the
-//! same bursts. What comes out depends on the policy, the map and the file alone.
+//! same bursts. What comes out depends on the policy, the map and the file alone. How long the engine took is told apart
+//! from reading and writing: a burst is decided as a whole, between two looks at the clock, and then written.
 
 use crate::fault::{Fault, Problem};
 use crate::files::Files;
@@ -10,9 +11,10 @@ use crate::rates;
 use crate::sequence::{Batch, Event};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::time::Instant;
-use tollgate::engine::units::Action;
-use tollgate::engine::wire::{self, Admission, Input};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use tollgate::engine::units::{Action, Value};
+use tollgate::engine::wire::{self, Admission, Input, Outcome};
 use tollgate::engine::{Engine, Limits, Step};
 
 /// The largest burst.
@@ -29,6 +31,10 @@ pub(crate) struct Options {
     /// Events taken in together; changes the speed, never a verdict.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(BURST_MAX)))]
     burst: u16,
+    /// Read the whole file before the first event is decided, and tell how long that took: one thread then does all there is,
+    /// one thing after the other, in memory for the whole file.
+    #[arg(long)]
+    preload: bool,
 }
 
 /// Runs the command.
@@ -48,15 +54,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         file: sequence.file().to_owned(),
         rates_file: options.files.rates_file(),
         tally: Tally::default(),
+        burst: Vec::with_capacity(usize::from(options.burst)),
+        features: Vec::new(),
+        with_features: options.features,
+        deciding: Duration::ZERO,
     };
-    sequence.each_batch(|batch| {
+    let take = |batch: &Batch| {
         replay.batch(batch, usize::from(options.burst))?;
         progress.set_position(batch.read);
         Ok(())
-    })?;
+    };
+    let reading = if options.preload {
+        Some(sequence.each_preloaded(take)?)
+    } else {
+        sequence.each_batch(take)?;
+        None
+    };
     progress.finish_and_clear();
     replay.output.finish()?;
-    println!("{}", replay.tally.summary(started.elapsed().as_secs_f64(), Some(replay.engine.digest())));
+    let engine = EngineRun { reading, deciding: replay.deciding, digest: replay.engine.digest() };
+    println!("{}", replay.tally.summary(started.elapsed().as_secs_f64(), Some(&engine)));
     Ok(())
 }
 
@@ -72,6 +89,12 @@ struct Replay {
     file: String,
     rates_file: String,
     tally: Tally,
+    /// The burst that is being decided: each outcome, and where its features end in `features`.
+    burst: Vec<(Outcome, usize)>,
+    features: Vec<Value>,
+    with_features: bool,
+    /// In the engine, over all bursts.
+    deciding: Duration,
 }
 
 impl Replay {
@@ -79,37 +102,57 @@ impl Replay {
         let mut first = 0;
         while first < batch.len() {
             let end = (first + burst).min(batch.len());
-            for index in first..end {
-                self.engine.prefetch_index(&input(&batch.event(index)));
-            }
-            for index in first..end {
-                self.engine.prefetch_records(&input(&batch.event(index)));
-            }
-            for index in first..end {
-                self.event(batch.event(index))?;
-            }
+            let begun = Instant::now();
+            self.decide(batch, first..end)?;
+            self.deciding += begun.elapsed();
+            self.write(batch, first)?;
             first = end;
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>) -> anyhow::Result<()> {
-        let (outcome, decided) = match self.engine.step(&input(&event)) {
-            Step::Decided(outcome) => (outcome, true),
-            Step::Repeated(outcome) => (outcome, false),
-            Step::Refused(refusal) if event.rate => {
-                return Err(rates::refused(&self.rates_file, event.row, refusal).into());
-            }
-            Step::Refused(refusal) => return Err(refused(&self.file, event.row, refusal).into()),
-        };
-        if event.rate {
-            self.tally.rates += 1;
-            return Ok(());
+    /// Asks for what the burst will need, then takes its events in, in order.
+    fn decide(&mut self, batch: &Batch, events: Range<usize>) -> anyhow::Result<()> {
+        self.burst.clear();
+        self.features.clear();
+        for index in events.clone() {
+            self.engine.prefetch_index(&input(&batch.event(index)));
         }
-        let judged = decided && outcome.flags & wire::FLAG_ACK == 0;
-        let features = if judged { self.engine.features() } else { &[] };
-        self.output.write(event.id, event.kind, &outcome, features)?;
-        self.tally.add(event.row, &outcome);
+        for index in events.clone() {
+            self.engine.prefetch_records(&input(&batch.event(index)));
+        }
+        for index in events {
+            let event = batch.event(index);
+            let (outcome, decided) = match self.engine.step(&input(&event)) {
+                Step::Decided(outcome) => (outcome, true),
+                Step::Repeated(outcome) => (outcome, false),
+                Step::Refused(refusal) if event.rate => {
+                    return Err(rates::refused(&self.rates_file, event.row, refusal).into());
+                }
+                Step::Refused(refusal) => return Err(refused(&self.file, event.row, refusal).into()),
+            };
+            if self.with_features && decided && outcome.flags & wire::FLAG_ACK == 0 {
+                self.features.extend_from_slice(self.engine.features());
+            }
+            self.burst.push((outcome, self.features.len()));
+        }
+        Ok(())
+    }
+
+    /// Writes the burst that begins at event `first` of the batch.
+    fn write(&mut self, batch: &Batch, first: usize) -> anyhow::Result<()> {
+        let mut features_start = 0;
+        for (index, (outcome, features_end)) in self.burst.iter().enumerate() {
+            let event = batch.event(first + index);
+            let features = &self.features[features_start..*features_end];
+            features_start = *features_end;
+            if event.rate {
+                self.tally.rates += 1;
+                continue;
+            }
+            self.output.write(event.id, event.kind, outcome, features)?;
+            self.tally.add(event.row, outcome);
+        }
         Ok(())
     }
 }
@@ -130,6 +173,14 @@ fn input<'a>(event: &Event<'a>) -> Input<'a> {
     }
 }
 
+/// What an engine did for a summary.
+pub(crate) struct EngineRun {
+    /// Reading and mapping, where that came first.
+    reading: Option<Duration>,
+    deciding: Duration,
+    digest: u64,
+}
+
 /// What came of all events.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -144,7 +195,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts a verdict.
-    pub(crate) fn add(&mut self, row: u64, outcome: &wire::Outcome) {
+    pub(crate) fn add(&mut self, row: u64, outcome: &Outcome) {
         self.rows = self.rows.max(row);
         self.events += 1;
         self.actions[outcome.action as usize] += 1;
@@ -152,11 +203,22 @@ impl Tally {
         self.repeated += u64::from(outcome.flags & wire::FLAG_DUPLICATE != 0);
     }
 
-    /// One line for a person.
-    pub(crate) fn summary(&self, seconds: f64, digest: Option<u64>) -> String {
-        let rate = self.events as f64 / seconds.max(1e-9);
-        let mut line =
-            format!("rows {}, events {}, {seconds:.2} s, {rate:.0} events/s", self.rows, self.events);
+    /// One line for a person: over all, and what the engine alone took where it is this process's.
+    pub(crate) fn summary(&self, seconds: f64, engine: Option<&EngineRun>) -> String {
+        let rate = |seconds: f64| self.events as f64 / seconds.max(1e-9);
+        let mut line = format!(
+            "rows {}, events {}, {seconds:.2} s, {:.0} events/s",
+            self.rows,
+            self.events,
+            rate(seconds)
+        );
+        if let Some(engine) = engine {
+            if let Some(reading) = engine.reading {
+                line.push_str(&format!(", reading {:.3} s", reading.as_secs_f64()));
+            }
+            let deciding = engine.deciding.as_secs_f64();
+            line.push_str(&format!(", engine {deciding:.3} s, {:.0} events/s", rate(deciding)));
+        }
         for (action, count) in Action::ALL.iter().zip(self.actions) {
             if count > 0 {
                 line.push_str(&format!(", {} {count}", action.word()));
@@ -168,8 +230,8 @@ impl Tally {
                 line.push_str(&format!(", {word} {count}"));
             }
         }
-        if let Some(digest) = digest {
-            line.push_str(&format!(", digest {digest:016x}"));
+        if let Some(engine) = engine {
+            line.push_str(&format!(", digest {:016x}", engine.digest));
         }
         line
     }

@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::iter::Peekable;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 use tollgate::encode::EventWords;
 use tollgate::engine::Loaded;
 use tollgate::engine::units::{Key, TIME_END, Time};
@@ -26,6 +27,9 @@ pub(crate) const WAITING_MAX: usize = 4 << 20;
 /// Events of a batch between two threads, and how many batches may be under way.
 const BATCH_EVENTS: usize = 8192;
 const BATCHES: usize = 4;
+
+/// The most events that are read ahead of the first decision, when all are to be.
+const PRELOADED_MAX: usize = 16 << 20;
 
 /// The most tokens remembered, over all entity kinds.
 const TOKENS_MAX: usize = 1 << 20;
@@ -247,6 +251,34 @@ impl Sequence {
             }
             Ok(())
         })
+    }
+
+    /// Hands every batch to `take`, in order, once all of them are there; with how long one thread took to make them.
+    pub(crate) fn each_preloaded(
+        mut self,
+        mut take: impl FnMut(&Batch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let (mut batches, mut events) = (Vec::new(), 0);
+        loop {
+            let mut batch = Batch::default();
+            if !self.fill(&mut batch, BATCH_EVENTS)? {
+                break;
+            }
+            events += batch.len();
+            if events > PRELOADED_MAX {
+                return Err(Problem::new(
+                    format!("more than {PRELOADED_MAX} events are not read ahead"),
+                    "leave out `--preload`, or read fewer rows with `--limit`",
+                )
+                .at(self.file())
+                .into());
+            }
+            batches.push(batch);
+        }
+        let took = begun.elapsed();
+        batches.iter().try_for_each(&mut take)?;
+        Ok(took)
     }
 
     /// Makes the events of one row: those at its time go to the batch, the others wait.

@@ -71,16 +71,21 @@ fn a_good_file_yields_one_row_an_event_and_a_label_when_it_is_due() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = String::from_utf8(output.stdout).unwrap();
     assert!(summary.starts_with("rows 2, events 3, "), "{summary}");
+    let all = std::fs::read_to_string(&out).unwrap();
     assert_eq!(
-        std::fs::read_to_string(&out).unwrap(),
+        all,
         "seq,id,event,score,action,reasons,payments_1d,spent_1d,fraud_7d\n\
          1,a1,payment,-1,allow,,1,12.5,0\n\
          2,a2,payment,80,review,LARGE,2,2512.5,0\n\
          3,a2,label,,none,,,,\n"
     );
+    assert!(summary.contains(", engine ") && !summary.contains("reading"), "{summary}");
+    let preloaded = replay("good.csv", "good.toml", &out, &["--preload"]);
+    let summary = String::from_utf8(preloaded.stdout).unwrap();
+    assert!(summary.contains(", reading ") && summary.contains(", engine "), "{summary}");
     let judged = directory.path().join("judged.csv");
     assert!(replay("good.csv", "good.toml", &judged, &["--features"]).status.success());
-    let (all, judged) = (std::fs::read_to_string(&out).unwrap(), std::fs::read_to_string(&judged).unwrap());
+    let judged = std::fs::read_to_string(&judged).unwrap();
     assert_eq!(judged, all.replace("3,a2,label,,none,,,,\n", ""));
 }
 
@@ -108,6 +113,7 @@ fn formats_agree_and_the_limit_counts_rows() {
     let all = run("a.csv", &["--features"]);
     assert_eq!(all, run("b.csv", &["--features", "--burst", "1"]));
     assert_eq!(all, run("c.csv", &["--features", "--burst", "64"]));
+    assert_eq!(all, run("g.csv", &["--features", "--preload"]));
     let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(lines(&all), 1 + 50 + 25);
     assert_eq!(lines(&run("d.ndjson", &["--limit", "10"])), 10 + 5);
