@@ -38,6 +38,7 @@ mod footprint;
 mod frames;
 mod gather;
 mod index;
+mod kernel;
 mod memory;
 mod plan;
 mod rows;

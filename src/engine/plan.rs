@@ -7,6 +7,7 @@ use super::Limits;
 use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
+use super::kernel::Used;
 use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
 };
@@ -548,7 +549,15 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
                         den = group.columns[index(term.value)].den;
                     }
                     let lane = group.shape.lanes.iter().position(|known| *known == lane).unwrap_or(0);
-                    let lane = position_or_push(&mut scan.lanes, lane);
+                    let place = scan.lanes.iter().position(|used| used.lane == lane).unwrap_or_else(|| {
+                        scan.lanes.push(Used { lane, sum: false, least: false, greatest: false });
+                        scan.lanes.len() - 1
+                    });
+                    let used = &mut scan.lanes[place];
+                    used.sum |= matches!(feature.agg, ArchivedAgg::Sum | ArchivedAgg::Avg);
+                    used.least |= feature.agg == ArchivedAgg::Min;
+                    used.greatest |= feature.agg == ArchivedAgg::Max;
+                    let lane = place;
                     match scan.cells.iter().find(|cell| (cell.window, cell.lane) == (window, lane)) {
                         Some(same) => same.slot,
                         None => {

@@ -28,6 +28,7 @@ use super::tree::{
     Branch, LEAF_LEVEL, LEAF_ROWS, Sought, Tallied, Trees, block, each_block, entry_words, last_of,
     node_words, rows_of,
 };
+use super::units::TIME_END;
 use std::ops::Range;
 
 /// Rows of a slab, by its level: 1, 2, and 3 for the leaves of trees.
@@ -47,6 +48,12 @@ pub(super) fn stamp(time: i64) -> u64 {
 #[inline]
 pub(super) fn time_of(stamp: u64) -> i64 {
     (stamp >> STAMP_BITS) as i64
+}
+
+/// The greatest stamp of this time, as a signed number; below all stamps for a time below all times.
+#[inline]
+pub(super) fn last_stamp_of(time: i64) -> u64 {
+    stamp(time.clamp(-1, TIME_END.0)) | ((1 << STAMP_BITS) - 1)
 }
 
 /// Where a row is in the order of rows.

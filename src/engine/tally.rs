@@ -43,6 +43,18 @@ impl Lane {
         Self { tests, column: value.map(|(column, _)| column) }
     }
 
+    /// The columns and the bits of them that a row must have.
+    #[inline]
+    pub(super) fn tests(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.tests.into_iter().flatten().map(|test| (test.column, test.mask))
+    }
+
+    /// The column that is added up, if one is.
+    #[inline]
+    pub(super) fn value(&self) -> Option<usize> {
+        self.column
+    }
+
     /// Whether values are added up, and not only counted.
     pub(super) fn is_of_values(&self) -> bool {
         self.column.is_some()

@@ -15,6 +15,7 @@
 //! leaf:   rows, column by column
 //! ```
 
+use super::kernel::{Kernel, Task, Used};
 use super::rows::{At, Block, Shape, place_row, row_at};
 use super::spill::{Felled, Slab, Spill};
 use super::tally::{Lane, Sum, tally};
@@ -90,39 +91,23 @@ impl Edges<'_> {
     }
 }
 
-/// Adds up rows by segment: the sums of lane `lanes[i]` in segment j go to `sums[j × lanes + i]`.
+/// Adds up rows by segment: the sums of lane `used[i]` in segment j go to `sums[j × used + i]`.
 pub(super) struct Tallied<'a> {
+    pub(super) kernel: Kernel,
     pub(super) edges: Edges<'a>,
-    /// Indexes into the lanes of the shape.
-    pub(super) lanes: &'a [usize],
+    pub(super) used: &'a [Used],
     pub(super) sums: &'a mut [Sum],
     /// Rows and entries looked at.
     pub(super) work: u64,
 }
 
 impl Tallied<'_> {
-    #[inline]
-    fn of_segment(&mut self, segment: usize) -> &mut [Sum] {
-        let lanes = self.lanes.len();
-        &mut self.sums[segment * lanes..(segment + 1) * lanes]
-    }
-
     /// Adds the rows of a block.
     #[inline]
     pub(super) fn block(&mut self, shape: &Shape, block: &Block<'_>) {
         self.work += block.count as u64;
-        let Edges { times } = self.edges;
-        let mut first = block.rows_until(times[0]);
-        for segment in 0..self.edges.segments() {
-            let end = block.rows_until(times[segment + 1]);
-            if end > first {
-                let lanes = self.lanes;
-                for (&lane, sum) in lanes.iter().zip(self.of_segment(segment)) {
-                    tally(block, first..end, &shape.lanes[lane], sum);
-                }
-            }
-            first = end;
-        }
+        let task = Task { edges: self.edges.times, lanes: &shape.lanes, used: self.used };
+        (self.kernel)(&task, block, self.sums);
     }
 
     /// Adds the rows of a branch, none of which is older than `before`.
@@ -142,9 +127,9 @@ impl Tallied<'_> {
             if from != to {
                 self.branch(spill, shape, Branch::from_word(entry[BRANCH]), before);
             } else if from > 0 {
-                let lanes = self.lanes;
-                for (&lane, sum) in lanes.iter().zip(self.of_segment(from - 1)) {
-                    sum.add(&Sum::load(&entry[shape.lane_words(lane)]));
+                let sums = &mut self.sums[(from - 1) * self.used.len()..];
+                for (used, sum) in self.used.iter().zip(sums) {
+                    sum.add(&Sum::load(&entry[shape.lane_words(used.lane)]));
                 }
             }
             before = last;

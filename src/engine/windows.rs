@@ -5,6 +5,7 @@
 //! which are then added up. The event's own row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
+use super::kernel::{self, Kernel, Used};
 use super::plan::Bit;
 use super::program::{ArchivedAgg, ArchivedProgram};
 use super::rows::{Block, Rows};
@@ -22,8 +23,7 @@ pub(super) struct Scan {
     pub(super) own: Option<usize>,
     /// Its windows: index into the event's sets of windows.
     pub(super) windows: usize,
-    /// Indexes into the lanes of the group.
-    pub(super) lanes: Vec<usize>,
+    pub(super) lanes: Vec<Used>,
     pub(super) cells: Vec<Cell>,
     pub(super) distinct: Vec<Distinct>,
 }
@@ -113,6 +113,7 @@ pub(super) struct Scratch {
     /// By segment and lane.
     sums: Vec<Sum>,
     set: DistinctSet,
+    kernel: Kernel,
     /// Rows and entries looked at.
     work: u64,
 }
@@ -137,6 +138,7 @@ impl Scratch {
             seen: (0..bounds.window_sets).map(roomy).collect(),
             sums: vec![Sum::EMPTY; 2 * bounds.windows * bounds.lanes],
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
+            kernel: kernel::best(),
             work: 0,
         }
     }
@@ -159,7 +161,7 @@ impl Scratch {
             let edges = Edges { times: &seen.edges };
             let sums = &mut self.sums[..edges.segments() * lanes];
             sums.fill(Sum::EMPTY);
-            let mut tallied = Tallied { edges, lanes: &scan.lanes, sums, work: 0 };
+            let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
             rows.tally(&mut tallied);
             self.work += tallied.work;
             for cell in &scan.cells {

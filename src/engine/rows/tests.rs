@@ -1,6 +1,7 @@
 //! One model against which all that happens to rows is tested.
 
 use super::*;
+use crate::engine::kernel::{self, Used};
 use crate::engine::plan::Bit;
 use crate::engine::tally::Sum;
 use crate::engine::tree::{Edges, free_felled};
@@ -111,9 +112,12 @@ impl Model {
         if times.len() < 2 {
             return;
         }
-        let lanes = [0, 1, 2];
+        let used = [0, 1, 2].map(|lane| Used { lane, sum: true, least: true, greatest: true });
+        let kernels = kernel::all();
+        let (_, kernel) = kernels[self.random as usize % kernels.len()];
         let mut sums = vec![Sum::EMPTY; (times.len() - 1) * 3];
-        let mut tallied = Tallied { edges: Edges { times: &times }, lanes: &lanes, sums: &mut sums, work: 0 };
+        let mut tallied =
+            Tallied { kernel, edges: Edges { times: &times }, used: &used, sums: &mut sums, work: 0 };
         self.view().tally(&mut tallied);
         for (segment, pair) in times.windows(2).enumerate() {
             let within = self.rows.iter().filter(|row| pair[0] < row.0 && row.0 <= pair[1]);
