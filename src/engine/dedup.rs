@@ -65,9 +65,16 @@ impl Dedup {
     pub(super) fn digest(&self, input: &Input<'_>) -> Digest {
         let mut low = mix(self.seed, u64::from(input.kind));
         let mut high = mix(!self.seed, u64::from(input.kind));
-        for &word in input.words {
+        // Both halves take in every word, two at a time. They enter the two in different ways, so that
+        // words that undo each other in one half do not in the other.
+        let (pairs, rest) = input.words.as_chunks();
+        for &[first, second] in pairs {
+            low = mix(low ^ first, low.rotate_left(32) ^ second);
+            high = mix(high.wrapping_add(second), high.rotate_left(32).wrapping_add(first));
+        }
+        for &word in rest {
             low = mix(low ^ word, 0x9e6c_63d0_876a_68de);
-            high = mix(high.wrapping_add(word), 0xd2b7_4407_b1ce_6e93).rotate_left(17);
+            high = mix(high.wrapping_add(word), 0xd2b7_4407_b1ce_6e93);
         }
         [low, high]
     }
@@ -177,3 +184,30 @@ mod tests {
         assert!(Dedup::reserve(0, 5).is_err_and(|error| error.message.contains("dedup_entries_max")));
     }
 }
+
+    #[test]
+    fn each_word_counts_in_both_halves_of_a_digest() {
+        let dedup = Dedup::reserve(1, 5).unwrap();
+        for len in [1, 2, 17, 18] {
+            let words: Vec<u64> = (0..len).map(|word| word * word % 7).collect();
+            let mut digests = vec![dedup.digest(&input(&words, 0)), dedup.digest(&input(&words[1..], 0))];
+            for one in 0..words.len() {
+                for bit in [0, 31, 32, 63] {
+                    let mut words = words.clone();
+                    words[one] ^= 1 << bit;
+                    digests.push(dedup.digest(&input(&words, 0)));
+                }
+                for other in (0..one).filter(|&other| words[one] != words[other]) {
+                    let mut words = words.clone();
+                    words.swap(one, other);
+                    digests.push(dedup.digest(&input(&words, 0)));
+                }
+            }
+            for half in 0..2 {
+                let mut halves: Vec<u64> = digests.iter().map(|digest| digest[half]).collect();
+                halves.sort_unstable();
+                halves.dedup();
+                assert_eq!(halves.len(), digests.len());
+            }
+        }
+    }
