@@ -14,6 +14,9 @@ const DIGEST: usize = 2;
 const OUTCOME: usize = 4;
 const PRINCIPAL: usize = 7;
 
+/// Decisions between asking for what an eviction touches and the eviction. As long as a long burst.
+const AHEAD: u32 = 16;
+
 /// A digest of kind and words.
 pub(super) type Digest = [u64; 2];
 
@@ -114,6 +117,7 @@ impl Dedup {
             let hash = self.hash(oldest[PRINCIPAL] as u32, oldest_id);
             self.index.remove(hash, number);
             counters.dedup_evicted += 1;
+            self.prefetch_eviction(number);
         } else {
             self.used += 1;
         }
@@ -122,6 +126,9 @@ impl Dedup {
         let entry = [id.0[0], id.0[1], digest[0], digest[1], seq, head, reasons, u64::from(principal)];
         self.entries[start..start + LINE_WORDS].copy_from_slice(&entry);
         self.index.insert(self.hash(principal, id), number);
+        if let Some(later) = self.ahead(number, 2 * AHEAD) {
+            self.entries.prefetch(later as usize * LINE_WORDS);
+        }
     }
 
     /// Asks for the index bucket.
@@ -130,10 +137,22 @@ impl Dedup {
         self.index.prefetch(self.hash(principal, id));
     }
 
-    /// Asks for the line that the next answers are written to.
+    /// The entry that is written so many decisions after `number`; in a small ring there may be none.
     #[inline]
-    pub(super) fn prefetch_entry(&self) {
-        self.entries.prefetch(self.next as usize * LINE_WORDS);
+    fn ahead(&self, number: u32, decisions: u32) -> Option<u32> {
+        let later = number + decisions;
+        let later = if later < self.capacity { later } else { later - self.capacity };
+        (later < self.capacity).then_some(later)
+    }
+
+    /// Asks for the bucket that names the entry which will be evicted [`AHEAD`] decisions after `number`: nothing else
+    /// knows of ids so old.
+    #[inline]
+    fn prefetch_eviction(&self, number: u32) {
+        if let Some(later) = self.ahead(number, AHEAD) {
+            let entry = self.entry(later);
+            self.prefetch_index(entry[PRINCIPAL] as u32, EventId([entry[ID], entry[ID + 1]]));
+        }
     }
 }
 
@@ -183,7 +202,6 @@ mod tests {
     fn no_room_at_all_is_refused_by_name() {
         assert!(Dedup::reserve(0, 5).is_err_and(|error| error.message.contains("dedup_entries_max")));
     }
-}
 
     #[test]
     fn each_word_counts_in_both_halves_of_a_digest() {
@@ -211,3 +229,4 @@ mod tests {
             }
         }
     }
+}

@@ -406,7 +406,6 @@ impl Engine {
     /// Second phase of a burst: touches the records. Changes nothing; safe on any input.
     pub fn prefetch_records(&self, input: &Input<'_>) {
         self.for_each_key(input, Table::prefetch_record);
-        self.dedup.prefetch_entry();
     }
 
     /// The keys of a frame that has not been checked yet, if it has the right length.
