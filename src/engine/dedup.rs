@@ -14,6 +14,9 @@ const DIGEST: usize = 2;
 const OUTCOME: usize = 4;
 const PRINCIPAL: usize = 7;
 
+/// Decisions between asking for what an eviction touches and the eviction. As long as a long burst.
+const AHEAD: u32 = 16;
+
 /// A digest of kind and words.
 pub(super) type Digest = [u64; 2];
 
@@ -65,9 +68,16 @@ impl Dedup {
     pub(super) fn digest(&self, input: &Input<'_>) -> Digest {
         let mut low = mix(self.seed, u64::from(input.kind));
         let mut high = mix(!self.seed, u64::from(input.kind));
-        for &word in input.words {
+        // Both halves take in every word, two at a time. They enter the two in different ways, so that
+        // words that undo each other in one half do not in the other.
+        let (pairs, rest) = input.words.as_chunks();
+        for &[first, second] in pairs {
+            low = mix(low ^ first, low.rotate_left(32) ^ second);
+            high = mix(high.wrapping_add(second), high.rotate_left(32).wrapping_add(first));
+        }
+        for &word in rest {
             low = mix(low ^ word, 0x9e6c_63d0_876a_68de);
-            high = mix(high.wrapping_add(word), 0xd2b7_4407_b1ce_6e93).rotate_left(17);
+            high = mix(high.wrapping_add(word), 0xd2b7_4407_b1ce_6e93);
         }
         [low, high]
     }
@@ -107,6 +117,7 @@ impl Dedup {
             let hash = self.hash(oldest[PRINCIPAL] as u32, oldest_id);
             self.index.remove(hash, number);
             counters.dedup_evicted += 1;
+            self.prefetch_eviction(number);
         } else {
             self.used += 1;
         }
@@ -115,6 +126,9 @@ impl Dedup {
         let entry = [id.0[0], id.0[1], digest[0], digest[1], seq, head, reasons, u64::from(principal)];
         self.entries[start..start + LINE_WORDS].copy_from_slice(&entry);
         self.index.insert(self.hash(principal, id), number);
+        if let Some(later) = self.ahead(number, 2 * AHEAD) {
+            self.entries.prefetch(later as usize * LINE_WORDS);
+        }
     }
 
     /// Asks for the index bucket.
@@ -123,10 +137,22 @@ impl Dedup {
         self.index.prefetch(self.hash(principal, id));
     }
 
-    /// Asks for the line that the next answers are written to.
+    /// The entry that is written so many decisions after `number`; in a small ring there may be none.
     #[inline]
-    pub(super) fn prefetch_entry(&self) {
-        self.entries.prefetch(self.next as usize * LINE_WORDS);
+    fn ahead(&self, number: u32, decisions: u32) -> Option<u32> {
+        let later = number + decisions;
+        let later = if later < self.capacity { later } else { later - self.capacity };
+        (later < self.capacity).then_some(later)
+    }
+
+    /// Asks for the bucket that names the entry which will be evicted [`AHEAD`] decisions after `number`: nothing else
+    /// knows of ids so old.
+    #[inline]
+    fn prefetch_eviction(&self, number: u32) {
+        if let Some(later) = self.ahead(number, AHEAD) {
+            let entry = self.entry(later);
+            self.prefetch_index(entry[PRINCIPAL] as u32, EventId([entry[ID], entry[ID + 1]]));
+        }
     }
 }
 
@@ -175,5 +201,32 @@ mod tests {
     #[test]
     fn no_room_at_all_is_refused_by_name() {
         assert!(Dedup::reserve(0, 5).is_err_and(|error| error.message.contains("dedup_entries_max")));
+    }
+
+    #[test]
+    fn each_word_counts_in_both_halves_of_a_digest() {
+        let dedup = Dedup::reserve(1, 5).unwrap();
+        for len in [1, 2, 17, 18] {
+            let words: Vec<u64> = (0..len).map(|word| word * word % 7).collect();
+            let mut digests = vec![dedup.digest(&input(&words, 0)), dedup.digest(&input(&words[1..], 0))];
+            for one in 0..words.len() {
+                for bit in [0, 31, 32, 63] {
+                    let mut words = words.clone();
+                    words[one] ^= 1 << bit;
+                    digests.push(dedup.digest(&input(&words, 0)));
+                }
+                for other in (0..one).filter(|&other| words[one] != words[other]) {
+                    let mut words = words.clone();
+                    words.swap(one, other);
+                    digests.push(dedup.digest(&input(&words, 0)));
+                }
+            }
+            for half in 0..2 {
+                let mut halves: Vec<u64> = digests.iter().map(|digest| digest[half]).collect();
+                halves.sort_unstable();
+                halves.dedup();
+                assert_eq!(halves.len(), digests.len());
+            }
+        }
     }
 }

@@ -4,12 +4,17 @@
 //! entries that started here or before and were **passed on** to a later bucket. A search stops at the first bucket
 //! that passed nothing on, so deleting an entry leaves no tombstone: it only lowers the counts on its way. The index
 //! never holds a key; whoever searches compares the full key of each candidate.
+//!
+//! A bucket's slots are compared all at once: where the wanted one is among them is chance, so that a loop which ends there
+//! is a branch that the processor cannot foresee.
 
 use super::LimitError;
 use super::memory::{LINE_WORDS, Memory};
 
 const SLOTS: usize = LINE_WORDS - 1;
 const PASSED: usize = SLOTS;
+/// One bit per slot, and none for the word that counts.
+const ALL_SLOTS: u32 = (1 << SLOTS) - 1;
 
 /// Entries per bucket that the index is sized for: a load of 5/7.
 const MEAN_LOAD: usize = 5;
@@ -73,10 +78,13 @@ impl Index {
         let mut bucket = self.home(hash);
         for _ in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket(bucket);
-            for &slot in &line[..SLOTS] {
-                if (slot >> 32) as u32 == tag && slot as u32 != 0 && is_it(slot as u32 - 1) {
-                    return Some(slot as u32 - 1);
+            let mut tagged = halves::high(line, tag) & ALL_SLOTS;
+            while tagged != 0 {
+                let number = line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32;
+                if number != 0 && is_it(number - 1) {
+                    return Some(number - 1);
                 }
+                tagged &= tagged - 1;
             }
             if line[PASSED] == 0 {
                 return None;
@@ -91,8 +99,10 @@ impl Index {
         let home = self.home(hash);
         let mut bucket = home;
         for probe in 0..PROBES_MAX.min(self.buckets) {
-            if let Some(slot) = self.bucket(bucket)[..SLOTS].iter().position(|&slot| slot == 0) {
-                self.bucket_mut(bucket)[slot] = hash << 32 | u64::from(entry + 1);
+            let line = self.bucket_mut(bucket);
+            let empty = halves::low(line, 0) & ALL_SLOTS;
+            if empty != 0 {
+                line[empty.trailing_zeros() as usize % LINE_WORDS] = hash << 32 | u64::from(entry + 1);
                 self.count_passed(home, probe, |passed| passed + 1);
                 return true;
             }
@@ -107,8 +117,12 @@ impl Index {
         let home = self.home(hash);
         let mut bucket = home;
         for probe in 0..PROBES_MAX.min(self.buckets) {
-            if let Some(slot) = self.bucket(bucket)[..SLOTS].iter().position(|&slot| slot == wanted) {
-                self.bucket_mut(bucket)[slot] = 0;
+            let line = self.bucket_mut(bucket);
+            // No two slots have one number.
+            let numbered = halves::low(line, entry + 1) & ALL_SLOTS;
+            let slot = &mut line[numbered.trailing_zeros() as usize % LINE_WORDS];
+            if numbered != 0 && *slot == wanted {
+                *slot = 0;
                 self.count_passed(home, probe, |passed| passed - 1);
                 return;
             }
@@ -125,6 +139,70 @@ impl Index {
         }
     }
 }
+
+/// Which words of a line have a given half: bit i for word i.
+#[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+mod portable {
+    use super::LINE_WORDS;
+
+    #[inline]
+    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        bits(line.map(|word| (word >> 32) as u32 == wanted))
+    }
+
+    #[inline]
+    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        bits(line.map(|word| word as u32 == wanted))
+    }
+
+    #[inline]
+    fn bits(of: [bool; LINE_WORDS]) -> u32 {
+        of.iter().rev().fold(0, |bits, &bit| bits << 1 | u32::from(bit))
+    }
+}
+
+/// The same with the vectors that every such processor has.
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use super::LINE_WORDS;
+    use std::arch::x86_64::{
+        __m128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_ps, _mm_movemask_ps,
+        _mm_set1_epi32, _mm_shuffle_ps,
+    };
+
+    /// Of two vectors of four halves, the first and third of each, or the second and fourth.
+    const LOW: i32 = 0b10_00_10_00;
+    const HIGH: i32 = 0b11_01_11_01;
+
+    #[inline]
+    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        equal::<HIGH>(line, wanted)
+    }
+
+    #[inline]
+    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        equal::<LOW>(line, wanted)
+    }
+
+    #[inline(always)]
+    fn equal<const HALF: i32>(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        // SAFETY: SSE2 is part of x86-64, and two words are as long as a vector.
+        unsafe {
+            let wanted = _mm_set1_epi32(wanted.cast_signed());
+            let load = |word: usize| _mm_loadu_ps(line[word..word + 2].as_ptr().cast());
+            let four = |one: __m128, two: __m128| {
+                let halves = _mm_castps_si128(_mm_shuffle_ps::<HALF>(one, two));
+                _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(halves, wanted))).cast_unsigned()
+            };
+            four(load(0), load(2)) | four(load(4), load(6)) << 4
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use portable as halves;
+#[cfg(target_arch = "x86_64")]
+use sse2 as halves;
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +231,33 @@ mod tests {
                 let probe = (random >> 13) as u32 % entries;
                 let hash = model.get(&probe).copied().unwrap_or(mix(random % spread, 99));
                 assert_eq!(index.find(hash, |found| found == probe).is_some(), model.contains_key(&probe));
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_of_comparing_agree() {
+        let mut random = 5;
+        for round in 0..100_000_u64 {
+            let line = std::array::from_fn(|word| {
+                random = mix(random, round << 3 | word as u64);
+                // Few different halves, and large ones.
+                (random & 0x8000_0003_8000_0003) | ((random >> 20 & 1) * 0x7fff_fffc)
+            });
+            for wanted in [random as u32, line[3] as u32, (line[6] >> 32) as u32, 0] {
+                let high = |word: &u64| (word >> 32) as u32 == wanted;
+                let low = |word: &u64| *word as u32 == wanted;
+                let bits = |is: &dyn Fn(&u64) -> bool| {
+                    (0..).zip(&line).map(|(at, word)| u32::from(is(word)) << at).sum::<u32>()
+                };
+                assert_eq!(
+                    [portable::high(&line, wanted), portable::low(&line, wanted)],
+                    [bits(&high), bits(&low)]
+                );
+                assert_eq!(
+                    [halves::high(&line, wanted), halves::low(&line, wanted)],
+                    [bits(&high), bits(&low)]
+                );
             }
         }
     }

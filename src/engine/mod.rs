@@ -417,7 +417,6 @@ impl Engine {
     /// Second phase of a burst: touches the records. Changes nothing; safe on any input.
     pub fn prefetch_records(&self, input: &Input<'_>) {
         self.for_each_key(input, |_, table, key| table.prefetch_record(key));
-        self.dedup.prefetch_entry();
     }
 
     /// Third phase of a burst: touches the rows beyond the records. Changes nothing; safe on any input.
@@ -626,10 +625,10 @@ impl Engine {
         }
         let program = self.loaded.program();
         let basis = Basis { program, rates: &self.rates };
-        for insert in &self.plan.events[kind].inserts {
-            if self.looked_up[insert.key].key.is_some() {
-                let (plan, group) = (&program.groups[insert.group], &self.plan.groups[insert.group]);
-                let row = &mut self.staged[insert.staged..insert.staged + group.shape.row_words];
+        for own in &self.plan.events[kind].rows {
+            if own.keys.iter().any(|&key| self.looked_up[key].key.is_some()) {
+                let (plan, group) = (&program.groups[own.group], &self.plan.groups[own.group]);
+                let row = &mut self.staged[own.staged..own.staged + group.shape.row_words];
                 encode_row(basis, plan, group, event, moment.time, &mut self.registers, row);
             }
         }

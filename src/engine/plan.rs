@@ -3,6 +3,10 @@
 //! Made once by [`Plan::new`] from a validated program. Runs of instructions stay in the archive; the engine reads
 //! them there.
 
+mod recipe;
+#[cfg(test)]
+mod tests;
+
 use super::Limits;
 use super::decode::EventForm;
 use super::frames::Frame;
@@ -17,6 +21,7 @@ use super::table::RecordKey;
 use super::tally::Lane;
 use super::units::{Action, Key};
 use super::windows::{Cell, Distinct, Output, Scan, Window};
+use recipe::Recipe;
 
 /// Where a bit of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +120,16 @@ impl KeySpec {
     }
 }
 
+/// A row to make: once for all groups whose rows are the same.
+pub(super) struct OwnRow {
+    /// One of these groups.
+    pub(super) group: usize,
+    /// Where it is staged.
+    pub(super) staged: usize,
+    /// The keys that it is stored under; it is needed if the event has one of them.
+    pub(super) keys: Vec<usize>,
+}
+
 /// A row to add.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Insert {
@@ -162,6 +177,7 @@ pub(super) struct Event {
     pub(super) form: EventForm,
     pub(super) keys: Vec<KeySpec>,
     pub(super) inserts: Vec<Insert>,
+    pub(super) rows: Vec<OwnRow>,
     pub(super) targets: Vec<Target>,
     /// The windows of the scans; most scans share a set.
     pub(super) window_sets: Vec<Vec<Window>>,
@@ -361,11 +377,18 @@ fn event(
     bounds: &mut Bounds,
 ) -> Event {
     let mut staged_words = 0;
-    let mut inserts = Vec::new();
+    let (mut inserts, mut rows, mut recipes) = (Vec::new(), Vec::<OwnRow>::new(), Vec::new());
     for insert in event.inserts.iter() {
-        let group = index(insert.group);
-        inserts.push(Insert { group, key: index(insert.key), staged: staged_words });
-        staged_words += groups[group].shape.row_words;
+        let (group, key) = (index(insert.group), index(insert.key));
+        let recipe = Recipe::new(program, &program.groups[group], &groups[group]);
+        let row = recipes.iter().position(|known| *known == recipe).unwrap_or_else(|| {
+            recipes.push(recipe);
+            rows.push(OwnRow { group, staged: staged_words, keys: Vec::new() });
+            staged_words += groups[group].shape.row_words;
+            rows.len() - 1
+        });
+        rows[row].keys.push(key);
+        inserts.push(Insert { group, key, staged: rows[row].staged });
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
     let scanned = scans(program, event, groups);
@@ -393,6 +416,7 @@ fn event(
         form: EventForm::new(event),
         keys: event.keys.iter().map(key).collect(),
         inserts,
+        rows,
         targets: event.targets.iter().map(target).collect(),
         window_sets,
         scans,

@@ -247,7 +247,7 @@ impl<'a> Rows<'a> {
             }
         }
         if let Some(own) = &self.own {
-            tallied.block(shape, own);
+            tallied.row(shape, own);
         }
     }
 

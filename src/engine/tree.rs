@@ -110,6 +110,18 @@ impl Tallied<'_> {
         (self.kernel)(&task, block, self.sums);
     }
 
+    /// Adds one row: too little for vectors.
+    #[inline]
+    pub(super) fn row(&mut self, shape: &Shape, row: &Block<'_>) {
+        let before = self.edges.before(row.time(0));
+        if (1..=self.edges.segments()).contains(&before) {
+            let sums = &mut self.sums[(before - 1) * self.used.len()..];
+            for (used, sum) in self.used.iter().zip(sums) {
+                tally(row, 0..1, &shape.lanes[used.lane], sum);
+            }
+        }
+    }
+
     /// Adds the rows of a branch, none of which is older than `before`.
     pub(super) fn branch(&mut self, spill: &Spill, shape: &Shape, branch: Branch, mut before: i64) {
         if !branch.is_node() {

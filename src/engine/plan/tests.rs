@@ -1,0 +1,79 @@
+//! Which groups share their rows.
+
+use crate::engine::rows::Spill;
+use crate::engine::{Limits, plan::Plan};
+use crate::policy::{self, archive};
+use crate::token::Tokenizer;
+
+/// By insert of the first event, the place of its row; features are `AGGREGATE by KEY`.
+fn places(features: &[&str]) -> Vec<usize> {
+    let mut text = "policy rows revision 1\nentity card, device, account\n\
+                    event payment { card: card, device: device, account: account, amount: money, open: bool, \
+                    remote: bool }\n"
+        .to_owned();
+    for (number, feature) in features.iter().enumerate() {
+        text.push_str(&format!("feature f{number} = {feature} last 1h\n"));
+    }
+    text.push_str("rule many on payment { when open then score 9 }\n");
+    text.push_str("decide payment { score = rule_scores\n review when score >= 70\n unassessed allow }\n");
+    let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
+    let loaded = archive::open(archive::seal(&program)).expect("a program");
+    let mut spill = Spill::reserve(1 << 20).expect("memory");
+    let plan = Plan::new(loaded.program(), &Limits::default(), &mut spill);
+    let event = &plan.events[0];
+    let made: Vec<usize> = event.rows.iter().map(|row| row.staged).collect();
+    for insert in &event.inserts {
+        let row = &event.rows[made.iter().position(|&staged| staged == insert.staged).expect("a row")];
+        assert!(row.keys.contains(&insert.key));
+    }
+    event.inserts.iter().map(|insert| insert.staged).collect()
+}
+
+#[test]
+fn groups_whose_rows_are_the_same_share_one() {
+    let of_key = |key: &str| format!("sum(payment.amount in USD where open) by {key}");
+    let features = ["card", "device", "account"].map(of_key);
+    assert_eq!(places(&features.each_ref().map(String::as_str)), [0, 0, 0]);
+    // Code that computes, keys that are stored, and values of which some are kept.
+    for feature in [
+        "count(payment where (amount in USD > 20 USD or remote) and not open)",
+        "distinct(payment.device)",
+        "max(payment.amount in EUR where remote)",
+    ] {
+        let features = ["card", "account"].map(|key| format!("{feature} by {key}"));
+        assert_eq!(places(&features.each_ref().map(String::as_str)), [0, 0], "{feature}");
+    }
+}
+
+#[test]
+fn groups_that_differ_in_anything_do_not() {
+    for (one, other) in [
+        ("count(payment where open) by card", "count(payment where remote) by device"),
+        ("count(payment where open) by card", "count(payment where not open) by device"),
+        ("count(payment where open) by card", "count(payment) by device"),
+        ("sum(payment.amount in USD) by card", "sum(payment.amount in EUR) by device"),
+        ("sum(payment.amount in USD) by card", "count(payment) by device"),
+        ("distinct(payment.card) by account", "distinct(payment.device) by card"),
+        (
+            "count(payment where amount in USD > 5 USD) by card",
+            "count(payment where amount in USD > 6 USD) by device",
+        ),
+        ("count(payment where open or remote) by card", "count(payment where open and remote) by device"),
+    ] {
+        let places = places(&[one, other]);
+        assert!(places[0] != places[1], "{one}, {other}");
+    }
+}
+
+/// Two bits of one group the other way round than in another.
+#[test]
+fn the_same_columns_in_another_order_are_another_row() {
+    let (open, remote) = ("count(payment where open) by", "count(payment where remote) by");
+    let card = [open, remote].map(|count| format!("{count} card"));
+    for (device, same) in [([open, remote], true), ([remote, open], false)] {
+        let device = device.map(|count| format!("{count} device"));
+        let features: Vec<&str> = card.iter().chain(&device).map(String::as_str).collect();
+        let places = places(&features);
+        assert_eq!(places[0] == places[1], same, "{places:?}");
+    }
+}
