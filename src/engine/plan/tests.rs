@@ -1,6 +1,6 @@
 //! Which groups share their rows.
 
-use crate::engine::rows::Spill;
+use crate::engine::spill::Spill;
 use crate::engine::{Limits, plan::Plan};
 use crate::policy::{self, archive};
 use crate::token::Tokenizer;
