@@ -9,7 +9,9 @@
 //! halves are added apart: no carry is lost within 2³² rows.
 
 use super::rows::Block;
-use super::tally::{Lane, Sum, tally};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::rows::last_stamp_of;
+use super::tally::{Lane, Sum, Test, tally};
 use std::ops::Range;
 
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
@@ -57,31 +59,19 @@ pub(super) fn all() -> Vec<(&'static str, Kernel)> {
     all
 }
 
-/// Calls `add` with every segment that has rows, and these.
-#[inline(always)]
-fn segments(edges: &[i64], rows_until: impl Fn(i64) -> usize, mut add: impl FnMut(usize, Range<usize>)) {
-    let mut first = rows_until(edges[0]);
-    for (segment, &edge) in edges[1..].iter().enumerate() {
-        let end = rows_until(edge);
-        if end > first {
-            add(segment, first..end);
-        }
-        first = end;
-    }
-}
-
 /// Row by row.
 fn portable(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
-    segments(
-        task.edges,
-        |edge| block.rows_until(edge),
-        |segment, rows| {
+    let mut first = block.rows_until(task.edges[0]);
+    for (segment, &edge) in task.edges[1..].iter().enumerate() {
+        let end = block.rows_until(edge);
+        if end > first {
             for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-                tally(block, rows.clone(), &task.lanes[used.lane], sum);
+                tally(block, first..end, &task.lanes[used.lane], sum);
             }
-        },
-    );
+        }
+        first = end;
+    }
 }
 
 /// A few 64-bit numbers.
@@ -127,31 +117,43 @@ trait Vector: Copy {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 unsafe fn by_vector<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-    use super::rows::last_stamp_of;
-    let count = block.count;
-    let stamps = block.column(0).as_ptr();
-    let rows_until = |edge: i64| {
-        let mut until = 0;
-        let mut base = 0;
-        while base < count {
-            // SAFETY: the instructions are there, as the caller has made sure; `stamps` has `count` words, and only rows below
-            // that are read.
-            unsafe {
-                let rows = V::rows(base, 0, count);
-                let stamps = V::load(rows, stamps.add(base));
-                until += V::count(stamps.up_to(rows, V::splat(last_stamp_of(edge))));
+    // No closures here: they would be functions of their own, without the instructions.
+    let width = task.used.len();
+    // SAFETY: the caller has made sure that the instructions are there.
+    let mut first = unsafe { rows_until::<V>(block, task.edges[0]) };
+    for (segment, &edge) in task.edges[1..].iter().enumerate() {
+        // SAFETY: as above.
+        let end = unsafe { rows_until::<V>(block, edge) };
+        if end > first {
+            for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
+                // SAFETY: as above, and no row of the block is after `end`.
+                unsafe { add_lane::<V>(block, first..end, &task.lanes[used.lane], used, sum) };
             }
+        }
+        first = end;
+    }
+}
+
+/// How many rows are not after this time.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn rows_until<V: Vector>(block: &Block<'_>, time: i64) -> usize {
+    let stamps = block.column(0).as_ptr();
+    let (mut until, mut base) = (0, 0);
+    // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+    unsafe {
+        let last = V::splat(last_stamp_of(time));
+        while base < block.count {
+            let rows = V::rows(base, 0, block.count);
+            until += V::count(V::load(rows, stamps.add(base)).up_to(rows, last));
             base += V::ROWS;
         }
-        until as usize
-    };
-    let width = task.used.len();
-    segments(task.edges, rows_until, |segment, rows| {
-        for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-            // SAFETY: the caller has made sure that the instructions are there.
-            unsafe { add_lane::<V>(block, rows.clone(), &task.lanes[used.lane], used, sum) };
-        }
-    });
+    }
+    until as usize
 }
 
 /// Adds the rows of a lane among `rows`.
@@ -170,10 +172,9 @@ unsafe fn add_lane<V: Vector>(
 ) {
     const SIGN: u64 = 1 << 63;
     let Range { start: first, end } = rows;
-    let mut tests = lane.tests().map(|(column, mask)| (block.column(column).as_ptr(), mask));
-    let (one, two) = (tests.next(), tests.next());
-    let values = lane.value().map(|column| block.column(column).as_ptr());
-    if one.is_none() && values.is_none() {
+    let [one, two] = lane.tests();
+    let value = lane.value();
+    if one.is_none() && value.is_none() {
         sum.count += (end - first) as u64;
         return;
     }
@@ -188,12 +189,17 @@ unsafe fn add_lane<V: Vector>(
         while base < end {
             let within = V::rows(base, first, end);
             let mut kept = within;
-            for (column, mask) in [one, two].into_iter().flatten() {
-                kept = V::load(within, column.add(base)).having(kept, V::splat(mask));
+            if let Some(Test { column, mask }) = one {
+                let words = block.column(column).as_ptr();
+                kept = V::load(within, words.add(base)).having(kept, V::splat(mask));
+            }
+            if let Some(Test { column, mask }) = two {
+                let words = block.column(column).as_ptr();
+                kept = V::load(within, words.add(base)).having(kept, V::splat(mask));
             }
             counted += V::count(kept);
-            if let Some(values) = values {
-                let values = V::load(within, values.add(base));
+            if let Some(column) = value {
+                let values = V::load(within, block.column(column).as_ptr().add(base));
                 if used.sum {
                     let unsigned = values.xor(V::splat(SIGN)).or(kept, V::splat(0));
                     low = low.plus(unsigned.low_half());
@@ -209,7 +215,7 @@ unsafe fn add_lane<V: Vector>(
             base += V::ROWS;
         }
         sum.count += counted;
-        if used.sum && values.is_some() {
+        if used.sum && value.is_some() {
             let unsigned = (i128::from(high.total()) << 32) + i128::from(low.total());
             sum.sum += unsigned - (i128::from(counted) << 63);
         }

@@ -10,9 +10,9 @@ use std::ops::Range;
 
 /// Bits of one column that must all be set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Test {
-    column: usize,
-    mask: u64,
+pub(super) struct Test {
+    pub(super) column: usize,
+    pub(super) mask: u64,
 }
 
 /// See the module.
@@ -43,10 +43,10 @@ impl Lane {
         Self { tests, column: value.map(|(column, _)| column) }
     }
 
-    /// The columns and the bits of them that a row must have.
+    /// What a row must have to count; the second only if there is a first.
     #[inline]
-    pub(super) fn tests(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.tests.into_iter().flatten().map(|test| (test.column, test.mask))
+    pub(super) fn tests(&self) -> [Option<Test>; 2] {
+        self.tests
     }
 
     /// The column that is added up, if one is.
