@@ -656,7 +656,7 @@ impl Engine {
             looked_up: &self.looked_up,
             staged: &self.staged,
         };
-        self.scratch.begin(&plan.window_sets, plan.cells, program, moment.time.0);
+        self.scratch.begin(&plan.window_sets, program, moment.time.0);
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
             let oldest = self.scratch.run(scan, &rows);

@@ -183,8 +183,6 @@ pub(super) struct Event {
     pub(super) window_sets: Vec<Vec<Window>>,
     pub(super) scans: Vec<Scan>,
     pub(super) outputs: Vec<Output>,
-    /// How many cells the scans have.
-    pub(super) cells: usize,
     /// The features that masks do not do for.
     pub(super) gathers: Vec<Gather>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
@@ -223,8 +221,8 @@ pub(super) struct Bounds {
     /// Of one set.
     pub(super) windows: usize,
     pub(super) window_sets: usize,
-    /// Of one scan.
-    pub(super) lanes: usize,
+    /// Of all scans of an event, by segment and lane.
+    pub(super) sums: usize,
     pub(super) distinct: bool,
     pub(super) gathers: bool,
 }
@@ -392,12 +390,12 @@ fn event(
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
     let scanned = scans(program, event, groups);
-    let Scanned { window_sets, scans, outputs, cells } = scanned;
+    let Scanned { window_sets, scans, outputs, cells, sums } = scanned;
     bounds.cells = bounds.cells.max(cells);
     bounds.window_sets = bounds.window_sets.max(window_sets.len());
     let windows = window_sets.iter().map(Vec::len).max().unwrap_or(0);
     bounds.windows = bounds.windows.max(windows);
-    bounds.lanes = bounds.lanes.max(scans.iter().map(|scan| scan.lanes.len()).max().unwrap_or(0));
+    bounds.sums = bounds.sums.max(sums);
     bounds.distinct |= scans.iter().any(|scan| !scan.distinct.is_empty());
     let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
     let gathers = gathers(program, event, groups);
@@ -421,7 +419,6 @@ fn event(
         window_sets,
         scans,
         outputs,
-        cells,
         gathers,
         rules: rules(program, event),
         decide: event.decide.as_ref().map(decide),
@@ -533,6 +530,7 @@ struct Scanned {
     scans: Vec<Scan>,
     outputs: Vec<Output>,
     cells: usize,
+    sums: usize,
 }
 
 /// A scan while it is being put together, with windows of its own.
@@ -561,7 +559,7 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
             let draft = draft.unwrap_or_else(|| {
                 let (lanes, cells, distinct) = Default::default();
                 let own = own_row(event, number);
-                let scan = Scan { key, group: number, own, windows: 0, lanes, cells, distinct };
+                let scan = Scan { key, group: number, own, windows: 0, lanes, sums: 0, cells, distinct };
                 drafts.push(Draft { scan, windows: Vec::new() });
                 drafts.len() - 1
             });
@@ -613,10 +611,15 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
         });
     }
     let mut window_sets = Vec::new();
-    let scan =
-        |Draft { scan, windows }| Scan { windows: position_or_push(&mut window_sets, windows), ..scan };
+    let mut sums = 0;
+    let scan = |Draft { scan, windows }: Draft| {
+        let start = sums;
+        // So many segments if no two windows begin or end together.
+        sums += (2 * windows.len() - 1) * scan.lanes.len();
+        Scan { windows: position_or_push(&mut window_sets, windows), sums: start, ..scan }
+    };
     let scans = drafts.into_iter().map(scan).collect();
-    Scanned { window_sets, scans, outputs, cells }
+    Scanned { window_sets, scans, outputs, cells, sums }
 }
 
 fn distinct(agg: ArchivedAgg, term: &ArchivedTerm, group: &Group, window: usize, slot: usize) -> Distinct {

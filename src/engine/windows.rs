@@ -24,6 +24,8 @@ pub(super) struct Scan {
     /// Its windows: index into the event's sets of windows.
     pub(super) windows: usize,
     pub(super) lanes: Vec<Used>,
+    /// Where its sums go, which no other scan of the event uses.
+    pub(super) sums: usize,
     pub(super) cells: Vec<Cell>,
     pub(super) distinct: Vec<Distinct>,
 }
@@ -78,6 +80,8 @@ struct Seen {
     windows: Vec<(i64, i64)>,
     /// By window: its first segment, and the one after its last.
     segments: Vec<(usize, usize)>,
+    /// All end at one time, which is that of the event if none is delayed.
+    end_together: bool,
 }
 
 impl Seen {
@@ -94,6 +98,7 @@ impl Seen {
         }
         let place = |edge: i64| self.edges.iter().map(|&other| usize::from(other < edge)).sum();
         self.segments.extend(self.windows.iter().map(|&(after, until)| (place(after), place(until))));
+        self.end_together = self.windows.iter().all(|window| window.1 == self.windows[0].1);
     }
 
     fn edge(&mut self, edge: i64) {
@@ -106,12 +111,12 @@ impl Seen {
 
 /// Working memory of the scans, reserved once.
 pub(super) struct Scratch {
-    /// By slot.
-    accumulated: Vec<Sum>,
+    /// First by slot; then by scan, segment and lane.
+    sums: Vec<Sum>,
+    /// By slot: where among the sums it is.
+    places: Vec<usize>,
     /// By set of windows.
     seen: Vec<Seen>,
-    /// By segment and lane.
-    sums: Vec<Sum>,
     set: DistinctSet,
     kernel: Kernel,
     /// Rows and entries looked at.
@@ -124,6 +129,7 @@ impl Scratch {
             edges: Vec::with_capacity(2 * bounds.windows),
             windows: Vec::with_capacity(bounds.windows),
             segments: Vec::with_capacity(bounds.windows),
+            end_together: false,
         };
         // A clone of a `Vec` has no more room than it needs.
         let roomy = |_| {
@@ -134,9 +140,9 @@ impl Scratch {
             roomy
         };
         Self {
-            accumulated: vec![Sum::EMPTY; bounds.cells],
+            sums: vec![Sum::EMPTY; bounds.cells + bounds.sums],
+            places: vec![0; bounds.cells],
             seen: (0..bounds.window_sets).map(roomy).collect(),
-            sums: vec![Sum::EMPTY; 2 * bounds.windows * bounds.lanes],
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
             work: 0,
@@ -144,8 +150,7 @@ impl Scratch {
     }
 
     /// Forgets the event before, and looks at the sets of windows from time `t`.
-    pub(super) fn begin(&mut self, windows: &[Vec<Window>], cells: usize, program: &ArchivedProgram, t: i64) {
-        self.accumulated[..cells].fill(Sum::EMPTY);
+    pub(super) fn begin(&mut self, windows: &[Vec<Window>], program: &ArchivedProgram, t: i64) {
         for (seen, windows) in self.seen.iter_mut().zip(windows) {
             seen.look(windows, program, t);
         }
@@ -159,16 +164,31 @@ impl Scratch {
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let edges = Edges { times: &seen.edges };
-            let sums = &mut self.sums[..edges.segments() * lanes];
+            let start = self.places.len() + scan.sums;
+            let sums = &mut self.sums[start..start + edges.segments() * lanes];
             sums.fill(Sum::EMPTY);
             let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
             rows.tally(&mut tallied);
             self.work += tallied.work;
-            for cell in &scan.cells {
-                let (first, end) = seen.segments[cell.window];
-                let sum = &mut self.accumulated[cell.slot];
-                for segment in first..end {
-                    sum.add(&self.sums[segment * lanes + cell.lane]);
+            if seen.end_together {
+                // Each segment and all after it: what the windows are that begin with it.
+                for place in (0..sums.len() - lanes).rev() {
+                    let (older, newer) = sums.split_at_mut(place + lanes);
+                    older[place].add(&newer[0]);
+                }
+                for cell in &scan.cells {
+                    let (first, _) = seen.segments[cell.window];
+                    self.places[cell.slot] = start + first * lanes + cell.lane;
+                }
+            } else {
+                for cell in &scan.cells {
+                    let (first, end) = seen.segments[cell.window];
+                    let mut sum = Sum::EMPTY;
+                    for segment in first..end {
+                        sum.add(&self.sums[start + segment * lanes + cell.lane]);
+                    }
+                    self.sums[cell.slot] = sum;
+                    self.places[cell.slot] = cell.slot;
                 }
             }
         }
@@ -183,9 +203,15 @@ impl Scratch {
             if let Some(own) = &rows.own {
                 self.set.add(distinct, own, reach);
             }
-            self.accumulated[distinct.slot].count = self.set.count;
+            self.sums[distinct.slot] = Sum { count: self.set.count, ..Sum::EMPTY };
+            self.places[distinct.slot] = distinct.slot;
         }
         seen.edges[0]
+    }
+
+    #[inline]
+    fn sum(&self, slot: usize) -> &Sum {
+        &self.sums[self.places[slot]]
     }
 
     /// How many rows and entries were looked at since this was last asked.
@@ -196,7 +222,7 @@ impl Scratch {
     /// The value of a feature after its scans have run.
     #[inline]
     pub(super) fn told(&self, output: &Output) -> Value {
-        let cell = &self.accumulated[output.cell];
+        let cell = self.sum(output.cell);
         match output.agg {
             ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
                 Value::int(cell.count as i64)
@@ -208,7 +234,7 @@ impl Scratch {
             ArchivedAgg::Min | ArchivedAgg::Max if cell.count == 0 => Value::MISSING,
             ArchivedAgg::Min => Value::ratio(cell.least, output.den),
             ArchivedAgg::Max => Value::ratio(cell.greatest, output.den),
-            ArchivedAgg::Ratio => match self.accumulated[output.under].count {
+            ArchivedAgg::Ratio => match self.sum(output.under).count {
                 0 => Value::int(0),
                 under => Value::ratio(cell.count as i64, under as i64),
             },

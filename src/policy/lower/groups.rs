@@ -19,8 +19,8 @@ use crate::policy::diagnostics::Diagnostic;
 use crate::policy::typed::{By, EventIx, Expr, FieldIx, Policy};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Words of the smallest record: 256 bytes.
-const RECORD_WORDS: usize = 32;
+/// Words of the smallest record: 320 bytes, or seventeen rows of one value.
+const RECORD_WORDS: usize = 40;
 /// Rows that every group keeps in the record.
 const INLINE_ROWS_MIN: usize = 4;
 

@@ -281,7 +281,7 @@ fn only_what_features_need_is_stored() {
 fn a_pair_has_one_table_whose_records_hold_both_keys() {
     let program = lower(&pairs(), &Tokenizer::default()).unwrap();
     let [pair] = &program.pairs[..] else { panic!("{:?}", program.pairs) };
-    assert_eq!((pair.first, pair.second, pair.record_words), (0, 1, 32));
+    assert_eq!((pair.first, pair.second, pair.record_words), (0, 1, 40));
     let group = &program.groups[3];
     assert_eq!((group.table, group.role, group.second_role), (2, 0, 1));
     assert_eq!((group.retention_us, usize::from(group.record_word)), (2 * HOUR, PAIR_HEADER_WORDS));

@@ -254,7 +254,7 @@ fn what_is_wrong_with_a_pair_is_said() {
     refused(|p| p.groups[3].second_role = 0, "group 3: field 0 is not a key of entity 1");
     refused(|p| p.groups[3].second_role = 2, "group 3: field 2 is not a key of entity 1");
     refused(|p| p.groups[3].second_role = 77, "group 3: there is no field 77");
-    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..29 is outside its record of 32 words");
+    refused(|p| p.groups[3].record_word = 3, "group 3: its block 3..37 is outside its record of 40 words");
     refused(|p| p.groups[1].table = 2, "group 1: it has one key field, and table 2 takes two");
     refused(|p| p.events[0].keys[2].table = 3, "event 0: key 2: there is no table 3");
     refused(|p| p.events[0].keys[2].table = 0, "event 0: key 2 has not as many fields as table 0 has keys");
