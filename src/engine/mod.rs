@@ -389,7 +389,7 @@ impl Engine {
             registers: vec![Value::MISSING; plan.registers],
             looked_up: [LookedUp::default(); KEYS_MAX],
             staged: vec![0; plan.bounds.staged_words],
-            scratch: Scratch::reserve(&plan.bounds, rows_max),
+            scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             fired: Fired::reserve(plan.rules),
             sweeps: vec![0; tables.len()],
@@ -659,8 +659,11 @@ impl Engine {
         self.scratch.begin(&plan.window_sets, program, moment.time.0);
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
-            let oldest = self.scratch.run(scan, &rows);
+            let oldest = self.scratch.run(&plan.window_sets[scan.windows], scan, &rows);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
+            for output in &scan.outputs {
+                self.registers[output.feature] = self.scratch.told(output);
+            }
         }
         for gather in &plan.gathers {
             let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };

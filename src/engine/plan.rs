@@ -20,7 +20,7 @@ use super::spill::Spill;
 use super::table::RecordKey;
 use super::tally::Lane;
 use super::units::{Action, Key};
-use super::windows::{Cell, Distinct, Output, Scan, Window};
+use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
 use recipe::Recipe;
 
 /// Where a bit of a row is.
@@ -180,8 +180,9 @@ pub(super) struct Event {
     pub(super) rows: Vec<OwnRow>,
     pub(super) targets: Vec<Target>,
     /// The windows of the scans; most scans share a set.
-    pub(super) window_sets: Vec<Vec<Window>>,
+    pub(super) window_sets: Vec<WindowSet>,
     pub(super) scans: Vec<Scan>,
+    /// The features that two scans tell together.
     pub(super) outputs: Vec<Output>,
     /// The features that masks do not do for.
     pub(super) gathers: Vec<Gather>,
@@ -389,11 +390,11 @@ fn event(
         inserts.push(Insert { group, key, staged: rows[row].staged });
     }
     bounds.staged_words = bounds.staged_words.max(staged_words);
-    let scanned = scans(program, event, groups);
+    let scanned = scans(program, event, groups, bounds.cells);
     let Scanned { window_sets, scans, outputs, cells, sums } = scanned;
-    bounds.cells = bounds.cells.max(cells);
+    bounds.cells = cells;
     bounds.window_sets = bounds.window_sets.max(window_sets.len());
-    let windows = window_sets.iter().map(Vec::len).max().unwrap_or(0);
+    let windows = window_sets.iter().map(|set| set.windows.len()).max().unwrap_or(0);
     bounds.windows = bounds.windows.max(windows);
     bounds.sums = bounds.sums.max(sums);
     bounds.distinct |= scans.iter().any(|scan| !scan.distinct.is_empty());
@@ -526,7 +527,7 @@ fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group
 
 /// What the features of one event have in common.
 struct Scanned {
-    window_sets: Vec<Vec<Window>>,
+    window_sets: Vec<WindowSet>,
     scans: Vec<Scan>,
     outputs: Vec<Output>,
     cells: usize,
@@ -540,10 +541,11 @@ struct Draft {
 }
 
 /// One scan per (key, group), one lane per different selection of rows, one cell per window and lane that a feature wants.
-fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Scanned {
+fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group], slots: usize) -> Scanned {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut outputs = Vec::new();
-    let mut cells = 0;
+    // Every slot of the program is another one.
+    let mut cells = slots;
     for using in event.windows.iter() {
         let feature = &program.features[index(using.feature)];
         if !is_scanned(feature) {
@@ -551,18 +553,21 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
         }
         let window = Window { frame: Frame::new(&feature.frame), delay: feature.delay_us.to_native() };
         let mut slots = [0; 2];
+        let mut scans = [None; 2];
         let mut den = 1;
-        for (slot, term) in slots.iter_mut().zip(feature.terms.iter()) {
+        for ((slot, scan), term) in slots.iter_mut().zip(&mut scans).zip(feature.terms.iter()) {
             let (key, number) = (index(using.key), index(term.group));
             let group = &groups[number];
             let draft = drafts.iter().position(|draft| (draft.scan.key, draft.scan.group) == (key, number));
             let draft = draft.unwrap_or_else(|| {
-                let (lanes, cells, distinct) = Default::default();
+                let (lanes, cells, distinct, outputs) = Default::default();
                 let own = own_row(event, number);
-                let scan = Scan { key, group: number, own, windows: 0, lanes, sums: 0, cells, distinct };
+                let scan =
+                    Scan { key, group: number, own, windows: 0, lanes, sums: 0, cells, distinct, outputs };
                 drafts.push(Draft { scan, windows: Vec::new() });
                 drafts.len() - 1
             });
+            *scan = Some(draft);
             let Draft { scan, windows } = &mut drafts[draft];
             let window = position_or_push(windows, window);
             *slot = match lane(feature.agg, term, &group.predicates, &group.columns) {
@@ -601,14 +606,19 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
                 }
             };
         }
-        outputs.push(Output {
+        let output = Output {
             feature: index(using.feature),
             key: index(using.key),
             agg: feature.agg,
             cell: slots[0],
             under: slots[1],
             den,
-        });
+        };
+        match scans {
+            [Some(one), None] => drafts[one].scan.outputs.push(output),
+            [Some(one), Some(other)] if one == other => drafts[one].scan.outputs.push(output),
+            _ => outputs.push(output),
+        }
     }
     let mut window_sets = Vec::new();
     let mut sums = 0;
@@ -616,7 +626,7 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
         let start = sums;
         // So many segments if no two windows begin or end together.
         sums += (2 * windows.len() - 1) * scan.lanes.len();
-        Scan { windows: position_or_push(&mut window_sets, windows), sums: start, ..scan }
+        Scan { windows: position_or_push(&mut window_sets, WindowSet::new(windows)), sums: start, ..scan }
     };
     let scans = drafts.into_iter().map(scan).collect();
     Scanned { window_sets, scans, outputs, cells, sums }

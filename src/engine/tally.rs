@@ -115,6 +115,21 @@ impl Sum {
     }
 }
 
+/// Adds one row, if it is of the lane.
+#[inline]
+pub(super) fn tally_row(row: &[u64], lane: &Lane, sum: &mut Sum) {
+    let has = |test: &Option<Test>| test.is_none_or(|test| row[test.column] & test.mask == test.mask);
+    if lane.tests.iter().all(has) {
+        sum.count += 1;
+        if let Some(column) = lane.column {
+            let value = row[column] as i64;
+            sum.sum += i128::from(value);
+            sum.least = sum.least.min(value);
+            sum.greatest = sum.greatest.max(value);
+        }
+    }
+}
+
 /// Adds the rows of a lane among `rows` of a block to `sum`.
 #[inline]
 pub(super) fn tally(block: &Block<'_>, rows: Range<usize>, lane: &Lane, sum: &mut Sum) {
@@ -215,6 +230,12 @@ mod tests {
             tally(&block, middle..count, &lane, &mut halves);
             tally(&block, first..middle, &lane, &mut halves);
             assert_eq!(halves, sum);
+            let mut one_by_one = Sum::EMPTY;
+            for row in first..count {
+                let row: Vec<u64> = (0..columns).map(|column| words[column * capacity + row]).collect();
+                tally_row(&row, &lane, &mut one_by_one);
+            }
+            assert_eq!(one_by_one, sum);
         }
     }
 }

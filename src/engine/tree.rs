@@ -18,7 +18,7 @@
 use super::kernel::{Kernel, Task, Used};
 use super::rows::{At, Block, Shape, place_row, row_at};
 use super::spill::{Felled, Slab, Spill};
-use super::tally::{Lane, Sum, tally};
+use super::tally::{Lane, Sum, tally, tally_row};
 
 /// Children of a node.
 const FANOUT: usize = 32;
@@ -110,14 +110,14 @@ impl Tallied<'_> {
         (self.kernel)(&task, block, self.sums);
     }
 
-    /// Adds one row: too little for vectors.
+    /// Adds a block of one row: too little for vectors.
     #[inline]
     pub(super) fn row(&mut self, shape: &Shape, row: &Block<'_>) {
         let before = self.edges.before(row.time(0));
         if (1..=self.edges.segments()).contains(&before) {
             let sums = &mut self.sums[(before - 1) * self.used.len()..];
             for (used, sum) in self.used.iter().zip(sums) {
-                tally(row, 0..1, &shape.lanes[used.lane], sum);
+                tally_row(row.words, &shape.lanes[used.lane], sum);
             }
         }
     }
@@ -333,10 +333,9 @@ impl Trees<'_> {
     /// Adds a row that was put into `leaf` to the entries on the way there.
     fn add_to_entries(&mut self, steps: &[Step], leaf: Branch, row: &[u64], at: At) {
         let shape = self.shape;
-        let own = Block::of_row(row);
         for (place, lane) in shape.lanes.iter().enumerate() {
             let mut of_row = Sum::EMPTY;
-            tally(&own, 0..1, lane, &mut of_row);
+            tally_row(row, lane, &mut of_row);
             for step in steps {
                 let words = &mut self.entry_mut(step.node, step.child)[shape.lane_words(place)];
                 let mut sum = Sum::load(words);

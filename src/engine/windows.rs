@@ -6,7 +6,7 @@
 
 use super::frames::Frame;
 use super::kernel::{self, Kernel, Used};
-use super::plan::Bit;
+use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedProgram};
 use super::rows::{Block, Rows};
 use super::tally::Sum;
@@ -28,6 +28,8 @@ pub(super) struct Scan {
     pub(super) sums: usize,
     pub(super) cells: Vec<Cell>,
     pub(super) distinct: Vec<Distinct>,
+    /// The features that this scan alone tells.
+    pub(super) outputs: Vec<Output>,
 }
 
 /// The rows of a frame that is a range of times, looking back from t − `delay`.
@@ -35,6 +37,39 @@ pub(super) struct Scan {
 pub(super) struct Window {
     pub(super) frame: Frame,
     pub(super) delay: i64,
+}
+
+/// The windows of a scan, or of several.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct WindowSet {
+    pub(super) windows: Vec<Window>,
+    /// Where all are `last` without delay: their spans in descending order, each once. Then their ends are always in one
+    /// order, and nothing about them depends on the event but its time.
+    pub(super) spans: Vec<i64>,
+}
+
+impl WindowSet {
+    pub(super) fn new(windows: Vec<Window>) -> Self {
+        let span = |window: &Window| match *window {
+            Window { frame: Frame::Last { span }, delay: 0 } => Some(span),
+            _ => None,
+        };
+        let mut spans = windows.iter().map(span).collect::<Option<Vec<i64>>>().unwrap_or_default();
+        spans.sort_unstable_by(|a, b| b.cmp(a));
+        spans.dedup();
+        Self { windows, spans }
+    }
+
+    /// Whether it is known beforehand which segment a window begins with.
+    pub(super) fn is_fixed(&self) -> bool {
+        !self.spans.is_empty()
+    }
+
+    /// The segment that a window of a fixed set begins with.
+    pub(super) fn first_segment(&self, window: usize) -> usize {
+        let reach = |&&span: &&i64| Frame::Last { span } == self.windows[window].frame;
+        self.spans.iter().position(|span| reach(&span)).unwrap_or(0)
+    }
 }
 
 /// What a lane comes to in a window.
@@ -85,8 +120,19 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(&mut self, windows: &[Window], program: &ArchivedProgram, t: i64) {
+    #[inline]
+    fn look(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
         self.edges.clear();
+        if set.is_fixed() {
+            self.edges.extend(set.spans.iter().map(|&span| t.saturating_sub(span)));
+            self.edges.push(t);
+            self.end_together = true;
+            return;
+        }
+        self.look_anew(&set.windows, program, t);
+    }
+
+    fn look_anew(&mut self, windows: &[Window], program: &ArchivedProgram, t: i64) {
         self.windows.clear();
         self.segments.clear();
         for window in windows {
@@ -113,7 +159,7 @@ impl Seen {
 pub(super) struct Scratch {
     /// First by slot; then by scan, segment and lane.
     sums: Vec<Sum>,
-    /// By slot: where among the sums it is.
+    /// By slot: where among the sums it is. Of fixed sets of windows this never changes.
     places: Vec<usize>,
     /// By set of windows.
     seen: Vec<Seen>,
@@ -124,7 +170,18 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn reserve(bounds: &super::plan::Bounds, rows_max: usize) -> Self {
+    pub(super) fn reserve(plan: &Plan, rows_max: usize) -> Self {
+        let bounds = &plan.bounds;
+        let mut places = vec![0; bounds.cells];
+        for event in &plan.events {
+            for scan in &event.scans {
+                let set = &event.window_sets[scan.windows];
+                for cell in scan.cells.iter().filter(|_| set.is_fixed()) {
+                    let first = set.first_segment(cell.window) * scan.lanes.len();
+                    places[cell.slot] = bounds.cells + scan.sums + first + cell.lane;
+                }
+            }
+        }
         let seen = Seen {
             edges: Vec::with_capacity(2 * bounds.windows),
             windows: Vec::with_capacity(bounds.windows),
@@ -141,7 +198,7 @@ impl Scratch {
         };
         Self {
             sums: vec![Sum::EMPTY; bounds.cells + bounds.sums],
-            places: vec![0; bounds.cells],
+            places,
             seen: (0..bounds.window_sets).map(roomy).collect(),
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
@@ -150,16 +207,16 @@ impl Scratch {
     }
 
     /// Forgets the event before, and looks at the sets of windows from time `t`.
-    pub(super) fn begin(&mut self, windows: &[Vec<Window>], program: &ArchivedProgram, t: i64) {
-        for (seen, windows) in self.seen.iter_mut().zip(windows) {
-            seen.look(windows, program, t);
+    pub(super) fn begin(&mut self, windows: &[WindowSet], program: &ArchivedProgram, t: i64) {
+        for (seen, set) in self.seen.iter_mut().zip(windows) {
+            seen.look(set, program, t);
         }
     }
 
     /// Accumulates the cells of `scan`.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
-    pub(super) fn run(&mut self, scan: &Scan, rows: &Rows<'_>) -> i64 {
+    pub(super) fn run(&mut self, set: &WindowSet, scan: &Scan, rows: &Rows<'_>) -> i64 {
         let seen = &self.seen[scan.windows];
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
@@ -176,7 +233,7 @@ impl Scratch {
                     let (older, newer) = sums.split_at_mut(place + lanes);
                     older[place].add(&newer[0]);
                 }
-                for cell in &scan.cells {
+                for cell in scan.cells.iter().filter(|_| !set.is_fixed()) {
                     let (first, _) = seen.segments[cell.window];
                     self.places[cell.slot] = start + first * lanes + cell.lane;
                 }
@@ -193,7 +250,13 @@ impl Scratch {
             }
         }
         for distinct in &scan.distinct {
-            let reach = seen.windows[distinct.window];
+            let reach = match set.windows[distinct.window] {
+                Window { frame: Frame::Last { span }, .. } if set.is_fixed() => {
+                    let until = seen.edges[seen.edges.len() - 1];
+                    (until.saturating_sub(span), until)
+                }
+                _ => seen.windows[distinct.window],
+            };
             self.set.clear(rows, reach);
             rows.each_stored(reach, |block| {
                 self.work += block.count as u64;
