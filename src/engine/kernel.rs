@@ -12,7 +12,6 @@ use super::rows::Block;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::rows::last_stamp_of;
 use super::tally::{Lane, Sum, Test, tally};
-use std::ops::Range;
 
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,15 +86,16 @@ trait Vector: Copy {
     type Mask: Copy;
 
     unsafe fn splat(word: u64) -> Self;
-    /// Those rows from `base` on that are in `first..end`.
-    unsafe fn rows(base: usize, first: usize, end: usize) -> Self::Mask;
+    /// Those whose bit is set.
+    unsafe fn some(bits: u64) -> Self::Mask;
+    /// A bit for each.
+    unsafe fn bits(mask: Self::Mask) -> u64;
     /// The numbers from `at` on that the mask names, and 0 for the others, which are not read.
     unsafe fn load(mask: Self::Mask, at: *const u64) -> Self;
-    /// Those of the mask that are not above `most`, both signed.
-    unsafe fn up_to(self, mask: Self::Mask, most: Self) -> Self::Mask;
-    /// Those of the mask that have all bits of `bits`.
-    unsafe fn having(self, mask: Self::Mask, bits: Self) -> Self::Mask;
-    unsafe fn count(mask: Self::Mask) -> u64;
+    /// Those that are not above `most`, both signed.
+    unsafe fn up_to(self, most: Self) -> Self::Mask;
+    /// Those that have all bits of `bits`.
+    unsafe fn having(self, bits: Self) -> Self::Mask;
     /// The numbers of the mask, and those of `other` elsewhere.
     unsafe fn or(self, mask: Self::Mask, other: Self) -> Self;
     unsafe fn xor(self, other: Self) -> Self;
@@ -118,106 +118,119 @@ trait Vector: Copy {
 #[inline(always)]
 unsafe fn by_vector<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     // No closures here: they would be functions of their own, without the instructions.
-    let width = task.used.len();
-    // SAFETY: the caller has made sure that the instructions are there.
-    let mut first = unsafe { rows_until::<V>(block, task.edges[0]) };
-    for (segment, &edge) in task.edges[1..].iter().enumerate() {
-        // SAFETY: as above.
-        let end = unsafe { rows_until::<V>(block, edge) };
-        if end > first {
-            for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-                // SAFETY: as above, and no row of the block is after `end`.
-                unsafe { add_lane::<V>(block, first..end, &task.lanes[used.lane], used, sum) };
+    let edges = task.edges;
+    if edges.len() > EDGES_MAX || block.count > 64 {
+        return portable(task, block, sums);
+    }
+    let all = bits_below(block.count);
+    // Of each edge, the rows that are not after it.
+    let mut until = [0_u64; EDGES_MAX];
+    let stamps = block.column(0).as_ptr();
+    let mut base = 0;
+    while base < block.count {
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+        unsafe {
+            let stamps = V::load(V::some(all >> base), stamps.add(base));
+            for (until, &edge) in until.iter_mut().zip(edges) {
+                *until |= V::bits(stamps.up_to(V::splat(last_stamp_of(edge)))) << base;
             }
         }
-        first = end;
+        base += V::ROWS;
     }
-}
-
-/// How many rows are not after this time.
-///
-/// # Safety
-///
-/// The processor must have the instructions of `V`.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-unsafe fn rows_until<V: Vector>(block: &Block<'_>, time: i64) -> usize {
-    let stamps = block.column(0).as_ptr();
-    let (mut until, mut base) = (0, 0);
-    // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
-    unsafe {
-        let last = V::splat(last_stamp_of(time));
-        while base < block.count {
-            let rows = V::rows(base, 0, block.count);
-            until += V::count(V::load(rows, stamps.add(base)).up_to(rows, last));
-            base += V::ROWS;
+    let width = task.used.len();
+    for (number, used) in task.used.iter().enumerate() {
+        let lane = &task.lanes[used.lane];
+        // SAFETY: the instructions are there, as the caller has made sure.
+        let counted = unsafe { counted::<V>(block, lane) };
+        for (segment, ends) in until[..edges.len()].windows(2).enumerate() {
+            let rows = ends[1] & !ends[0] & counted;
+            if rows == 0 {
+                continue;
+            }
+            let sum = &mut sums[segment * width + number];
+            sum.count += u64::from(rows.count_ones());
+            if let Some(column) = lane.value() {
+                // SAFETY: the instructions are there, as the caller has made sure; `rows` are rows of the block.
+                unsafe { add_values::<V>(block.column(column), rows, used, sum) };
+            }
         }
     }
-    until as usize
 }
 
-/// Adds the rows of a lane among `rows`.
+/// The most edges of which the vectors keep track.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const EDGES_MAX: usize = 16;
+
+/// The lowest `count` bits, up to 64.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn bits_below(count: usize) -> u64 {
+    if count < 64 { (1 << count) - 1 } else { u64::MAX }
+}
+
+/// The rows of a lane.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `V`; `rows` must be rows of the block.
+/// The processor must have the instructions of `V`; the block must have at most 64 rows.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn add_lane<V: Vector>(
-    block: &Block<'_>,
-    rows: Range<usize>,
-    lane: &Lane,
-    used: &Used,
-    sum: &mut Sum,
-) {
-    const SIGN: u64 = 1 << 63;
-    let Range { start: first, end } = rows;
-    let [one, two] = lane.tests();
-    let value = lane.value();
-    if one.is_none() && value.is_none() {
-        sum.count += (end - first) as u64;
-        return;
+unsafe fn counted<V: Vector>(block: &Block<'_>, lane: &Lane) -> u64 {
+    let all = bits_below(block.count);
+    let mut rows = all;
+    for test in lane.tests() {
+        let Some(Test { column, mask }) = test else { break };
+        let words = block.column(column).as_ptr();
+        let (mut having, mut base) = (0, 0);
+        while base < block.count {
+            // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+            unsafe {
+                let words = V::load(V::some(all >> base), words.add(base));
+                having |= V::bits(words.having(V::splat(mask))) << base;
+            }
+            base += V::ROWS;
+        }
+        rows &= having;
     }
-    // SAFETY: the instructions are there, as the caller has made sure. The columns have as many words as the block has
-    // rows, and of each only rows in `first..end` are read.
+    rows
+}
+
+/// Adds the values of these rows, of which there must be one.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`; `rows` must be places in `values`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn add_values<V: Vector>(values: &[u64], rows: u64, used: &Used, sum: &mut Sum) {
+    const SIGN: u64 = 1 << 63;
+    let values = values.as_ptr();
+    let end = 64 - rows.leading_zeros() as usize;
+    let mut base = rows.trailing_zeros() as usize / V::ROWS * V::ROWS;
+    // SAFETY: the instructions are there, as the caller has made sure, and of `values` only `rows` are read.
     unsafe {
         let (mut low, mut high) = (V::splat(0), V::splat(0));
         let (most, fewest) = (V::splat(i64::MAX as u64), V::splat(i64::MIN as u64));
         let (mut least, mut greatest) = (most, fewest);
-        let mut counted = 0;
-        let mut base = first / V::ROWS * V::ROWS;
         while base < end {
-            let within = V::rows(base, first, end);
-            let mut kept = within;
-            if let Some(Test { column, mask }) = one {
-                let words = block.column(column).as_ptr();
-                kept = V::load(within, words.add(base)).having(kept, V::splat(mask));
+            let kept = V::some(rows >> base);
+            let values = V::load(kept, values.add(base));
+            if used.sum {
+                let unsigned = values.xor(V::splat(SIGN)).or(kept, V::splat(0));
+                low = low.plus(unsigned.low_half());
+                high = high.plus(unsigned.high_half());
             }
-            if let Some(Test { column, mask }) = two {
-                let words = block.column(column).as_ptr();
-                kept = V::load(within, words.add(base)).having(kept, V::splat(mask));
+            if used.least {
+                least = least.lesser(values.or(kept, most));
             }
-            counted += V::count(kept);
-            if let Some(column) = value {
-                let values = V::load(within, block.column(column).as_ptr().add(base));
-                if used.sum {
-                    let unsigned = values.xor(V::splat(SIGN)).or(kept, V::splat(0));
-                    low = low.plus(unsigned.low_half());
-                    high = high.plus(unsigned.high_half());
-                }
-                if used.least {
-                    least = least.lesser(values.or(kept, most));
-                }
-                if used.greatest {
-                    greatest = greatest.greater(values.or(kept, fewest));
-                }
+            if used.greatest {
+                greatest = greatest.greater(values.or(kept, fewest));
             }
             base += V::ROWS;
         }
-        sum.count += counted;
-        if used.sum && value.is_some() {
+        if used.sum {
             let unsigned = (i128::from(high.total()) << 32) + i128::from(low.total());
-            sum.sum += unsigned - (i128::from(counted) << 63);
+            sum.sum += unsigned - (i128::from(rows.count_ones()) << 63);
         }
         if used.least {
             sum.least = sum.least.min(least.least());
@@ -264,25 +277,24 @@ mod x86 {
             _mm512_set1_epi64(word as i64)
         }
         #[inline(always)]
-        unsafe fn rows(base: usize, first: usize, end: usize) -> __mmask8 {
-            let below = |row: usize| (1_u32 << row.saturating_sub(base).min(8)) - 1;
-            (below(end) & !below(first)) as u8
+        unsafe fn some(bits: u64) -> __mmask8 {
+            bits as u8
+        }
+        #[inline(always)]
+        unsafe fn bits(mask: __mmask8) -> u64 {
+            u64::from(mask)
         }
         #[inline(always)]
         unsafe fn load(mask: __mmask8, at: *const u64) -> Self {
             _mm512_maskz_loadu_epi64(mask, at.cast())
         }
         #[inline(always)]
-        unsafe fn up_to(self, mask: __mmask8, most: Self) -> __mmask8 {
-            _mm512_mask_cmple_epi64_mask(mask, self, most)
+        unsafe fn up_to(self, most: Self) -> __mmask8 {
+            _mm512_cmple_epi64_mask(self, most)
         }
         #[inline(always)]
-        unsafe fn having(self, mask: __mmask8, bits: Self) -> __mmask8 {
-            _mm512_mask_cmpeq_epi64_mask(mask, _mm512_and_si512(self, bits), bits)
-        }
-        #[inline(always)]
-        unsafe fn count(mask: __mmask8) -> u64 {
-            u64::from(mask.count_ones())
+        unsafe fn having(self, bits: Self) -> __mmask8 {
+            _mm512_cmpeq_epi64_mask(_mm512_and_si512(self, bits), bits)
         }
         #[inline(always)]
         unsafe fn or(self, mask: __mmask8, other: Self) -> Self {
@@ -343,26 +355,25 @@ mod x86 {
             _mm256_set1_epi64x(word as i64)
         }
         #[inline(always)]
-        unsafe fn rows(base: usize, first: usize, end: usize) -> Self {
-            let row = _mm256_add_epi64(_mm256_set1_epi64x(base as i64), _mm256_setr_epi64x(0, 1, 2, 3));
-            let below_end = _mm256_cmpgt_epi64(_mm256_set1_epi64x(end as i64), row);
-            _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(first as i64), row), below_end)
+        unsafe fn some(bits: u64) -> Self {
+            let each = _mm256_setr_epi64x(1, 2, 4, 8);
+            _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(bits as i64), each), each)
+        }
+        #[inline(always)]
+        unsafe fn bits(mask: Self) -> u64 {
+            _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64
         }
         #[inline(always)]
         unsafe fn load(mask: Self, at: *const u64) -> Self {
             _mm256_maskload_epi64(at.cast(), mask)
         }
         #[inline(always)]
-        unsafe fn up_to(self, mask: Self, most: Self) -> Self {
-            _mm256_andnot_si256(_mm256_cmpgt_epi64(self, most), mask)
+        unsafe fn up_to(self, most: Self) -> Self {
+            _mm256_xor_si256(_mm256_cmpgt_epi64(self, most), _mm256_set1_epi64x(-1))
         }
         #[inline(always)]
-        unsafe fn having(self, mask: Self, bits: Self) -> Self {
-            _mm256_and_si256(mask, _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits))
-        }
-        #[inline(always)]
-        unsafe fn count(mask: Self) -> u64 {
-            u64::from(_mm256_movemask_pd(_mm256_castsi256_pd(mask)).count_ones())
+        unsafe fn having(self, bits: Self) -> Self {
+            _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits)
         }
         #[inline(always)]
         unsafe fn or(self, mask: Self, other: Self) -> Self {
@@ -429,9 +440,13 @@ mod arm {
             vdupq_n_u64(word)
         }
         #[inline(always)]
-        unsafe fn rows(base: usize, first: usize, end: usize) -> Self {
-            let row = vcombine_u64(vcreate_u64(base as u64), vcreate_u64(base as u64 + 1));
-            vandq_u64(vcgeq_u64(row, vdupq_n_u64(first as u64)), vcltq_u64(row, vdupq_n_u64(end as u64)))
+        unsafe fn some(bits: u64) -> Self {
+            let each = |bit: u64| vcreate_u64((bits >> bit & 1).wrapping_neg());
+            vcombine_u64(each(0), each(1))
+        }
+        #[inline(always)]
+        unsafe fn bits(mask: Self) -> u64 {
+            vgetq_lane_u64::<0>(mask) & 1 | vgetq_lane_u64::<1>(mask) & 2
         }
         #[inline(always)]
         unsafe fn load(mask: Self, at: *const u64) -> Self {
@@ -441,16 +456,12 @@ mod arm {
             vcombine_u64(vcreate_u64(first), vcreate_u64(second))
         }
         #[inline(always)]
-        unsafe fn up_to(self, mask: Self, most: Self) -> Self {
-            vandq_u64(mask, vcleq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(most)))
+        unsafe fn up_to(self, most: Self) -> Self {
+            vcleq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(most))
         }
         #[inline(always)]
-        unsafe fn having(self, mask: Self, bits: Self) -> Self {
-            vandq_u64(mask, vceqq_u64(vandq_u64(self, bits), bits))
-        }
-        #[inline(always)]
-        unsafe fn count(mask: Self) -> u64 {
-            (vgetq_lane_u64::<0>(mask) & 1) + (vgetq_lane_u64::<1>(mask) & 1)
+        unsafe fn having(self, bits: Self) -> Self {
+            vceqq_u64(vandq_u64(self, bits), bits)
         }
         #[inline(always)]
         unsafe fn or(self, mask: Self, other: Self) -> Self {
