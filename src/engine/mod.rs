@@ -661,9 +661,7 @@ impl Engine {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
             let oldest = self.scratch.run(&plan.window_sets[scan.windows], scan, &rows);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
-            for output in &scan.outputs {
-                self.registers[output.feature] = self.scratch.told(output);
-            }
+            self.scratch.tell(&scan.outputs, &mut self.registers);
         }
         for gather in &plan.gathers {
             let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };
@@ -673,7 +671,7 @@ impl Engine {
         }
         for output in &plan.outputs {
             if self.looked_up[output.key].key.is_some() {
-                self.registers[output.feature] = self.scratch.told(output);
+                self.scratch.tell(std::slice::from_ref(output), &mut self.registers);
             }
         }
     }

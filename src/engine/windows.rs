@@ -272,38 +272,40 @@ impl Scratch {
         seen.edges[0]
     }
 
-    #[inline]
-    fn sum(&self, slot: usize) -> &Sum {
-        &self.sums[self.places[slot]]
-    }
-
     /// How many rows and entries were looked at since this was last asked.
     pub(super) fn take_work(&mut self) -> u64 {
         std::mem::take(&mut self.work)
     }
 
-    /// The value of a feature after its scans have run.
+    /// Sets the registers of features whose scans have run.
     #[inline]
-    pub(super) fn told(&self, output: &Output) -> Value {
-        let cell = self.sum(output.cell);
-        match output.agg {
-            ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
-                Value::int(cell.count as i64)
-            }
-            ArchivedAgg::Sum => {
-                i64::try_from(cell.sum).map_or(Value::MISSING, |sum| Value::ratio(sum, output.den))
-            }
-            ArchivedAgg::Avg => Value::from_wide(cell.sum, i128::from(cell.count) * i128::from(output.den)),
-            ArchivedAgg::Min | ArchivedAgg::Max if cell.count == 0 => Value::MISSING,
-            ArchivedAgg::Min => Value::ratio(cell.least, output.den),
-            ArchivedAgg::Max => Value::ratio(cell.greatest, output.den),
-            ArchivedAgg::Ratio => match self.sum(output.under).count {
-                0 => Value::int(0),
-                under => Value::ratio(cell.count as i64, under as i64),
-            },
-            // All others are gathered.
-            _ => Value::MISSING,
+    pub(super) fn tell(&self, outputs: &[Output], registers: &mut [Value]) {
+        let sum = |slot: usize| &self.sums[self.places[slot]];
+        for output in outputs {
+            registers[output.feature] = told(output, sum(output.cell), || sum(output.under));
         }
+    }
+}
+
+/// The value of a feature that comes to `sum`, and for a ratio under the line to `under`.
+#[inline(always)]
+fn told<'a>(output: &Output, sum: &Sum, under: impl FnOnce() -> &'a Sum) -> Value {
+    match output.agg {
+        ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
+            Value::int(sum.count as i64)
+        }
+        ArchivedAgg::Sum => {
+            i64::try_from(sum.sum).map_or(Value::MISSING, |sum| Value::ratio(sum, output.den))
+        }
+        ArchivedAgg::Max if sum.count > 0 => Value::ratio(sum.greatest, output.den),
+        ArchivedAgg::Min if sum.count > 0 => Value::ratio(sum.least, output.den),
+        ArchivedAgg::Avg => Value::from_wide(sum.sum, i128::from(sum.count) * i128::from(output.den)),
+        ArchivedAgg::Ratio => match under().count {
+            0 => Value::int(0),
+            all => Value::ratio(sum.count as i64, all as i64),
+        },
+        // Extremes of nothing; all others are gathered.
+        _ => Value::MISSING,
     }
 }
 
