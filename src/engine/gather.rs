@@ -127,13 +127,25 @@ impl Gathered {
                     items.push(gather.item(block, row, own));
                 }
             }
-            // Blocks come newest first, so that so many events are enough, the judged one on top.
-            !matches!(frame, Frame::Events { count, .. } if items.len() > count)
+            items.len()
         };
-        if let Some(own) = &rows.own {
-            collect(own, true);
-        }
-        rows.each_stored((after, until), |block| collect(&block, false));
+        let own = rows.own.as_ref().map_or(0, |own| collect(own, true));
+        // Rows come newest first, so that so many are enough; but which of one time is the later depends on all of it.
+        let wanted = match frame {
+            Frame::Events { count, .. } => count,
+            _ => usize::MAX,
+        };
+        let mut enough = None;
+        rows.each_stored((after, until), |block| {
+            if block.count > 0 && enough.is_some_and(|time| block.time(block.count - 1) < time) {
+                return false;
+            }
+            let stored = collect(&block, false) - own;
+            if enough.is_none() && stored >= wanted {
+                enough = Some(block.time(0));
+            }
+            true
+        });
         let items = cut(frame, until, &mut self.items);
         let judged = Judged { t, until, own: rows.own.as_ref() };
         (gather.told(program, &judged, items), after)

@@ -10,6 +10,9 @@
 //! already stored and the event's own, rules are evaluated, and the verdict falls. Only then are the rows stored and, if
 //! the event is an amendment, the rows of its target changed: what one event does is felt from the next one on.
 //!
+//! The stages are functions of their own, never inlined, so that any profile of a running appliance says which of them
+//! takes the time (docs/COST.md).
+//!
 //! # What a key's history is
 //!
 //! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
@@ -469,6 +472,7 @@ impl Engine {
     }
 
     /// Checks a frame, and answers it at once if it is refused or a duplicate.
+    #[inline(never)]
     fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Digest), Step> {
         let form = self.plan.events.get(usize::from(input.kind)).map(|event| &event.form);
         let decoded =
@@ -555,6 +559,7 @@ impl Engine {
         Outcome { flags: FLAG_ACK, policy_revision: self.plan.revision, ..Outcome::default() }
     }
 
+    #[inline(never)]
     fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
         self.dedup.remember(input.principal, event.id, content, outcome, &mut self.counters);
         self.counters.decided += 1;
@@ -611,6 +616,7 @@ impl Engine {
         self.limits.jump_us > 0 && self.watermark != NO_WATERMARK && to - from > self.limits.jump_us
     }
 
+    #[inline(never)]
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
         for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
             let key = spec.read(event.words, event.presence);
@@ -619,6 +625,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn make_own_rows(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         if moment.shed || moment.too_late {
             return;
@@ -635,6 +642,7 @@ impl Engine {
     }
 
     /// Sets the feature registers: from the event alone, then from the rows of its keys.
+    #[inline(never)]
     fn compute_features(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
         self.registers[..self.plan.features].fill(Value::MISSING);
         if moment.shed {
@@ -676,6 +684,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn judge(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment, admission: Admission) -> Outcome {
         let program = self.loaded.program();
         let (plan, archived) = (&self.plan.events[kind], &program.events[kind]);
@@ -711,6 +720,7 @@ impl Engine {
         })
     }
 
+    #[inline(never)]
     fn store_own_rows(&mut self, kind: usize, moment: &mut Moment) {
         if moment.too_late {
             return;
@@ -761,6 +771,7 @@ impl Engine {
     }
 
     /// Lets an amendment change the rows of its target.
+    #[inline(never)]
     fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
@@ -793,6 +804,7 @@ impl Engine {
     }
 
     /// Looks at a bounded number of records, and drops those whose rows are all out of every window's reach.
+    #[inline(never)]
     fn drop_idle_keys(&mut self) {
         for (number, looks) in self.sweeps.iter_mut().enumerate() {
             let (table, spec) = (&mut self.tables[number], &self.plan.tables[number]);

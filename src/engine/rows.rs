@@ -25,7 +25,7 @@ use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{
-    Branch, LEAF_LEVEL, LEAF_ROWS, Sought, Tallied, Trees, block, each_block, entry_words, last_of,
+    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Sought, Tallied, Trees, block, each_block, entry_words, last_of,
     node_words, rows_of,
 };
 use super::units::TIME_END;
@@ -249,6 +249,17 @@ impl<'a> Rows<'a> {
         if let Some(own) = &self.own {
             tallied.row(shape, own);
         }
+    }
+
+    /// All stored rows in reach, where they are few and inline.
+    #[inline]
+    pub(super) fn few(&self, edges: Edges<'_>) -> Option<Block<'a>> {
+        const FEW: usize = 8;
+        let Some(record) = self.record else { return Some(Block { words: &[], capacity: 0, count: 0 }) };
+        let head = Head::of(record, self.shape);
+        let inline = inline(record, self.shape, head);
+        let is_all = head.branch.level == 0 || head.count > 0 && inline.time(0) <= edges.times[0];
+        (is_all && head.count <= FEW).then_some(inline)
     }
 
     /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it

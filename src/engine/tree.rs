@@ -82,7 +82,7 @@ pub(super) struct Edges<'a> {
 impl Edges<'_> {
     /// How many edges are before this time: of a row in segment j, j + 1.
     #[inline]
-    fn before(self, time: i64) -> usize {
+    pub(super) fn before(self, time: i64) -> usize {
         self.times.iter().map(|&edge| usize::from(edge < time)).sum()
     }
 

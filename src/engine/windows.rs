@@ -8,8 +8,8 @@ use super::frames::Frame;
 use super::kernel::{self, Kernel, Used};
 use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedProgram};
-use super::rows::{Block, Rows};
-use super::tally::Sum;
+use super::rows::{Block, Rows, last_stamp_of};
+use super::tally::{Sum, tally, tally_row};
 use super::tree::{Edges, Tallied};
 use super::units::{Value, mix};
 
@@ -223,16 +223,23 @@ impl Scratch {
             let edges = Edges { times: &seen.edges };
             let start = self.places.len() + scan.sums;
             let sums = &mut self.sums[start..start + edges.segments() * lanes];
-            sums.fill(Sum::EMPTY);
-            let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
-            rows.tally(&mut tallied);
-            self.work += tallied.work;
-            if seen.end_together {
-                // Each segment and all after it: what the windows are that begin with it.
-                for place in (0..sums.len() - lanes).rev() {
-                    let (older, newer) = sums.split_at_mut(place + lanes);
-                    older[place].add(&newer[0]);
+            if let Some(few) = rows.few(edges).filter(|_| seen.end_together) {
+                self.work += few.count as u64;
+                nested(&few, rows, edges, &scan.lanes, sums);
+            } else {
+                sums.fill(Sum::EMPTY);
+                let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
+                rows.tally(&mut tallied);
+                self.work += tallied.work;
+                if seen.end_together {
+                    // Each segment and all after it: what the windows are that begin with it.
+                    for place in (0..sums.len() - lanes).rev() {
+                        let (older, newer) = sums.split_at_mut(place + lanes);
+                        older[place].add(&newer[0]);
+                    }
                 }
+            }
+            if seen.end_together {
                 for cell in scan.cells.iter().filter(|_| !set.is_fixed()) {
                     let (first, _) = seen.segments[cell.window];
                     self.places[cell.slot] = start + first * lanes + cell.lane;
@@ -284,6 +291,39 @@ impl Scratch {
         for output in outputs {
             registers[output.feature] = told(output, sum(output.cell), || sum(output.under));
         }
+    }
+}
+
+/// For windows that end together, of a key that has few rows: `sums` as after a tally, of each segment and all after it. Row by
+/// row from the newest on, as so few rows are not worth the vectors.
+#[inline]
+fn nested(few: &Block<'_>, rows: &Rows<'_>, edges: Edges<'_>, used: &[Used], sums: &mut [Sum]) {
+    let stamps = few.column(0);
+    // How many of the first `end` rows are not after a time.
+    let rows_until = |edge: i64, end: usize| {
+        let last = last_stamp_of(edge) as i64;
+        let after = stamps[..end].iter().rev().take_while(|&&stamp| stamp as i64 > last).count();
+        end - after
+    };
+    let segments = edges.segments();
+    let own = rows.own.as_ref().map(|own| (own.words, edges.before(own.time(0))));
+    let mut end = rows_until(edges.times[segments], few.count);
+    for segment in (0..segments).rev() {
+        let first = rows_until(edges.times[segment], end);
+        let (here, newer) = sums[segment * used.len()..].split_at_mut(used.len());
+        for (place, (used, sum)) in used.iter().zip(here).enumerate() {
+            *sum = if segment + 1 < segments { newer[place] } else { Sum::EMPTY };
+            let lane = &rows.shape.lanes[used.lane];
+            if let Some((own, before)) = own
+                && before == segment + 1
+            {
+                tally_row(own, lane, sum);
+            }
+            if end > first {
+                tally(few, first..end, lane, sum);
+            }
+        }
+        end = first;
     }
 }
 
