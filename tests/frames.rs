@@ -45,6 +45,16 @@ struct Both<'p> {
 }
 
 fn with<R>(features: &str, lateness_us: i64, story: impl FnOnce(&mut Both<'_>) -> R) -> R {
+    with_memory(features, lateness_us, 100_000, story)
+}
+
+/// With so many events remembered for duplicates.
+fn with_memory<R>(
+    features: &str,
+    lateness_us: i64,
+    dedup_entries_max: u32,
+    story: impl FnOnce(&mut Both<'_>) -> R,
+) -> R {
     let policy = policy(features);
     let tokenizer = Tokenizer::default();
     let program = lower(&policy, &tokenizer).expect("the policy lowers");
@@ -53,7 +63,7 @@ fn with<R>(features: &str, lateness_us: i64, story: impl FnOnce(&mut Both<'_>) -
     let limits = Limits {
         keys_max: 100,
         spill_bytes_max: 1 << 22,
-        dedup_entries_max: 100_000,
+        dedup_entries_max,
         lateness_us,
         clock: Clock::Event,
         ..Limits::default()
@@ -568,4 +578,20 @@ fn shuffled_streams_end_in_the_same_features() {
         }
     }
     assert!(compared > 20_000 && different > 300, "{compared} features, {different} shuffles");
+}
+
+/// Rows of one time and one id come about when the first of them is no longer remembered as a duplicate. Which of them is the
+/// latest does not depend on where they are kept.
+#[test]
+fn of_one_time_and_one_id_the_greatest_value_is_the_latest() {
+    let feature = "feature latest = last(touch.amount) by card last 1 events within 1m";
+    with_memory(feature, 0, 1, |both| {
+        for number in 0..200_i64 {
+            let amount = 1_000 - number * 7 % 400;
+            both.id = 10;
+            both.touch_of(MINUTE, Some(amount));
+            both.id = 20 + number as u64 % 3;
+            both.judge(MINUTE);
+        }
+    });
 }
