@@ -1,4 +1,4 @@
-//! The general way to a windowed feature: the rows of its frame one by one, for what masks cannot say.
+//! The general way to a windowed feature: the rows of its frame one by one, for what sums cannot say.
 //!
 //! A [`Gather`] is one feature of one judged event. The qualifying rows in reach of its frame are collected, put in
 //! order where the frame is formed by events, cut to the frame, and only then computed with. What each frame and

@@ -184,7 +184,7 @@ pub(super) struct Event {
     pub(super) scans: Vec<Scan>,
     /// The features that two scans tell together.
     pub(super) outputs: Vec<Output>,
-    /// The features that masks do not do for.
+    /// The features that sums do not do for.
     pub(super) gathers: Vec<Gather>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
     pub(super) rules: Vec<Rule>,
@@ -461,7 +461,7 @@ fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
     }
 }
 
-/// Whether masks do for a feature: its rows are a range of times, and each adds something of its own to a sum, an
+/// Whether sums do for a feature: its rows are a range of times, and each adds something of its own to a sum, an
 /// extreme or a set.
 fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
     let summed = matches!(
