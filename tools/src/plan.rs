@@ -150,6 +150,7 @@ impl Plan<'_> {
             "total_bytes": budget.total_bytes(),
             "memory_bytes_max": max,
             "fits": max.is_none_or(|max| budget.total_bytes() <= max),
+            "refusal": max.and_then(|max| budget.refusal(max)),
         });
         format!("{object:#}\n")
     }

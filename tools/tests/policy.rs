@@ -62,7 +62,8 @@ fn over_the_bound_the_object_is_whole_and_the_exit_code_is_not_zero() {
         .sum();
     let others = ["spill_bytes", "dedup_bytes", "rates_bytes", "working_bytes"].map(number);
     assert_eq!(number("total_bytes"), tables + others.iter().sum::<u64>(), "the parts are the whole");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("memory_bytes_max"));
+    let refusal = object["refusal"].as_str().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("error: {refusal}\n"));
 }
 
 /// What is kept by one key and by a pair of keys of the policy that has every construct.
