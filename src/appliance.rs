@@ -17,6 +17,7 @@ use tollgate_ring::{Bell, BindError, Listener, Parker, ServerOptions};
 use crate::clients::{Clients, Departure};
 use crate::config::{Backend, Config, JournalPlace};
 use crate::control::{Control, bury};
+use crate::engine::budget::{Budget, tell_bytes};
 use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
 use crate::engine::units::Time;
 use crate::engine::{Engine, LimitError, Loaded};
@@ -102,6 +103,9 @@ pub enum StartError {
         /// The slot size that would do.
         needed: u32,
     },
+    /// Policy and limits ask for more memory than the engine may take.
+    #[error("{0}")]
+    OverBudget(String),
     /// The engine refuses its limits.
     #[error("the engine cannot be made with these limits: {}", .0.message)]
     Limits(LimitError),
@@ -205,6 +209,8 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
     let (loaded, sealed) = load(policy)?;
     let program = loaded.program();
     check_slots(program, config)?;
+    let budget = check_memory(program, config, log)?;
+    let tables = budget.tables.into_iter().map(|table| table.name).collect();
     if let Some(core) = config.engine.core {
         affinity::try_pin(core).map_err(StartError::Core)?;
     }
@@ -306,6 +312,7 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         stop: Arc::clone(&stop_control),
         shared: Arc::clone(&shared),
         metrics_interval: config.log.metrics_interval,
+        tables,
         log,
     };
     let control = match std::thread::Builder::new().name("tg-control".into()).spawn(move || control.run()) {
@@ -412,6 +419,25 @@ fn check_slots(program: &ArchivedProgram, config: &Config) -> Result<(), StartEr
     let needed = if words <= 28 { 256 } else { 512 };
     let event = event.name.as_str().into();
     Err(StartError::SlotTooSmall { event, words, slot_bytes: geometry.slot_bytes, fits, needed })
+}
+
+/// Refuses what is over the bound that was set; says so when what will be reserved is more than the machine has, which goes
+/// well for as long as it is not used.
+fn check_memory(program: &ArchivedProgram, config: &Config, log: Log) -> Result<Budget, StartError> {
+    let budget = Budget::new(program, &config.engine.limits).map_err(StartError::Limits)?;
+    if let Some(refusal) = config.engine.memory_bytes_max.and_then(|max| budget.refusal(max)) {
+        return Err(StartError::OverBudget(refusal));
+    }
+    let total = budget.total_bytes();
+    if let Some(machine) = memory::of_machine().filter(|&machine| total > machine) {
+        log.warn(format_args!(
+            "the engine reserves {} and the machine has {}: lower its limits (`tollctl policy plan` tells what takes how \
+             much), or it may be killed when they are used",
+            tell_bytes(total),
+            tell_bytes(machine)
+        ));
+    }
+    Ok(budget)
 }
 
 fn journal_options(place: &JournalPlace) -> JournalOptions {

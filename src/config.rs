@@ -73,6 +73,9 @@ pub struct EngineThread {
     pub burst: usize,
     /// How much state the engine keeps and how it reads time.
     pub limits: Limits,
+    /// Most memory that the engine may reserve for what the policy and the limits ask for; `None` for no bound but the
+    /// machine's. No part of what makes a decision.
+    pub memory_bytes_max: Option<u64>,
     /// Touch all reserved memory at start.
     pub prefault: bool,
     /// Keep memory from being swapped out, if the system allows.
@@ -292,6 +295,10 @@ impl Validator<'_> {
             let help = "with clock = \"wall\" choose at least two skews, and more than 0, so that what the skew allows is no jump";
             return Err(self.refuse(jump_at, "`clock_jump_max` is too short".into(), help.into()));
         }
+        let memory_bytes_max = match engine.memory_bytes_max {
+            Some(size) => Some(self.size("memory_bytes_max", Some(size), 1 << 20, 1 << 44)?),
+            None => None,
+        };
         let core = match engine.core {
             Some(core) => Some(self.number("core", Some(core), 0, 4095)? as usize),
             None => None,
@@ -305,6 +312,7 @@ impl Validator<'_> {
             },
             burst: self.number("burst", engine.burst, 1, BURST_MAX as u64)? as usize,
             limits,
+            memory_bytes_max,
             prefault: self.required("prefault", engine.prefault)?.into_inner(),
             lock_memory: self.required("lock_memory", engine.lock_memory)?.into_inner(),
         };

@@ -300,6 +300,7 @@ impl HotLoop {
         self.told_ns = now_ns;
         self.clients.heartbeat(now_ns);
         self.counts.take_engine(self.engine.counters(), &self.replayed);
+        self.counts.take_fill(&self.engine.fill());
         self.counts.expiry_frozen = u64::from(self.engine.expiry_frozen());
         self.counts.clients = self.clients.len() as u64;
         self.counts.seq = self.engine.next_seq() - 1;

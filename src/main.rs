@@ -59,7 +59,12 @@ fn main() -> ExitCode {
         let refused = error.is::<config::ConfigError>()
             || matches!(
                 error.downcast_ref(),
-                Some(StartError::PolicyFile { .. } | StartError::Policy(_) | StartError::SlotTooSmall { .. })
+                Some(
+                    StartError::PolicyFile { .. }
+                        | StartError::Policy(_)
+                        | StartError::SlotTooSmall { .. }
+                        | StartError::OverBudget(_)
+                )
             );
         ExitCode::from(if refused { REFUSED } else { 1 })
     })

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clients::Round;
-use crate::engine::Counters;
+use crate::engine::{Counters, Fill};
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -81,6 +81,12 @@ counts! {
     rows_lost,
     /// Keys that could not be kept.
     keys_lost,
+    /// How much of its room for keys the fullest table uses now, of a hundred, rounded up.
+    table_percent,
+    /// Which table that is: entity kinds in the order of the policy, from 0, then pairs of kinds.
+    table_fullest,
+    /// How much of `spill_bytes_max` is in use now, of a hundred, rounded up.
+    spill_percent,
     /// Duplicate entries overwritten to make room.
     dedup_evicted,
     /// Exchange rates taken in.
@@ -120,6 +126,13 @@ counts! {
 }
 
 impl Counts {
+    /// Takes over how full the engine's memory is.
+    pub(crate) fn take_fill(&mut self, fill: &Fill) {
+        self.table_percent = fill.table_percent;
+        self.table_fullest = fill.table as u64;
+        self.spill_percent = fill.spill_percent;
+    }
+
     /// Takes over what a round did for the clients.
     #[inline]
     pub(crate) fn take_round(&mut self, round: &Round) {

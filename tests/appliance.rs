@@ -104,6 +104,47 @@ fn a_jump_of_time_is_warned_of_and_in_the_metrics() {
 }
 
 #[test]
+fn a_full_table_and_what_it_costs_are_warned_of_and_in_the_metrics() {
+    let rig = Rig::with(POLICY, "\n[log]\nmetrics_interval = \"100ms\"\n");
+    let ten = rig.config_text().replace("keys_max = 4096", "keys_max = 10");
+    std::fs::write(rig.config(), ten).unwrap();
+    let oracle = Oracle::new(&rig);
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    for card in 1..=13 {
+        ask(&mut client, &oracle.payment(card, card, 10_000), 0);
+    }
+    running.wait_for_log(" keys_lost=3 table_percent=100 table_fullest=0 spill_percent=0 ");
+    running.wait_for_log(
+        "warn  the table of card is 100 % full: raise [engine] keys_max, or new keys will not be kept\n",
+    );
+    running.wait_for_log(
+        "warn  3 keys could not be kept, 3 since start: the verdicts they touch are flagged inexact;",
+    );
+    running.stop();
+}
+
+#[test]
+fn a_policy_over_the_memory_that_may_be_used_is_refused_word_for_word() {
+    let rig = Rig::new(POLICY);
+    let bounded = |max: &str| {
+        let bound = format!("keys_max = 4096\nmemory_bytes_max = \"{max}\"");
+        std::fs::write(rig.config(), rig.config_text().replace("keys_max = 4096", &bound)).unwrap();
+    };
+    bounded("8MiB");
+    let (code, said) = rig.refused();
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/over_budget.expected");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &said).unwrap();
+    }
+    assert_eq!((code, said), (2, std::fs::read_to_string(golden).unwrap()));
+    assert!(!rig.journal().exists(), "nothing was begun");
+    // As much as is asked for there is enough.
+    bounded("12MiB");
+    rig.start().stop();
+}
+
+#[test]
 fn an_event_past_its_deadline_falls_back() {
     let rig = Rig::new(POLICY);
     let mut oracle = Oracle::new(&rig);

@@ -47,6 +47,7 @@ raw_section!(RawEngine {
     spill_bytes_max: Size,
     rows_per_key_max: u64,
     dedup_entries_max: u64,
+    memory_bytes_max: Size,
     prefault: bool,
     lock_memory: bool,
 });

@@ -1,5 +1,7 @@
 //! The cold thread: shakes hands with clients, watches who goes, buries those who left, writes the metrics line.
 
+mod room;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use crate::clients::{Departure, Leaving};
 use crate::journal::FlushStatus;
 use crate::log::Log;
 use crate::stats::{Counts, Shared};
+use room::Room;
 
 /// How long one wait for a handshake may be: also how soon a client that died is noticed.
 const ACCEPT_WAIT: Duration = Duration::from_millis(20);
@@ -27,14 +30,16 @@ pub(crate) struct Control {
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics_interval: Option<Duration>,
+    /// What the engine's tables are called.
+    pub(crate) tables: Vec<String>,
     pub(crate) log: Log,
 }
 
 impl Control {
     /// Works until told to stop. The socket is gone when it returns.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let watcher = self.listener.watcher();
-        let mut metrics = Metrics::new(self.metrics_interval);
+        let mut metrics = Metrics::new(self.metrics_interval, std::mem::take(&mut self.tables));
         while !self.stop.load(Ordering::Acquire) {
             match self.listener.accept_within(ACCEPT_WAIT) {
                 Ok(Some(connection)) => self.hand_over(connection),
@@ -98,15 +103,17 @@ struct Metrics {
     degraded: bool,
     looked: Instant,
     failed: bool,
+    room: Room,
 }
 
 /// How often to look for degradation.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Metrics {
-    fn new(interval: Option<Duration>) -> Self {
+    fn new(interval: Option<Duration>, tables: Vec<String>) -> Self {
         let now = Instant::now();
-        Self { interval, last: now, before: Counts::default(), degraded: false, looked: now, failed: false }
+        let (before, room) = (Counts::default(), Room::new(tables));
+        Self { interval, last: now, before, degraded: false, looked: now, failed: false, room }
     }
 
     fn tell(&mut self, shared: &Shared, flush: &FlushStatus, doors: impl Fn() -> ListenerCounts, log: Log) {
@@ -122,6 +129,9 @@ impl Metrics {
             let counts = shared.read();
             let degraded = counts.journal_full != self.before.journal_full;
             if let Some(line) = jump_line(&self.before, &counts) {
+                log.warn(line);
+            }
+            for line in self.room.look(&counts, now) {
                 log.warn(line);
             }
             if counts.expiry_frozen < self.before.expiry_frozen {

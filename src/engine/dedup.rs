@@ -42,6 +42,11 @@ pub(super) struct Dedup {
 }
 
 impl Dedup {
+    /// What [`reserve`](Self::reserve) takes for so many entries.
+    pub(super) fn bytes_for(capacity: u32) -> u64 {
+        Index::bytes_for(capacity) + Memory::bytes_for(u64::from(capacity) * LINE_WORDS as u64)
+    }
+
     pub(super) fn reserve(capacity: u32, seed: u64) -> Result<Self, LimitError> {
         if !(1..=ENTRIES_MAX).contains(&capacity) {
             let message = format!("dedup_entries_max is {capacity}; it must be between 1 and {ENTRIES_MAX}");

@@ -15,7 +15,31 @@ pub struct Footprint {
     pub slab_bytes: u64,
 }
 
+/// How near the engine is to giving something up, of a hundred, rounded up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// The fullest table: entity kinds in the order of the policy, then pairs of kinds.
+    pub table: usize,
+    /// How much of its room for keys is in use.
+    pub table_percent: u64,
+    /// How much of the memory for rows beyond the records is in use.
+    pub spill_percent: u64,
+}
+
 impl Engine {
+    /// How full its memory is now. Looks at no key, however many there are.
+    #[must_use]
+    pub fn fill(&self) -> Fill {
+        let mut fill = Fill { spill_percent: self.spill.percent(), ..Fill::default() };
+        for (number, table) in self.tables.iter().enumerate() {
+            let percent = table.percent();
+            if percent > fill.table_percent {
+                (fill.table, fill.table_percent) = (number, percent);
+            }
+        }
+        fill
+    }
+
     /// What the keys take now. Looks at no key, however many there are.
     #[must_use]
     pub fn footprint(&self) -> Footprint {

@@ -83,6 +83,11 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// What [`reserve`](Self::reserve) takes.
+    pub(super) fn bytes_for(rows: usize) -> u64 {
+        (rows * size_of::<Item>()) as u64
+    }
+
     /// For up to `rows` rows.
     pub(super) fn reserve(rows: usize) -> Self {
         Self { items: Vec::with_capacity(rows), work: 0 }

@@ -32,9 +32,18 @@ pub(super) struct Index {
 }
 
 impl Index {
+    fn buckets_for(entries: u32) -> usize {
+        entries as usize / MEAN_LOAD + 2
+    }
+
+    /// What [`reserve`](Self::reserve) takes for so many entries.
+    pub(super) fn bytes_for(entries: u32) -> u64 {
+        Memory::bytes_for((Self::buckets_for(entries) * LINE_WORDS) as u64)
+    }
+
     /// For up to `entries` entries.
     pub(super) fn reserve(entries: u32, what: &str) -> Result<Self, LimitError> {
-        let buckets = entries as usize / MEAN_LOAD + 2;
+        let buckets = Self::buckets_for(entries);
         Ok(Self { lines: Memory::reserve(buckets * LINE_WORDS, what)?, buckets })
     }
 

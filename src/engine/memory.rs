@@ -25,6 +25,11 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
+    /// What [`reserve`](Self::reserve) takes for so many words.
+    pub(super) fn bytes_for(words: u64) -> u64 {
+        words.div_ceil(LINE_WORDS as u64).max(1).saturating_mul(LINE_BYTES as u64)
+    }
+
     /// Reserves whole lines for at least `words` words; `what` names them in the error.
     pub(super) fn reserve(words: usize, what: &str) -> Result<Self, LimitError> {
         let lines = words.div_ceil(LINE_WORDS).max(1);

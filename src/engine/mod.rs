@@ -22,6 +22,7 @@
 //! The *mark* is the watermark, except after a jump of the wall clock: then it stays where it was until the clock has been
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
+pub mod budget;
 pub mod program;
 pub mod rates;
 pub mod units;
@@ -70,7 +71,7 @@ use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
-pub use footprint::Footprint;
+pub use footprint::{Fill, Footprint};
 
 /// Bytes that hold an archived program for as long as anyone executes it: a sealed memfd mapping, or memory.
 pub trait ProgramBytes: AsRef<[u8]> + Send + Sync + 'static {}

@@ -88,6 +88,13 @@ impl Rates {
         }
     }
 
+    /// What [`reserve`](Self::reserve) takes.
+    pub(super) fn bytes_for(program: &ArchivedProgram) -> u64 {
+        let Some(plan) = program.rates.as_ref() else { return 0 };
+        let pair = size_of::<Pair>() + RATES_PER_PAIR_MAX * size_of::<Quote>();
+        (plan.into.len() * CURRENCIES.len() * pair) as u64
+    }
+
     /// Reserves what the program's rates can take.
     #[must_use]
     pub fn reserve(program: &ArchivedProgram) -> Self {

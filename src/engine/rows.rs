@@ -32,7 +32,7 @@ use super::units::TIME_END;
 use std::ops::Range;
 
 /// Rows of a slab, by its level: 1, 2, and 3 for the leaves of trees.
-const TIERS: [usize; LEAF_LEVEL as usize] = [16, 32, LEAF_ROWS];
+pub(super) const TIERS: [usize; LEAF_LEVEL as usize] = [16, 32, LEAF_ROWS];
 
 /// Where in the record's group header what is.
 const HEAD: usize = 0;
@@ -152,6 +152,11 @@ impl Shape {
             lane_words: lane_words.collect(),
             lanes,
         }
+    }
+
+    /// The most rows kept inside the record, and the most kept of a key.
+    pub(super) fn rows_max(&self) -> (usize, usize) {
+        (self.inline_max, self.rows_max)
     }
 
     fn inline_words(&self) -> Range<usize> {

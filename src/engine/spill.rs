@@ -61,6 +61,22 @@ impl Felled {
 }
 
 impl Spill {
+    /// What [`reserve`](Self::reserve) takes.
+    pub(super) fn bytes_for(bytes: u64) -> u64 {
+        (bytes / 64).saturating_add(1).saturating_mul(64)
+    }
+
+    /// Bytes of a slab of this size.
+    pub(super) fn slab_bytes(&self, class: usize) -> u64 {
+        64 * self.classes[class].lines as u64
+    }
+
+    /// How much of the memory is in use, of a hundred, rounded up.
+    pub(super) fn percent(&self) -> u64 {
+        let (used, all) = (self.fresh - 1 - self.free_lines, self.lines - 1);
+        (100 * used as u64).div_ceil((all as u64).max(1))
+    }
+
     pub(super) fn reserve(bytes: u64) -> Result<Self, LimitError> {
         let lines = bytes / 64;
         if lines > u64::from(u32::MAX) {

@@ -48,6 +48,18 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// What [`reserve`](Self::reserve) takes: for the index, and for the records.
+    pub(super) fn bytes_for(record_words: usize, keys_max: u32) -> (u64, u64) {
+        let capacity = if record_words == 0 { 0 } else { keys_max };
+        let words = u64::from(capacity).saturating_mul(record_words as u64);
+        (Index::bytes_for(capacity), Memory::bytes_for(words))
+    }
+
+    /// How full it is, of a hundred, rounded up.
+    pub(super) fn percent(&self) -> u64 {
+        (100 * u64::from(self.used)).div_ceil(u64::from(self.capacity).max(1))
+    }
+
     /// For up to `keys_max` keys (or pairs); for none when records have no words.
     pub(super) fn reserve(spec: &TableSpec, keys_max: u32, seed: u64) -> Result<Self, LimitError> {
         let (name, is_pair, record_words) = (&spec.name, spec.is_pair, spec.record_words);

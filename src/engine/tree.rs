@@ -21,7 +21,7 @@ use super::spill::{Felled, Slab, Spill};
 use super::tally::{Lane, Sum, tally, tally_row};
 
 /// Children of a node.
-const FANOUT: usize = 32;
+pub(super) const FANOUT: usize = 32;
 /// Rows of a leaf.
 pub(super) const LEAF_ROWS: usize = 64;
 /// Level of leaves; those below are of smaller slabs.

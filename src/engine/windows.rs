@@ -170,6 +170,20 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// What [`reserve`](Self::reserve) takes, the set of different things apart.
+    pub(super) fn bytes_for(plan: &Plan) -> u64 {
+        let bounds = &plan.bounds;
+        let seen = 2 * size_of::<i64>() + size_of::<(i64, i64)>() + size_of::<(usize, usize)>();
+        let seen = bounds.window_sets * (size_of::<Seen>() + bounds.windows * seen);
+        let sums = (bounds.cells + bounds.sums) * size_of::<Sum>() + bounds.cells * size_of::<usize>();
+        (seen + sums) as u64
+    }
+
+    /// What the set of different things takes, where a key has up to so many rows.
+    pub(super) fn set_bytes_for(rows_max: usize) -> u64 {
+        (DistinctSet::entries_for(rows_max) * size_of::<Entry>()) as u64
+    }
+
     pub(super) fn reserve(plan: &Plan, rows_max: usize) -> Self {
         let bounds = &plan.bounds;
         let mut places = vec![0; bounds.cells];
@@ -349,19 +363,25 @@ fn told<'a>(output: &Output, sum: &Sum, under: impl FnOnce() -> &'a Sum) -> Valu
     }
 }
 
+/// An item, and the round in which it was added.
+type Entry = ([u64; 2], u64);
+
 /// An exact set of 128-bit items, emptied in no time: an entry counts only if it carries the current round.
 struct DistinctSet {
-    entries: Vec<([u64; 2], u64)>,
+    entries: Vec<Entry>,
     round: u64,
     mask: usize,
     count: u64,
 }
 
 impl DistinctSet {
+    fn entries_for(items: usize) -> usize {
+        if items == 0 { 0 } else { (items * 2).next_power_of_two() }
+    }
+
     /// For up to `items` different items.
     fn reserve(items: usize) -> Self {
-        let entries =
-            if items == 0 { Vec::new() } else { vec![([0, 0], 0); (items * 2).next_power_of_two()] };
+        let entries = vec![([0, 0], 0); Self::entries_for(items)];
         Self { entries, round: 0, mask: 0, count: 0 }
     }
 

@@ -12,6 +12,14 @@ pub fn lock() -> io::Result<()> {
     }
 }
 
+/// Bytes of memory that the machine has; `None` where the system does not say.
+#[must_use]
+pub fn of_machine() -> Option<u64> {
+    // SAFETY: a call without pointers.
+    let number = |name| u64::try_from(unsafe { libc::sysconf(name) }).ok();
+    number(libc::_SC_PHYS_PAGES)?.checked_mul(number(libc::_SC_PAGESIZE)?)
+}
+
 /// Where the system says whether it gives large pages to memory that asks for them.
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 /// Smaller ranges cannot hold a large page: 2 MiB where a page is 4 KiB.

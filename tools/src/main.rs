@@ -8,6 +8,7 @@ mod journal;
 mod link;
 mod map;
 mod output;
+mod plan;
 mod policy;
 mod rates;
 mod replay;
@@ -35,7 +36,7 @@ enum Command {
     /// List, check and print journals.
     #[command(subcommand)]
     Journal(journal::Args),
-    /// Read policies: check them, print what they keep.
+    /// Read policies: check them, print what they take.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Exchange rates for a running appliance.

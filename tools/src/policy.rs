@@ -1,10 +1,14 @@
 //! `tollctl policy`: reading policies outside the appliance.
 
 use crate::fault::{Fault, Problem};
-use anyhow::Context as _;
+use crate::plan::Plan;
+use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use tollgate::config::Config;
 use tollgate::engine::Loaded;
+use tollgate::engine::budget::Budget;
 use tollgate::policy;
 use tollgate::token::Tokenizer;
 
@@ -19,10 +23,17 @@ pub(crate) enum Command {
         /// The policy.
         file: PathBuf,
     },
-    /// Print what the compiled policy keeps: rows, records, bytes per key and per event.
+    /// Print what the policy takes: each feature's exactness, horizon and cost, bytes per key and per event, and all that is
+    /// reserved; exit 1 if that is over the configuration's `memory_bytes_max`.
     Plan {
         /// The policy.
         file: PathBuf,
+        /// The appliance's configuration, for its limits; without it every default holds.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -43,10 +54,18 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Command::Plan { file } => {
+        Command::Plan { file, config, json } => {
             let loaded = load(file, &Tokenizer::default())?;
-            print!("{}", plan(&loaded));
-            Ok(())
+            let config = config.as_ref().map_or_else(|| Ok(Config::shipped()), |file| Config::read(file))?;
+            let (limits, max) = (config.engine.limits, config.engine.memory_bytes_max);
+            let budget = Budget::new(loaded.program(), &limits).map_err(|error| anyhow!(error.message))?;
+            let plan = Plan { program: loaded.program(), budget: &budget, max };
+            let text = if *json { plan.json() } else { plan.text() };
+            std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+            match max.and_then(|max| budget.refusal(max)) {
+                None => Ok(()),
+                Some(refusal) => Err(anyhow!(refusal)),
+            }
         }
     }
 }
@@ -57,7 +76,7 @@ pub(crate) fn load(path: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Loaded>
         Problem::new("is not UTF-8", "convert the file to UTF-8").at(path.display().to_string())
     })?;
     let program = policy::compile(&text, tokenizer).map_err(|diagnostics| {
-        anyhow::anyhow!("{}", policy::diagnostics::render(&path.display().to_string(), &text, &diagnostics))
+        anyhow!("{}", policy::diagnostics::render(&path.display().to_string(), &text, &diagnostics))
     })?;
     policy::archive::open(policy::archive::seal(&program))
         .with_context(|| format!("{}: the compiled policy cannot be opened", path.display()))
@@ -88,38 +107,4 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
         return Err(Problem::new("is larger than 4 MiB", "check the path").at(place));
     }
     std::fs::read(path).map_err(cannot)
-}
-
-/// What is kept, by entity kind and group.
-fn plan(loaded: &Loaded) -> String {
-    use std::fmt::Write as _;
-    let program = loaded.program();
-    let mut text = String::new();
-    let kinds = program.entities.iter();
-    let kinds = kinds.map(|entity| (entity.name.to_string(), "key", entity.record_words));
-    let pairs = program.pairs.iter().map(|pair| {
-        let name = |kind: u16| &program.entities[usize::from(kind)].name;
-        let names = format!("({}, {})", name(pair.first.to_native()), name(pair.second.to_native()));
-        (names, "pair", pair.record_words)
-    });
-    for (index, (name, what, record_words)) in kinds.chain(pairs).enumerate() {
-        let _ = writeln!(text, "{name}: {} bytes per {what}", u32::from(record_words.to_native()) * 8);
-        for group in program.groups.iter().filter(|group| usize::from(group.table.to_native()) == index) {
-            let event = &program.events[usize::from(group.event.to_native())];
-            let field = |role: u16| event.fields.get(usize::from(role)).map(|field| &field.name);
-            let role = match (field(group.role.to_native()), field(group.second_role.to_native())) {
-                (Some(first), Some(second)) => format!("({first}, {second})"),
-                (first, _) => first.map_or_else(String::new, ToString::to_string),
-            };
-            let _ = writeln!(
-                text,
-                "  {} by {role}: {} bytes per event, {} events inside the record, kept {} h",
-                event.name,
-                u32::from(group.row_words.to_native()) * 8,
-                group.inline_rows,
-                group.retention_us.to_native() / tollgate::engine::units::HOUR
-            );
-        }
-    }
-    text
 }
