@@ -206,7 +206,7 @@ impl Case {
 
 /// What a key and a stored row take.
 fn more(footprint: &Footprint, population: u64) -> Vec<(&'static str, serde_json::Value)> {
-    let Footprint { keys, index_bytes, record_bytes, slab_bytes } = *footprint;
+    let Footprint { keys, index_bytes, record_bytes, slab_bytes, .. } = *footprint;
     let bytes = index_bytes + record_bytes + slab_bytes;
     vec![
         ("keys", json!(keys)),
