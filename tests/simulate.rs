@@ -537,17 +537,17 @@ fn short_streams_agree_with_the_oracle() {
 
 #[test]
 fn streams_agree_with_the_oracle() {
-    share(SHARE, 320, FRAMES, &["Count above 64", "keys expired"]);
+    share(SHARE, 320, FRAMES, &["Count above 64", "Count above 256", "demoted", "keys expired"]);
 }
 
 #[test]
 fn other_streams_agree_with_the_oracle() {
-    share(2 * SHARE, 320, FRAMES, &["Count above 64", "keys expired"]);
+    share(2 * SHARE, 320, FRAMES, &["Count above 64", "Count above 256", "demoted", "keys expired"]);
 }
 
 #[test]
 fn long_streams_agree_with_the_oracle() {
-    share(3 * SHARE, 45, 2 * FRAMES, &["Count above 1024", "keys expired"]);
+    share(3 * SHARE, 45, 2 * FRAMES, &["Count above 1024", "demoted", "keys expired"]);
 }
 
 /// Where there is no room for everything: features are those of the oracle, which forgets nothing, unless flagged.
