@@ -128,8 +128,8 @@ impl<'p> Payments<'p> {
             let key = match self.draw {
                 Draw::Uniform => self.shuffled(n, entity),
                 Draw::Zipf => self.ranked(mix(n, entity + 1)),
-                Draw::Poisson => mix(n, entity + 1) & (self.keys() - 1),
-                Draw::Geometric => self.weighted(mix(n, entity + 1)),
+                Draw::Poisson => random(n, entity) >> (64 - self.keys_log2),
+                Draw::Geometric => self.weighted(random(n, entity)),
             };
             words.set_key(slot, Key([key + 1, entity + 1]));
         }
@@ -152,11 +152,11 @@ impl<'p> Payments<'p> {
     }
 
     /// Any key, kept with a probability that is its weight, or another one.
-    fn weighted(&self, mut random: u64) -> u64 {
+    fn weighted(&self, mut drawn: u64) -> u64 {
         loop {
-            random = mix(random, 5);
-            let key = random & (self.keys() - 1);
-            if unit(mix(random, 6)) * WEIGHT_MAX < -unit(mix(key, 7)).ln() {
+            drawn = random(drawn, 5);
+            let key = drawn >> (64 - self.keys_log2);
+            if unit(random(drawn, 6)) * WEIGHT_MAX < -unit(random(key, 7)).ln() {
                 return key;
             }
         }
@@ -167,6 +167,12 @@ impl<'p> Payments<'p> {
         let rank = (unit(random) * f64::from(self.keys_log2)).exp2() as u64;
         self.shuffled((rank - 1) & (self.keys() - 1), 77)
     }
+}
+
+/// Small numbers that follow each other become numbers that have nothing to do with each other: for that, mixing once is not
+/// enough.
+fn random(number: u64, salt: u64) -> u64 {
+    mix(mix(number ^ 0x9e37_79b9_7f4a_7c15, salt ^ 0xd1b5_4a32_d192_ed03), 0x8cb9_2ba7_2f3d_8dd7)
 }
 
 /// From 0 to below 1.
