@@ -18,7 +18,7 @@ use toml::Spanned;
 
 use self::raw::{RawClock, RawConfig, SIZE_UNITS, SPAN_UNITS, Size, Span, line_and_column, tell};
 use crate::engine::units::DAY;
-use crate::engine::{Clock, Limits};
+use crate::engine::{Clock, Limits, ROWS_PER_KEY_LIMIT};
 
 /// The shipped configuration: every key with its default.
 pub const DEFAULT_TEXT: &str = include_str!("../config/appliance.toml");
@@ -274,7 +274,12 @@ impl Validator<'_> {
         let limits = Limits {
             keys_max: self.number("keys_max", engine.keys_max, 1, 1 << 30)? as u32,
             spill_bytes_max: self.size("spill_bytes_max", engine.spill_bytes_max, 1 << 16, 1 << 40)?,
-            rows_per_key_max: self.number("rows_per_key_max", engine.rows_per_key_max, 64, 1 << 20)? as u32,
+            rows_per_key_max: self.number(
+                "rows_per_key_max",
+                engine.rows_per_key_max,
+                64,
+                u64::from(ROWS_PER_KEY_LIMIT),
+            )? as u32,
             dedup_entries_max: self.number("dedup_entries_max", engine.dedup_entries_max, 1, 1 << 30)? as u32,
             lateness_us: self.span("lateness", engine.lateness, Duration::ZERO, horizon)?.as_micros() as i64,
             skew_us: self.span("skew", engine.skew, Duration::ZERO, horizon)?.as_micros() as i64,

@@ -1,7 +1,8 @@
 //! `features`: one whole decision inside the engine with 45 features over five keys, beside five lookups that do nothing.
 //!
 //! The floor reads as many bytes of memory as the engine has for its index and its records, at as many random places, and
-//! in the same two rounds. All ways take turns in slices, as in `ring`.
+//! in the same two rounds. All ways take turns in slices, as in `ring`. And what keys and their events take in memory, when how
+//! many a key has is left to chance.
 
 mod floor;
 mod load;
@@ -15,7 +16,7 @@ use serde_json::json;
 use tollgate::encode::EventWords;
 use tollgate::engine::units::Time;
 use tollgate::engine::wire::{Admission, Input, event_time};
-use tollgate::engine::{Engine, Footprint, Limits, Loaded, Step};
+use tollgate::engine::{Counters, Engine, Footprint, Limits, Loaded, ROWS_PER_KEY_LIMIT, Step};
 use tollgate::os::memory;
 use tollgate_ring::monotonic_ns;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Length of a slice.
     #[arg(long, default_value_t = 50, value_parser = value_parser!(u64).range(1..=10_000))]
     slice_ms: u64,
+    /// Keys of each of the five entities for the figures of memory, as a power of two.
+    #[arg(long, default_value_t = 17, value_parser = value_parser!(u32).range(1..=24))]
+    memory_keys_log2: u32,
     /// Do not ask the system for large pages, for the engine or the floor.
     #[arg(long)]
     small_pages: bool,
@@ -55,6 +59,11 @@ const BURST: usize = 16;
 /// The keys of the figure without a suffix: ten million in all.
 const KEYS_LOG2: u32 = 21;
 const POPULATION: u64 = 16;
+/// Payments of a key in the longest window, on average, for the figures of memory.
+const MEMORY_POPULATION: u64 = 20;
+/// What a key should take at most, and what each of its stored events on top: bytes, index and slabs included.
+const KEY_BYTES: u64 = 96;
+const EVENT_BYTES: u64 = 32;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let cores = Cores::choose()?;
@@ -66,11 +75,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Case { keys_log2, population }.measure(args, &loaded, &mut report)?;
         }
     }
+    for draw in [Draw::Poisson, Draw::Geometric] {
+        report.add(memory(args, &loaded, draw)?);
+    }
     report.note(
         "One whole decision of the engine, without ring and journal: decode, duplicates, 45 features over five keys, a rule, \
          five rows stored. Every one is timed by itself, and so is every floor: five lookups in two dependent rounds over as \
          many bytes. value: the median of the slices' medians; ratio: the median of the slices' ratios. plain: without \
-         prefetch; bursts: 16 prefetched together, an event's share of the time.",
+         prefetch; bursts: 16 prefetched together, an event's share of the time. memory: what a key takes with all its \
+         events, 20 on average; beside it, as floor, what it should take at most: 96 bytes, and 32 for each event.",
     );
     report.finish()
 }
@@ -107,6 +120,8 @@ impl Case {
         let draw = match draw {
             Draw::Uniform => "uniform",
             Draw::Zipf => "zipf",
+            Draw::Poisson => "poisson",
+            Draw::Geometric => "geometric",
         };
         let mut name =
             if way == Way::Floor { format!("floor.lookups.{draw}") } else { format!("features.45.{draw}") };
@@ -132,9 +147,13 @@ impl Case {
                 // The windows now reach over fewer payments: until they hold none of before.
                 fed.feed(fed.payments.in_longest_window())?;
             }
-            let footprint = fed.engine.footprint();
-            for figure in self.slices(args, &mut fed, draw)? {
-                report.add(Figure { more: more(&footprint, self.population), ..figure });
+            let (footprint, before) = (fed.engine.footprint(), *fed.engine.counters());
+            let figures = self.slices(args, &mut fed, draw)?;
+            for figure in figures {
+                let mut more = parts(&footprint);
+                more.push(("population", json!(self.population)));
+                more.extend(work(&before, fed.engine.counters()));
+                report.add(Figure { more, ..figure });
             }
         }
         Ok(())
@@ -143,30 +162,14 @@ impl Case {
     /// An engine whose windows are full.
     fn fill<'p>(&self, args: &Args, loaded: &'p Loaded) -> Result<Fed<'p>> {
         let payments = Payments::new(loaded, self.keys_log2, self.population)?;
-        let rows = payments.keys() * self.population * ENTITIES.len() as u64;
-        let limits = Limits {
-            keys_max: u32::try_from(payments.keys())?,
-            spill_bytes_max: (rows * 64).max(1 << 20),
-            rows_per_key_max: 1 << 20,
-            dedup_entries_max: 1 << 16,
-            lateness_us: 0,
-            ..Limits::default()
-        };
-        let engine = Engine::new(loaded.clone(), &limits).map_err(|error| anyhow::anyhow!(error.message))?;
+        let engine = engine(loaded, &payments, self.population)?;
         if !args.small_pages {
             memory::prefer_huge_pages().context("large pages")?;
         }
-        let mut fed = Fed {
-            engine,
-            payments,
-            batch: Vec::with_capacity(BATCH),
-            floor: Floor::new(0, 0, false)?,
-            floor_number: 0,
-        };
+        let mut fed = Fed::new(engine, payments)?;
         // Once more than the windows hold, so that what is stored has also been dropped.
         fed.feed(fed.payments.keys() * (self.population + 1))?;
-        let counters = fed.engine.counters();
-        ensure!(counters.rows_lost + counters.keys_lost == 0, "the engine was made too small: {counters:?}");
+        fed.ensure_nothing_lost()?;
         let Footprint { index_bytes, record_bytes, slab_bytes, .. } = fed.engine.footprint();
         fed.floor = Floor::new(index_bytes, record_bytes + slab_bytes, !args.small_pages)?;
         Ok(fed)
@@ -204,17 +207,72 @@ impl Case {
     }
 }
 
-/// What a key and a stored row take.
-fn more(footprint: &Footprint, population: u64) -> Vec<(&'static str, serde_json::Value)> {
-    let Footprint { keys, index_bytes, record_bytes, slab_bytes } = *footprint;
-    let bytes = index_bytes + record_bytes + slab_bytes;
+/// One that has room for so many payments of each key.
+fn engine(loaded: &Loaded, payments: &Payments<'_>, population: u64) -> Result<Engine> {
+    let rows = payments.keys() * population * ENTITIES.len() as u64;
+    let limits = Limits {
+        keys_max: u32::try_from(payments.keys())?,
+        spill_bytes_max: (rows * 64).max(1 << 20),
+        rows_per_key_max: ROWS_PER_KEY_LIMIT,
+        dedup_entries_max: 1 << 16,
+        lateness_us: 0,
+        ..Limits::default()
+    };
+    Engine::new(loaded.clone(), &limits).map_err(|error| anyhow::anyhow!(error.message))
+}
+
+/// What keys take with all their events, when the number of a key's events is drawn. Three windows go by first, so that what
+/// is stored has come and gone.
+fn memory(args: &Args, loaded: &Loaded, draw: Draw) -> Result<Figure> {
+    let mut payments = Payments::new(loaded, args.memory_keys_log2, MEMORY_POPULATION)?;
+    payments.set(draw, MEMORY_POPULATION);
+    let engine = engine(loaded, &payments, MEMORY_POPULATION)?;
+    let mut fed = Fed::new(engine, payments)?;
+    fed.feed(3 * fed.payments.in_longest_window())?;
+    fed.ensure_nothing_lost()?;
+    let footprint = fed.engine.footprint();
+    let stored = fed.payments.in_longest_window() * ENTITIES.len() as u64;
+    let budget = KEY_BYTES * footprint.keys + EVENT_BYTES * stored;
+    let keys = footprint.keys as f64;
+    let name = match draw {
+        Draw::Geometric => "features.memory.geometric",
+        _ => "features.memory",
+    };
+    let mut figure = Figure::of_bytes(name, bytes(&footprint) as f64 / keys, budget as f64 / keys);
+    figure.more = parts(&footprint);
+    figure.more.extend([
+        ("stored", json!(stored)),
+        ("budget_bytes", json!(budget)),
+        ("bytes_per_stored", json!(bytes(&footprint) as f64 / stored as f64)),
+    ]);
+    figure.more.extend(work(&Counters::default(), fed.engine.counters()));
+    Ok(figure)
+}
+
+fn bytes(footprint: &Footprint) -> u64 {
+    footprint.index_bytes + footprint.record_bytes + footprint.slab_bytes
+}
+
+/// What keys and stored rows take.
+fn parts(footprint: &Footprint) -> Vec<(&'static str, serde_json::Value)> {
+    let Footprint { keys, index_bytes, record_bytes, slab_bytes, .. } = *footprint;
     vec![
         ("keys", json!(keys)),
-        ("population", json!(population)),
         ("index_bytes", json!(index_bytes)),
         ("record_bytes", json!(record_bytes)),
         ("slab_bytes", json!(slab_bytes)),
-        ("bytes_per_key", json!(bytes as f64 / keys.max(1) as f64)),
+        ("bytes_per_key", json!(bytes(footprint) as f64 / keys.max(1) as f64)),
+    ]
+}
+
+/// Rows, and entries of trees, that a decision looked at and moved, on average since `before`; and the most for one since start.
+fn work(before: &Counters, now: &Counters) -> [(&'static str, serde_json::Value); 3] {
+    let decided = (now.decided - before.decided).max(1) as f64;
+    let mean = |before: u64, now: u64| json!((now - before) as f64 / decided);
+    [
+        ("rows_scanned", mean(before.rows_scanned, now.rows_scanned)),
+        ("rows_moved", mean(before.rows_moved, now.rows_moved)),
+        ("event_work_max", json!(now.event_work_max)),
     ]
 }
 
@@ -229,7 +287,19 @@ fn input(kind: u16, words: &EventWords) -> Input<'_> {
     }
 }
 
-impl Fed<'_> {
+impl<'p> Fed<'p> {
+    /// With no floor yet.
+    fn new(engine: Engine, payments: Payments<'p>) -> Result<Self> {
+        let floor = Floor::new(0, 0, false)?;
+        Ok(Self { engine, payments, batch: Vec::with_capacity(BATCH), floor, floor_number: 0 })
+    }
+
+    fn ensure_nothing_lost(&self) -> Result<()> {
+        let counters = self.engine.counters();
+        ensure!(counters.rows_lost + counters.keys_lost == 0, "the engine was made too small: {counters:?}");
+        Ok(())
+    }
+
     fn refill(&mut self) {
         self.batch.clear();
         for _ in 0..BATCH {

@@ -29,6 +29,8 @@ pub(crate) enum Unit {
     Ns,
     /// Something each second; the percentiles beside it are nanoseconds nevertheless.
     PerSecond,
+    /// Bytes. There are no single times then.
+    Bytes,
 }
 
 impl Unit {
@@ -36,6 +38,7 @@ impl Unit {
         match self {
             Self::Ns => "ns",
             Self::PerSecond => "1/s",
+            Self::Bytes => "bytes",
         }
     }
 }
@@ -86,6 +89,23 @@ impl Figure {
         }
     }
 
+    /// Bytes, held against so many that they should be at most.
+    pub(crate) fn of_bytes(name: impl Into<String>, bytes: f64, budget: f64) -> Self {
+        Self {
+            name: name.into(),
+            unit: Unit::Bytes,
+            value: bytes,
+            times: Percentiles::of(|_| 0),
+            samples: 0,
+            floor: Some(budget),
+            ratio: Some(bytes / budget),
+            idle: None,
+            slices: 0,
+            curve: Curve::sample(0, |_| 0),
+            more: Vec::new(),
+        }
+    }
+
     /// Waits of events due at random moments. Their number is that of the instants: one for each nanosecond.
     pub(crate) fn of_waits(name: impl Into<String>, noise: &Noise, slices: usize) -> Self {
         let percentiles = noise.waits();
@@ -114,7 +134,7 @@ impl Figure {
         for (key, ns) in
             [("p50", p50), ("p90", p90), ("p99", p99), ("p999", p999), ("p9999", p9999), ("max", max)]
         {
-            put(key, json!(ns));
+            put(key, if self.unit == Unit::Bytes { Value::Null } else { json!(ns) });
         }
         put("floor", json!(self.floor));
         put("ratio", json!(self.ratio));
@@ -136,14 +156,21 @@ impl Figure {
     }
 
     fn row(&self) -> Vec<String> {
+        let bytes = |bytes: f64| format!("{bytes:.0} B");
         let value = match self.unit {
             Unit::Ns => span(self.value),
+            Unit::Bytes => bytes(self.value),
             Unit::PerSecond => format!("{}/s", grouped(self.value.round() as u64)),
         };
         let ratio = self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         let mut row = vec![self.name.clone(), value];
-        row.extend(cells(&self.times));
-        row.extend([self.floor.map_or(String::new(), span), ratio, grouped(self.samples)]);
+        if self.unit == Unit::Bytes {
+            row.extend([const { String::new() }; 5]);
+            row.extend([self.floor.map_or(String::new(), bytes), ratio, String::new()]);
+        } else {
+            row.extend(cells(&self.times));
+            row.extend([self.floor.map_or(String::new(), span), ratio, grouped(self.samples)]);
+        }
         row
     }
 
@@ -217,7 +244,8 @@ impl Report {
             print!("{}", self.table());
         }
         let Some(path) = &self.form.svg else { return Ok(()) };
-        let figures = self.figures.iter().map(|figure| (figure.name.as_str(), &figure.curve));
+        let timed = self.figures.iter().filter(|figure| figure.unit != Unit::Bytes);
+        let figures = timed.map(|figure| (figure.name.as_str(), &figure.curve));
         let others = self.curves.iter().map(|(name, curve)| (name.as_str(), curve));
         let curves: Vec<(&str, &Curve)> = figures.chain(others).collect();
         let title = format!("{}, Linux {}, cores {}", self.machine.cpu, self.machine.kernel, self.cores());
@@ -347,6 +375,9 @@ mod tests {
         figure.idle = Some(figure.times);
         assert_eq!(figure.row().len(), HEAD.len());
         assert_eq!(figure.idle_row().unwrap().len(), HEAD.len());
+        let bytes = Figure::of_bytes("features.memory", 350.4, 700.0).row();
+        assert_eq!(bytes.len(), HEAD.len());
+        assert_eq!([&bytes[1], &bytes[7], &bytes[8]], ["350 B", "700 B", "0.50"]);
     }
 
     #[test]

@@ -76,10 +76,14 @@ fn number(line: &Value, field: &str) -> f64 {
 /// What holds for every line.
 fn check_fields(line: &Value) {
     let unit = line["unit"].as_str().unwrap();
-    assert!(unit == "ns" || unit == "1/s", "{line}");
-    let percentiles = ["p50", "p90", "p99", "p999", "p9999", "max"].map(|field| number(line, field));
-    assert!(percentiles.is_sorted(), "{line}");
-    assert!(number(line, "samples") >= 1.0 && number(line, "slices") >= 1.0, "{line}");
+    assert!(["ns", "1/s", "bytes"].contains(&unit), "{line}");
+    let percentiles = ["p50", "p90", "p99", "p999", "p9999", "max"];
+    if unit == "bytes" {
+        assert!(percentiles.iter().all(|field| line[*field].is_null()), "{line}");
+    } else {
+        assert!(percentiles.map(|field| number(line, field)).is_sorted(), "{line}");
+        assert!(number(line, "samples") >= 1.0 && number(line, "slices") >= 1.0, "{line}");
+    }
     for field in ["cpu", "kernel"] {
         assert!(!line[field].as_str().unwrap().is_empty(), "{line}");
     }
@@ -178,6 +182,8 @@ fn features_are_measured_against_bare_lookups() {
         "1",
         "--slice-ms",
         "10",
+        "--memory-keys-log2",
+        "8",
         "--json",
     ];
     let lines = places.lines(&arguments);
@@ -195,10 +201,22 @@ fn features_are_measured_against_bare_lookups() {
                 let parts = ["index_bytes", "record_bytes", "slab_bytes"].map(|part| number(line, part));
                 let bytes = number(line, "bytes_per_key") * f64::from(keys);
                 assert!((parts.iter().sum::<f64>() / bytes - 1.0).abs() < 1e-9, "{line}");
+                // Five keys, and three rows of each in the window or a few more that it holds no longer.
+                let (scanned, most) = (number(line, "rows_scanned"), number(line, "event_work_max"));
+                assert!(scanned >= 5.0 && scanned < most && number(line, "rows_moved") < most, "{line}");
             }
         }
     }
-    assert_eq!(lines.len(), 2 * 2 * 4);
+    for name in ["features.memory", "features.memory.geometric"] {
+        let line = &lines[name];
+        assert!(line["unit"] == "bytes" && line["p50"].is_null(), "{line}");
+        let (keys, stored) = (number(line, "keys"), number(line, "stored"));
+        assert_eq!(stored, 5.0 * 256.0 * 20.0);
+        assert_eq!(number(line, "budget_bytes"), 96.0 * keys + 32.0 * stored);
+        let ratio = number(line, "bytes_per_stored") * stored / number(line, "budget_bytes");
+        assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+    }
+    assert_eq!(lines.len(), 2 * 2 * 4 + 2);
 }
 
 #[test]

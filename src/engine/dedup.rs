@@ -57,6 +57,11 @@ impl Dedup {
         Ok(Self { index, entries, capacity, used: 0, next: 0, seed: mix(seed, 0x6475_706c_6963_6174) })
     }
 
+    /// Bytes of index and entries, whether in use or not.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        self.index.bytes() + 8 * self.entries.len() as u64
+    }
+
     #[inline]
     fn hash(&self, principal: u32, id: EventId) -> u64 {
         mix(mix(id.0[0] ^ self.seed, id.0[1]), self.seed ^ u64::from(principal))

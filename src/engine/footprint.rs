@@ -13,6 +13,9 @@ pub struct Footprint {
     pub record_bytes: u64,
     /// Bytes of the slabs in use.
     pub slab_bytes: u64,
+    /// Bytes reserved for all that grows: tables and slabs, whether in use or not, and what is remembered of duplicates.
+    /// However many keys come, no more is taken.
+    pub reserved_bytes: u64,
 }
 
 /// How near the engine is to giving something up, of a hundred, rounded up.
@@ -49,9 +52,16 @@ impl Engine {
                 keys: sum.keys + keys,
                 index_bytes: sum.index_bytes + index_bytes,
                 record_bytes: sum.record_bytes + record_bytes,
+                reserved_bytes: sum.reserved_bytes + table.reserved_bytes(),
                 ..sum
             }
         });
-        Footprint { slab_bytes: self.spill.used_bytes(), ..of_tables }
+        Footprint {
+            slab_bytes: self.spill.used_bytes(),
+            reserved_bytes: of_tables.reserved_bytes
+                + self.spill.reserved_bytes()
+                + self.dedup.reserved_bytes(),
+            ..of_tables
+        }
     }
 }

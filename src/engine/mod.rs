@@ -138,6 +138,9 @@ pub enum Clock {
     Event,
 }
 
+/// The most that [`Limits::rows_per_key_max`] may be: a million rows a day for eight days.
+pub const ROWS_PER_KEY_LIMIT: u32 = 1 << 23;
+
 /// How much state the engine may keep, and how it reads time. Fixed at start; part of what makes a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -360,10 +363,10 @@ impl Engine {
                 return Err(LimitError { message });
             }
         }
-        if !(1..=1 << 20).contains(&limits.rows_per_key_max) {
+        if !(1..=ROWS_PER_KEY_LIMIT).contains(&limits.rows_per_key_max) {
             let rows = limits.rows_per_key_max;
             return Err(LimitError {
-                message: format!("rows_per_key_max is {rows}; it must be between 1 and {}", 1 << 20),
+                message: format!("rows_per_key_max is {rows}; it must be between 1 and {ROWS_PER_KEY_LIMIT}"),
             });
         }
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
@@ -789,7 +792,8 @@ impl Engine {
                 event,
                 time: moment.time,
                 target_tag,
-                target_time: (self.limits.clock == Clock::Event).then_some(target_time),
+                target_time,
+                by_time: self.limits.clock == Clock::Event,
             };
             let record = self.tables[group.table].record_mut(record);
             let amended = amendment.apply(record, &mut self.spill, &mut self.registers, &mut self.counters);

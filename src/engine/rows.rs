@@ -439,14 +439,14 @@ impl Group<'_> {
         self.shrink();
         let wanted = self.shape.inline_max.div_ceil(2);
         let mut row = self.spill.take_row_buffer();
-        let mut moved = 0;
+        let (mut room, mut moved) = (self.room(), 0);
         while moved < wanted {
             let inline = &self.record[self.shape.inline_words()];
             row.clear();
             row.extend(
                 (0..self.shape.row_words).map(|column| inline[column * self.shape.inline_rows + moved]),
             );
-            if !self.push(&row) {
+            if !self.push(&row, &mut room) {
                 break;
             }
             moved += 1;
@@ -475,20 +475,11 @@ impl Group<'_> {
         }
     }
 
-    /// Drops dead rows of the branch: all of a slab, and as many chunks of a tree as make it smaller in the long run.
+    /// Drops dead rows of the branch: all of a slab, and all chunks of a tree that are wholly dead.
     fn drop_dead_of_branch(&mut self) {
-        const CHUNKS: usize = 2;
         let dead = self.dead;
-        for _ in 0..CHUNKS {
-            let branch = self.head().branch;
-            if !branch.is_node() {
-                break;
-            }
-            self.with_branch(|trees, branch| {
-                if trees.first_leaf(*branch).1.time <= dead {
-                    trees.remove_first_leaf(branch);
-                }
-            });
+        if self.head().branch.is_node() {
+            self.with_branch(|trees, branch| trees.remove_dead(branch, dead));
         }
         let branch = self.head().branch;
         if (1..=LEAF_LEVEL).contains(&branch.level) {
@@ -541,38 +532,47 @@ impl Group<'_> {
 
     /// Adds a row to the branch, or gives it up.
     fn push_or_lose(&mut self, row: &[u64]) {
-        if !self.push(row) {
+        let mut room = self.room();
+        if !self.push(row, &mut room) {
             self.lose(time_of(row[0]));
         }
     }
 
     /// Adds a row to the branch, which grows if it must; at the bound, or without memory to grow, older rows make room.
-    /// False when there can be no branch at all.
-    fn push(&mut self, row: &[u64]) -> bool {
-        let rows_max = self.shape.rows_max - self.shape.inline_max;
-        let branch = self.head().branch;
-        if rows_max == 0 {
+    /// False when there can be no branch at all. `room` is that of [`room`](Self::room), and is kept so.
+    fn push(&mut self, row: &[u64], room: &mut usize) -> bool {
+        if self.shape.rows_max == self.shape.inline_max {
             return false;
         }
-        if branch.count >= rows_max || branch.is_node() && self.rows_of_branch() >= rows_max as u64 {
+        if *room == 0 {
             self.give_up_oldest();
+            *room = self.room();
         }
         // Twice without memory: what was given up did not help.
         for _ in 0..2 {
             if self.grow_and_insert(row) {
                 self.counters.promoted += 1;
+                *room = room.saturating_sub(1);
                 return true;
             }
             if self.head().branch.level == 0 {
                 return false;
             }
             self.give_up_oldest();
+            *room = self.room();
         }
+        *room = room.saturating_sub(1);
         self.grow_and_insert(row)
     }
 
-    fn rows_of_branch(&self) -> u64 {
-        rows_of(self.spill, self.shape, self.head().branch)
+    /// How many more rows the branch may have.
+    fn room(&mut self) -> usize {
+        let Head { branch, .. } = self.head();
+        if branch.is_node() {
+            self.counters.rows_moved += branch.count as u64;
+        }
+        let rows = rows_of(self.spill, self.shape, branch) as usize;
+        (self.shape.rows_max - self.shape.inline_max).saturating_sub(rows)
     }
 
     /// Adds a row to the branch; false, and nothing changed, where that takes memory that there is not.
@@ -603,7 +603,7 @@ impl Group<'_> {
     fn give_up_oldest(&mut self) {
         let branch = self.head().branch;
         if branch.is_node() {
-            let (leaf, _) = self.with_branch(|trees, branch| trees.first_leaf(*branch));
+            let leaf = self.with_branch(|trees, branch| trees.first_leaf(*branch));
             self.lose_rows(leaf, leaf.count);
             self.with_branch(|trees, branch| trees.remove_first_leaf(branch));
         } else if branch.level > 0 {
@@ -614,6 +614,7 @@ impl Group<'_> {
 
     /// Counts the first rows of a block as lost, if they are not dead.
     fn lose_rows(&mut self, branch: Branch, count: usize) {
+        self.counters.rows_moved += count as u64;
         for row in 0..count {
             let time = block(self.spill, self.shape, branch).time(row);
             self.lose(time);
@@ -642,6 +643,7 @@ pub(super) fn change_rows(
     let head = Head::of(record, shape);
     let words = &mut record[shape.inline_words()];
     let mut found = sought.each(words, shape.inline_rows, head.count, id_column, &mut change);
+    counters.rows_moved += head.count as u64;
     if head.branch.level > 0 {
         let mut trees = Trees { spill, shape, work: 0 };
         found += trees.change(head.branch, sought, id_column, &mut change);

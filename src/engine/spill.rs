@@ -117,6 +117,11 @@ impl Spill {
         64 * (self.fresh - 1 - self.free_lines) as u64
     }
 
+    /// Bytes of all slabs that there can be.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        8 * self.memory.len() as u64
+    }
+
     /// Whether more than half of the memory is in use.
     pub(super) fn is_past_half(&self) -> bool {
         (self.fresh - self.free_lines) * 2 > self.lines

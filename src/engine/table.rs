@@ -163,6 +163,11 @@ impl Table {
         (u64::from(self.used), self.index.bytes(), record_bytes)
     }
 
+    /// Bytes of index and records, whether in use or not.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        self.index.bytes() + 8 * self.records.len() as u64
+    }
+
     /// Whether the sweep should look at records.
     pub(super) fn is_past_half(&self) -> bool {
         u64::from(self.used) * 2 > u64::from(self.capacity)

@@ -6,7 +6,7 @@
 //! path. Nothing depends on how many rows there are but the depth, which is at most [`DEPTH_MAX`].
 //!
 //! Rows mostly come in at the newest end, and go at the oldest: a full chunk at the newest end is left full, any
-//! other is split in half; the oldest chunk is removed whole, and its node when that is empty. Nodes are never joined,
+//! other is split in half; the oldest chunks are removed whole, and with them the nodes that they empty. Nodes are never joined,
 //! so that the depth follows from what has been put in since the tree was last empty at its oldest end.
 //!
 //! ```text
@@ -26,7 +26,7 @@ pub(super) const FANOUT: usize = 32;
 pub(super) const LEAF_ROWS: usize = 64;
 /// Level of leaves; those below are of smaller slabs.
 pub(super) const LEAF_LEVEL: u8 = 3;
-/// Levels of nodes. 2²⁰ rows in leaves that are half full, under nodes that are half full, need four.
+/// Levels of nodes. 2²³ rows in leaves that are half full, under nodes that are half full, need five.
 const DEPTH_MAX: usize = 8;
 
 /// Where in an entry what is.
@@ -294,13 +294,14 @@ impl Path {
 
 impl Trees<'_> {
     /// The way to where a row at `at` belongs, and the leaf there.
-    fn descend(&self, root: Branch, at: At) -> (Path, Branch) {
+    fn descend(&mut self, root: Branch, at: At) -> (Path, Branch) {
         let (mut path, mut branch) = (Path::default(), root);
         while branch.is_node() {
             let mut next = branch.count - 1;
             while next > 0 && last(self.spill, self.shape, branch.slab, next - 1) > at {
                 next -= 1;
             }
+            self.work += (branch.count - next) as u64;
             path.steps[path.len] = Step { node: branch.slab, count: branch.count, child: next };
             path.len += 1;
             branch = child(self.spill, self.shape, branch.slab, next);
@@ -343,6 +344,7 @@ impl Trees<'_> {
                 sum.store(words);
             }
         }
+        self.work += steps.len() as u64;
         for step in steps {
             let entry = self.entry_mut(step.node, step.child);
             let last = At { time: entry[LAST] as i64, tag: entry[TAG] }.max(at);
@@ -494,13 +496,13 @@ impl Trees<'_> {
         (entry[LAST], entry[TAG], entry[BRANCH]) = (time as u64, tag, branch.to_word());
     }
 
-    /// The oldest leaf, and its last row.
-    pub(super) fn first_leaf(&self, root: Branch) -> (Branch, At) {
+    /// The oldest leaf.
+    pub(super) fn first_leaf(&self, root: Branch) -> Branch {
         let mut branch = root;
         while branch.is_node() {
             branch = child(self.spill, self.shape, branch.slab, 0);
         }
-        (branch, last_of(self.spill, self.shape, branch))
+        branch
     }
 
     /// Removes the oldest leaf of a tree that has more than one. What is left may be a leaf.
@@ -531,6 +533,52 @@ impl Trees<'_> {
             }
         }
         *root = below;
+        self.lower(root);
+    }
+
+    /// Gives up all chunks and nodes at the oldest end of a tree none of whose rows is after `dead`. What is left may be a
+    /// leaf, or nothing. However many rows go, this looks at the oldest path alone: the rest is felled.
+    pub(super) fn remove_dead(&mut self, root: &mut Branch, dead: i64) {
+        if last_of(self.spill, self.shape, *root).time <= dead {
+            self.fell(std::mem::replace(root, Branch::NONE));
+            return;
+        }
+        let (mut path, mut branch, mut changed) = (Path::default(), *root, 0);
+        while branch.is_node() {
+            // The last is alive, as is that of every node on the way.
+            let mut gone = 0;
+            while last(self.spill, self.shape, branch.slab, gone).time <= dead {
+                self.fell(child(self.spill, self.shape, branch.slab, gone));
+                gone += 1;
+            }
+            self.work += gone as u64 + 1;
+            let count = branch.count - gone;
+            if gone > 0 {
+                let words = self.shape.entry_words;
+                let kept = 1 + gone * words..1 + branch.count * words;
+                self.spill.copy((branch.slab, kept), (branch.slab, 1));
+                self.work += count as u64;
+                changed = path.len + 1;
+            }
+            path.steps[path.len] = Step { node: branch.slab, count, child: 0 };
+            path.len += 1;
+            branch = child(self.spill, self.shape, branch.slab, 0);
+        }
+        // From the lowest node that lost something up, the sums of the first child are others now.
+        let of_step = |depth: usize, step: &Step| Branch {
+            slab: step.node,
+            level: root.level - depth as u8,
+            count: step.count,
+        };
+        for depth in (1..changed).rev() {
+            self.write_entry(path.steps[depth - 1].node, 0, of_step(depth, &path.steps[depth]));
+        }
+        *root = of_step(0, &path.steps[0]);
+        self.lower(root);
+    }
+
+    /// A root with one child is not needed.
+    fn lower(&mut self, root: &mut Branch) {
         while root.is_node() && root.count == 1 {
             let only = child(self.spill, self.shape, root.slab, 0);
             self.spill.give_back(self.shape.node_class, root.slab);

@@ -47,7 +47,14 @@ pub(super) enum Draw {
     Uniform,
     /// The key of rank r with a probability of about 1/r (Zipf's law with exponent 1).
     Zipf,
+    /// Each time any key: how many payments of a key a window holds follows Poisson's law.
+    Poisson,
+    /// Any key, but each as often as its own exponentially distributed weight says: the law is then the geometric one.
+    Geometric,
 }
+
+/// No key is drawn more than so many times as often as the mean.
+const WEIGHT_MAX: f64 = 8.0;
 
 /// Payments without end, in event order.
 pub(super) struct Payments<'p> {
@@ -94,7 +101,7 @@ impl<'p> Payments<'p> {
     pub(super) fn set(&mut self, draw: Draw, population: u64) {
         // Of all payments, one in this many is of the most frequent key.
         let share = match draw {
-            Draw::Uniform => 1 << self.keys_log2,
+            Draw::Uniform | Draw::Poisson | Draw::Geometric => 1 << self.keys_log2,
             Draw::Zipf => u64::from(self.keys_log2),
         };
         self.draw = draw;
@@ -121,6 +128,8 @@ impl<'p> Payments<'p> {
             let key = match self.draw {
                 Draw::Uniform => self.shuffled(n, entity),
                 Draw::Zipf => self.ranked(mix(n, entity + 1)),
+                Draw::Poisson => random(n, entity) >> (64 - self.keys_log2),
+                Draw::Geometric => self.weighted(random(n, entity)),
             };
             words.set_key(slot, Key([key + 1, entity + 1]));
         }
@@ -142,12 +151,33 @@ impl<'p> Payments<'p> {
         key
     }
 
+    /// Any key, kept with a probability that is its weight, or another one.
+    fn weighted(&self, mut drawn: u64) -> u64 {
+        loop {
+            drawn = random(drawn, 5);
+            let key = drawn >> (64 - self.keys_log2);
+            if unit(random(drawn, 6)) * WEIGHT_MAX < -unit(random(key, 7)).ln() {
+                return key;
+            }
+        }
+    }
+
     /// 2^(u × bits) for a u between 0 and 1, then a place that has nothing to do with the rank.
     fn ranked(&self, random: u64) -> u64 {
-        let u = (random >> 11) as f64 / (1_u64 << 53) as f64;
-        let rank = (u * f64::from(self.keys_log2)).exp2() as u64;
+        let rank = (unit(random) * f64::from(self.keys_log2)).exp2() as u64;
         self.shuffled((rank - 1) & (self.keys() - 1), 77)
     }
+}
+
+/// Small numbers that follow each other become numbers that have nothing to do with each other: for that, mixing once is not
+/// enough.
+fn random(number: u64, salt: u64) -> u64 {
+    mix(mix(number ^ 0x9e37_79b9_7f4a_7c15, salt ^ 0xd1b5_4a32_d192_ed03), 0x8cb9_2ba7_2f3d_8dd7)
+}
+
+/// From 0 to below 1.
+fn unit(random: u64) -> f64 {
+    (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -169,6 +199,27 @@ mod tests {
                 assert_eq!(keys, (1..=payments.keys()).collect::<Vec<_>>());
             }
             assert!(bits < 7 || orders[0] != orders[1] && orders[1] != orders[2]);
+        }
+    }
+
+    /// How many keys have none, and the variance of how many each has, at a mean of twenty.
+    #[test]
+    fn numbers_of_payments_follow_their_laws() {
+        let loaded = load().unwrap();
+        for (draw, none, variance) in
+            [(Draw::Poisson, 0..10, 15.0..25.0), (Draw::Geometric, 120..270, 330.0..480.0)]
+        {
+            let mut payments = Payments::new(&loaded, 12, 20).unwrap();
+            payments.set(draw, 20);
+            assert_eq!(payments.in_longest_window(), 20 << 12);
+            let mut times = vec![0_u32; 1 << 12];
+            for _ in 0..20 << 12 {
+                times[payments.next().words()[usize::from(payments.keys[3].word)] as usize - 1] += 1;
+            }
+            assert!(none.contains(&times.iter().filter(|times| **times == 0).count()), "{draw:?}");
+            let squares = times.iter().map(|&times| (f64::from(times) - 20.0).powi(2));
+            let found = squares.sum::<f64>() / 4096.0;
+            assert!(variance.contains(&found), "{draw:?}: {found}");
         }
     }
 

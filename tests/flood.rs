@@ -1,0 +1,245 @@
+//! A flood of keys that never come twice, against a budget of memory.
+//!
+//! The engine's limits are chosen so that all it ever uses is within the budget. Then known customers go on paying while
+//! random keys come in, many more than there is room for. What must hold: memory stays within the budget, by the engine's
+//! own account and by the system's; what is known of the known customers is exact; what could not be kept is counted, and
+//! every verdict that it could matter to is flagged, so that no count is silently zero.
+//!
+//! `FLOOD_KEYS=50000000` is fifty million keys against 2 GiB, which is what `.ci/soak` runs. One test in this file, because
+//! the memory of the process is what is measured.
+
+use std::collections::VecDeque;
+use tollgate::encode::{self, EventWords, FieldSlot};
+use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, Time, Value, mix};
+use tollgate::engine::wire::{Admission, FLAG_INEXACT, Input, Outcome};
+use tollgate::engine::{Clock, Engine, Limits, Loaded, Step};
+use tollgate::policy::{self, archive};
+use tollgate::token::Tokenizer;
+
+const POLICY: &str = "policy flood revision 1
+entity card
+event payment { card: card, amount: money }
+feature count_1h = count(payment) by card last 1h
+feature count_1d = count(payment) by card last 1d
+feature sum_1d = sum(payment.amount in USD) by card last 1d
+feature max_1d = max(payment.amount in USD) by card last 1d
+decide payment { score = rule_scores, unassessed review }
+";
+
+const START: i64 = 1_522_540_800_000_000;
+/// The flood takes this long, however many keys it has: a part of the longest window, so that all its keys are alive.
+const FLOOD: i64 = 10 * HOUR;
+
+/// Customers that paid before the flood; each pays on, some of them often.
+const KNOWN: u64 = 4_000;
+/// Of these, so many pay this many times as often as the others.
+const OFTEN: (u64, u64) = (40, 20);
+
+/// Of the budget, what is left to the process for pages of code, stacks and the like.
+const OTHER: u64 = 2 << 20;
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("the system tells");
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    pages * 4096
+}
+
+/// What is known of a customer, by the test: the payments of the last day.
+#[derive(Default)]
+struct Customer {
+    payments: VecDeque<(i64, i64)>,
+}
+
+impl Customer {
+    fn pay(&mut self, time: i64, minor: i64) -> [Value; 4] {
+        while self.payments.front().is_some_and(|&(paid, _)| paid <= time - DAY) {
+            self.payments.pop_front();
+        }
+        self.payments.push_back((time, minor));
+        let recent = self.payments.iter().filter(|(paid, _)| *paid > time - HOUR).count();
+        let minors = self.payments.iter().map(|&(_, minor)| minor);
+        let most = minors.clone().max().unwrap_or(0);
+        [recent as i64, self.payments.len() as i64, minors.sum(), most].map(Value::int)
+    }
+}
+
+struct Flooded {
+    engine: Engine,
+    loaded: Loaded,
+    kind: u16,
+    card: FieldSlot,
+    amount: FieldSlot,
+    usd: Currency,
+    events: u64,
+}
+
+impl Flooded {
+    fn new(limits: &Limits) -> Self {
+        let program = policy::compile(POLICY, &Tokenizer::default()).expect("the policy compiles");
+        let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+        let engine = Engine::new(loaded.clone(), limits).unwrap_or_else(|error| panic!("{}", error.message));
+        let (kind, plan) = encode::event(loaded.program(), "payment").expect("payments");
+        let card = encode::field(plan, "card").expect("a card");
+        let amount = encode::field(plan, "amount").expect("an amount");
+        let usd = Currency::from_alpha("USD").expect("USD");
+        Self { engine, loaded, kind, card, amount, usd, events: 0 }
+    }
+
+    fn pay(&mut self, time: i64, card: Key, minor: i64) -> Outcome {
+        self.events += 1;
+        let plan = &self.loaded.program().events[usize::from(self.kind)];
+        let mut words = EventWords::new(plan, EventId([self.events, 1]), Time(time));
+        words.set_key(self.card, card);
+        words.set_money(self.amount, minor, self.usd);
+        let words = words.words();
+        let input =
+            Input { principal: 1, kind: self.kind, admission: Admission::Normal, received: Time(0), words };
+        match self.engine.step(&input) {
+            Step::Decided(outcome) => outcome,
+            other => panic!("not decided: {other:?}"),
+        }
+    }
+}
+
+fn is_inexact(outcome: Outcome) -> bool {
+    outcome.flags & FLAG_INEXACT != 0
+}
+
+/// A key of the flood, which comes once.
+fn stranger(number: u64) -> Key {
+    Key([mix(number, 0x666c_6f6f), number])
+}
+
+/// Limits that fit into so many bytes.
+fn limits(bytes: u64) -> Limits {
+    // A thirty-second for what is remembered of duplicates, an eighth for slabs, a little for all that does not grow;
+    // the rest is for records of 320 bytes at most, and 13 bytes of index each.
+    let dedup_entries_max = (bytes / 32 / 80) as u32;
+    let spill_bytes_max = bytes / 8;
+    let keys_max = ((bytes - bytes / 32 - spill_bytes_max - bytes / 64) / 333) as u32;
+    Limits {
+        keys_max,
+        spill_bytes_max,
+        dedup_entries_max,
+        clock: Clock::Event,
+        lateness_us: HOUR,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn a_flood_of_keys_stays_within_its_memory_and_costs_the_known_nothing() {
+    let keys: u64 = std::env::var("FLOOD_KEYS").map_or(600_000, |text| text.parse().expect("a number"));
+    // 2 GiB for fifty million.
+    let budget = (2 << 30) * keys / 50_000_000;
+
+    let mut customers: Vec<Customer> = (0..KNOWN).map(|_| Customer::default()).collect();
+    // Room for all they will pay, touched, so that what grows from here on is the engine.
+    let often = |known: u64| known < OFTEN.0;
+    let turns: Vec<u64> = (0..KNOWN)
+        .flat_map(|known| std::iter::repeat_n(known, if often(known) { OFTEN.1 as usize } else { 1 }))
+        .collect();
+    let payments_each = 24;
+    for (known, customer) in (0..).zip(&mut customers) {
+        let payments = payments_each * if often(known) { OFTEN.1 as usize } else { 1 };
+        customer.payments.resize(payments, (1, 1));
+        customer.payments.clear();
+    }
+    let before = resident();
+    let limits = limits(budget - OTHER);
+    let mut flooded = Flooded::new(&limits);
+    let reserved = flooded.engine.footprint().reserved_bytes;
+    assert!(reserved <= budget - OTHER, "{reserved} bytes are reserved, of {budget}");
+
+    let minor = |random: u64| 1 + (random >> 8) as i64 % 100_000;
+    // Before the flood: four payments each.
+    let mut now = START;
+    let mut turn = 0;
+    let mut known_pays = |flooded: &mut Flooded, now: i64| {
+        turn += 1;
+        // All have their turn, in another order each time.
+        let known = turns[(turn * 7_919 % turns.len() as u64) as usize];
+        let minor = minor(mix(turn, 3));
+        let outcome = flooded.pay(now, Key([known, 77]), minor);
+        let expected = customers[known as usize].pay(now, minor);
+        assert!(!is_inexact(outcome), "customer {known} is flagged");
+        assert_eq!(flooded.engine.features(), expected, "customer {known}");
+        let times = customers[known as usize].payments.len();
+        assert_eq!(outcome.score, if times > 1 { 0 } else { -1 }, "customer {known}");
+    };
+    let all = turns.len() as u64;
+    for _ in 0..4 * all {
+        now += 4 * HOUR / (4 * all) as i64;
+        known_pays(&mut flooded, now);
+    }
+
+    // The flood; meanwhile each customer has sixteen more turns.
+    let every = keys / (16 * all);
+    let (mut most, mut lost, mut asked_again) = (0, 0, 0);
+    for number in 0..keys {
+        now += FLOOD / keys as i64;
+        let outcome = flooded.pay(now, stranger(number), 5);
+        // Its own payment is all that is known, and it is said when that is all that there could be room for.
+        assert_eq!(flooded.engine.features(), [1, 1, 5, 5].map(Value::int));
+        assert_eq!(outcome.score, -1);
+        let (before, counters) = (lost, *flooded.engine.counters());
+        lost = counters.keys_lost;
+        assert_eq!(is_inexact(outcome), lost > 0, "stranger {number}, {lost} lost");
+        if number % every == 0 {
+            known_pays(&mut flooded, now);
+        }
+        if lost > before && number % 1_000 == 0 {
+            // One that was not kept pays again: not known, and flagged.
+            asked_again += 1;
+            let outcome = flooded.pay(now, stranger(number), 5);
+            assert!(is_inexact(outcome) && outcome.score == -1, "stranger {number} pays again");
+        }
+        if number % (keys / 64) == 0 {
+            most = most.max(resident());
+        }
+    }
+    most = most.max(resident());
+    let grown = most.saturating_sub(before);
+    let footprint = flooded.engine.footprint();
+    let counters = *flooded.engine.counters();
+    println!(
+        "{keys} keys against {budget} bytes: {reserved} reserved, resident {grown} more than before, {footprint:?}, \
+         {} keys lost, {} flagged, {} expired",
+        counters.keys_lost, counters.inexact, counters.keys_expired
+    );
+    assert!(grown <= budget, "{grown} bytes more are resident, of {budget}");
+    assert!(footprint.index_bytes + footprint.record_bytes + footprint.slab_bytes <= reserved);
+    // All that there was room for was kept, and all else is counted.
+    assert_eq!(footprint.keys, u64::from(limits.keys_max));
+    assert_eq!(counters.keys_lost + footprint.keys, keys + KNOWN + asked_again);
+    assert_eq!((counters.keys_expired, counters.rows_lost), (0, 0));
+    assert!(counters.keys_lost > keys / 2 && asked_again > 0);
+
+    // Half a day later, strangers that were kept are known by what they paid.
+    let later = now + DAY / 2;
+    let outcome = flooded.pay(later, stranger(0), 5);
+    assert!(!is_inexact(outcome) && outcome.score == 0);
+    assert_eq!(flooded.engine.features(), [1, 2, 10, 5].map(Value::int));
+    // When no window reaches back to the flood, there is room again. The last to be lost matters for a day.
+    let last_lost = now;
+    let mut fresh = keys;
+    for (time, flagged) in [(last_lost + DAY - 1, true), (last_lost + 3 * DAY, false)] {
+        fresh += 1;
+        let outcome = flooded.pay(time, stranger(fresh), 5);
+        let is_lost = flooded.engine.counters().keys_lost > lost;
+        lost = flooded.engine.counters().keys_lost;
+        assert!(is_inexact(outcome) == flagged || is_lost, "at {time}");
+    }
+    // Idle keys go as new ones come: four are looked at for each.
+    let late = last_lost + 4 * DAY;
+    let lost = flooded.engine.counters().keys_lost;
+    for number in 0..1_000 {
+        flooded.pay(late + number, stranger(fresh + 1 + number as u64), 5);
+    }
+    assert!(
+        flooded.engine.counters().keys_lost - lost <= 1,
+        "no room again: {:?}",
+        flooded.engine.counters()
+    );
+}

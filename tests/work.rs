@@ -1,0 +1,324 @@
+//! How much one event can cost: a merchant with very many payments, every window of which is told from sums kept by chunk.
+//!
+//! `WORK_PAYMENTS_A_DAY=1000000` is a million payments a day for nine days, which is what `.ci/soak` runs. The bound is
+//! stated in [`bound`]; it depends on the depth of the tree and on nothing else that grows.
+//!
+//! Not bounded so, and not here: what is gathered row by row (`distinct`, percentiles, `last N events`, sessions and all
+//! others that docs/FEATURES.md lists) looks at every row of its frame; and by the wall clock an amendment whose target is not
+//! at its own time looks for it through all rows of the key, because it may have been stored at its receipt.
+
+use tollgate::encode::{self, EventWords, FieldSlot};
+use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, Time, Value, mix};
+use tollgate::engine::wire::{Admission, FLAG_INEXACT, Input};
+use tollgate::engine::{Clock, Engine, Limits, Loaded, ROWS_PER_KEY_LIMIT, Step};
+use tollgate::policy::{self, archive};
+use tollgate::token::Tokenizer;
+
+const POLICY: &str = "policy work revision 1
+entity merchant
+event payment { merchant: merchant, amount: money, online: bool }
+event result amends payment { declined: bool }
+feature count_1h = count(payment) by merchant last 1h
+feature count_7d = count(payment) by merchant last 7d
+feature sum_7d = sum(payment.amount in USD) by merchant last 7d
+feature max_1d = max(payment.amount in USD) by merchant last 1d
+feature online_7d = sum(payment.amount in USD where online) by merchant last 7d
+feature declined_1d = count(payment where result.declined) by merchant last 1d
+feature ripe_declined_2d = sum(payment.amount in USD where result.declined) by merchant last 2d delayed 3d
+decide payment { score = rule_scores, unassessed allow }
+";
+
+/// The windows' ends, as seen from t: t itself, and 1 h, 1 d, 3 d, 5 d and 7 d before.
+const EDGES: u64 = 6;
+const LATENESS: i64 = HOUR;
+/// The merchant.
+const HOT: Key = Key([7, 7]);
+const START: i64 = 1_522_540_800_000_000;
+
+/// Rows of a leaf, and of the inline rows the most; children of a node. As `src/engine/tree.rs` has them.
+const LEAF: u64 = 64;
+const INLINE: u64 = 64;
+const FANOUT: u64 = 32;
+
+/// Levels of nodes over so many rows. A root is put on top only when the one before has 32 children. All but the first
+/// and the last of them have at least 16 themselves, and so on down to leaves of at least 32 rows.
+fn depth(rows: u64) -> u64 {
+    let mut depth = 1;
+    let mut needed = 30 * 32;
+    while needed <= rows {
+        depth += 1;
+        needed *= 16;
+    }
+    depth
+}
+
+/// The most rows and entries that one event may look at and move, for one key and group with a tree of this depth.
+///
+/// - To tell the features: the inline rows; for every end of a window the entries of the nodes on one path, and the rows of
+///   one leaf. All between two paths is told by its entry.
+/// - To store a row: the inline rows, once to drop those that are dead and once to move the older half out. The path for
+///   each of that half leads down the newest side, where it looks at one entry a level and updates it. What is dead at the
+///   oldest end goes: on the oldest path entries are looked at, shifted and written anew, three paths in all; what was
+///   below is freed later, a few slabs an event. At most one leaf in a half is filled, and then split: a split writes two
+///   entries a level anew, each from what is below it, and shifts or halves the children, four paths in all.
+/// - To amend: the inline rows and a path, or two where the row is the last of its leaf, whose entries are written anew.
+const fn bound(depth: u64) -> u64 {
+    let path = FANOUT * depth + LEAF;
+    let scan = INLINE + EDGES * path;
+    let store = 2 * INLINE + INLINE / 2 * 2 * depth + FANOUT + 3 * path + 4 * path;
+    let amend = INLINE + 4 * path;
+    if amend > scan + store { amend } else { scan + store }
+}
+
+/// A payment as it was sent, and what is known of it by now.
+struct Paid {
+    time: i64,
+    minor: i64,
+    online: bool,
+    declined: bool,
+}
+
+struct Shop {
+    engine: Engine,
+    clock: Clock,
+    loaded: Loaded,
+    payment: u16,
+    result: u16,
+    fields: [FieldSlot; 5],
+    usd: Currency,
+    paid: Vec<Paid>,
+    amendments: u64,
+    others: u64,
+    /// Receipts.
+    now: i64,
+    checked: u64,
+}
+
+impl Shop {
+    fn new(payments: u64, clock: Clock) -> Self {
+        let program = policy::compile(POLICY, &Tokenizer::default()).expect("the policy compiles");
+        let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+        let limits = Limits {
+            keys_max: 1 << 18,
+            spill_bytes_max: payments * 200 + (1 << 20),
+            rows_per_key_max: ROWS_PER_KEY_LIMIT,
+            dedup_entries_max: 1 << 12,
+            lateness_us: LATENESS,
+            skew_us: LATENESS,
+            jump_us: 0,
+            clock,
+            ..Limits::default()
+        };
+        let engine = Engine::new(loaded.clone(), &limits).unwrap_or_else(|error| panic!("{}", error.message));
+        let program = loaded.program();
+        let (payment, of_payment) = encode::event(program, "payment").expect("payments");
+        let (result, of_result) = encode::event(program, "result").expect("results");
+        let slot = |plan, name| encode::field(plan, name).unwrap_or_else(|| panic!("no field {name}"));
+        let fields = [
+            slot(of_payment, "merchant"),
+            slot(of_payment, "amount"),
+            slot(of_payment, "online"),
+            slot(of_result, "payment.merchant"),
+            slot(of_result, "declined"),
+        ];
+        let usd = Currency::from_alpha("USD").expect("USD");
+        let paid = Vec::with_capacity(payments as usize + payments as usize / 4);
+        Self {
+            engine,
+            clock,
+            loaded,
+            payment,
+            result,
+            fields,
+            usd,
+            paid,
+            amendments: 0,
+            others: 0,
+            now: START,
+            checked: 0,
+        }
+    }
+
+    fn step(&mut self, kind: u16, words: &EventWords) {
+        let words = words.words();
+        let received = Time(self.now);
+        let input = Input { principal: 1, kind, admission: Admission::Normal, received, words };
+        match self.engine.step(&input) {
+            Step::Decided(outcome) => assert_eq!(outcome.flags & FLAG_INEXACT, 0),
+            other => panic!("not decided: {other:?}"),
+        }
+    }
+
+    fn pay(&mut self, time: i64) {
+        let number = self.paid.len() as u64;
+        let random = mix(number, 0x0070_6179);
+        let paid =
+            Paid { time, minor: 1 + (random >> 8) as i64 % 50_000, online: random & 3 == 0, declined: false };
+        let words = self.words(EventId([number, 1]), &paid, HOT);
+        self.paid.push(paid);
+        self.step(self.payment, &words);
+    }
+
+    /// A payment to a merchant that is not looked at again.
+    fn pay_another(&mut self, time: i64) {
+        self.others += 1;
+        let paid = Paid { time, minor: 5, online: false, declined: false };
+        let words = self.words(EventId([self.others, 3]), &paid, Key([self.others, 8]));
+        self.step(self.payment, &words);
+    }
+
+    fn words(&self, id: EventId, paid: &Paid, merchant: Key) -> EventWords {
+        let plan = &self.loaded.program().events[usize::from(self.payment)];
+        let mut words = EventWords::new(plan, id, Time(paid.time));
+        words.set_key(self.fields[0], merchant);
+        words.set_money(self.fields[1], paid.minor, self.usd);
+        words.set_number(self.fields[2], i64::from(paid.online));
+        words
+    }
+
+    /// Says of an earlier payment that it was declined, or was not after all.
+    fn amend(&mut self, time: i64, target: usize, declined: bool) {
+        self.amendments += 1;
+        let plan = &self.loaded.program().events[usize::from(self.result)];
+        let mut words = EventWords::new(plan, EventId([self.amendments, 2]), Time(time));
+        words.set_target(EventId([target as u64, 1]), Time(self.paid[target].time));
+        words.set_key(self.fields[3], HOT);
+        words.set_number(self.fields[4], i64::from(declined));
+        self.paid[target].declined = declined;
+        self.step(self.result, &words);
+    }
+
+    /// Holds the features of the payment just judged against all payments so far.
+    fn check(&mut self) {
+        self.checked += 1;
+        let t = self.paid[self.paid.len() - 1].time;
+        let (mut count_1h, mut count_7d, mut sum, mut most) = (0, 0, 0, None);
+        let (mut online, mut declined, mut ripe) = (0, 0, 0);
+        for paid in &self.paid {
+            let age = t - paid.time;
+            if !(0..7 * DAY).contains(&age) {
+                continue;
+            }
+            count_1h += i64::from(age < HOUR);
+            count_7d += 1;
+            sum += paid.minor;
+            online += if paid.online { paid.minor } else { 0 };
+            if age < DAY {
+                most = most.max(Some(paid.minor));
+                declined += i64::from(paid.declined);
+            }
+            if paid.declined && (3 * DAY..5 * DAY).contains(&age) {
+                ripe += paid.minor;
+            }
+        }
+        let most = most.map_or(Value::MISSING, Value::int);
+        let expected = [
+            Value::int(count_1h),
+            Value::int(count_7d),
+            Value::int(sum),
+            most,
+            Value::int(online),
+            Value::int(declined),
+            Value::int(ripe),
+        ];
+        for (number, (found, expected)) in self.engine.features().iter().zip(expected).enumerate() {
+            assert_eq!(*found, expected, "feature {number} of payment {}", self.paid.len());
+        }
+    }
+
+    /// So many payments, one each `step`, from `start` on; returns when it was over.
+    fn busy(&mut self, start: i64, step: i64, payments: u64, checks: u64) -> i64 {
+        let mut now = start;
+        for number in 0..payments {
+            now += step;
+            self.now = now;
+            let random = mix(self.paid.len() as u64, 99);
+            // One in 16 is late, by up to the lateness to the microsecond.
+            let late = match random >> 8 & 15 {
+                0 if number > 0 => (random >> 20) as i64 % (LATENESS + 1),
+                _ => 0,
+            };
+            self.pay(now - late.min(now - start));
+            if mix(random, number).is_multiple_of((payments / checks).max(1)) {
+                self.check();
+            }
+            if random >> 12 & 7 == 0 {
+                // Some are told once more, and some are of payments that no window has any more.
+                let target = mix(random, 5) as usize % self.paid.len();
+                let forgotten = random >> 16 & 3 == 0 && self.clock == Clock::Event;
+                let target = if forgotten { target } else { self.paid.len() - 1 - target / 2 };
+                let declined = random >> 18 & 3 != 0;
+                self.amend(now, target, declined);
+            }
+        }
+        now
+    }
+
+    fn tell(&self, what: &str) {
+        let counters = self.engine.counters();
+        let events = counters.decided as f64;
+        println!(
+            "{what}: {} payments, {} amendments, {} checked; rows scanned {:.1} and moved {:.1} an event, at most {} for one; slabs {} bytes",
+            self.paid.len(),
+            self.amendments,
+            self.checked,
+            counters.rows_scanned as f64 / events,
+            counters.rows_moved as f64 / events,
+            counters.event_work_max,
+            self.engine.footprint().slab_bytes,
+        );
+    }
+}
+
+#[test]
+fn an_event_of_a_hot_merchant_costs_no_more_than_its_paths() {
+    let a_day: u64 =
+        std::env::var("WORK_PAYMENTS_A_DAY").map_or(25_000, |text| text.parse().expect("a number"));
+    let step = DAY / a_day as i64;
+    let mut shop = Shop::new(9 * a_day, Clock::Event);
+    // Eight days is the reach of seven days and an hour, and dead chunks that are not removed yet.
+    let bound = bound(depth(8 * a_day));
+    let end = shop.busy(START, step, 9 * a_day, 250);
+    shop.tell("busy");
+    let most = shop.engine.footprint().slab_bytes;
+
+    // Idle for longer than every window, then back.
+    let back = end + 8 * DAY;
+    shop.pay(back);
+    shop.check();
+    assert_eq!(shop.engine.features()[1], Value::int(1));
+    shop.tell("back");
+    let end = shop.busy(back, step, a_day, 50);
+    shop.tell("busy again");
+    // What was left behind is freed a few slabs an event.
+    assert!(shop.engine.footprint().slab_bytes < most / 4);
+
+    // Quiet: a payment every two hours, then one every twelve, until the tree is a slab again, and a small one. Others go on,
+    // and what is dead is freed with them.
+    let mut now = end;
+    for step in std::iter::repeat_n(DAY / 12, 12 * 9).chain(std::iter::repeat_n(DAY / 2, 2 * 9)) {
+        now = shop.busy(now, step, 1, 1);
+        (0..a_day / 500).for_each(|_| shop.pay_another(now));
+    }
+    shop.tell("quiet");
+    assert!(shop.engine.footprint().slab_bytes < 64 << 10);
+
+    let counters = shop.engine.counters();
+    assert_eq!((counters.rows_lost, counters.too_late, counters.inexact), (0, 0, 0));
+    assert!(counters.late > a_day / 4 && counters.amended > a_day / 4 && counters.amend_unknown > 0);
+    assert!(counters.demoted > 0, "{counters:?}");
+    println!("depth {}, bound {bound}, at most {}", depth(8 * a_day), counters.event_work_max);
+    assert!(counters.event_work_max <= bound, "{} is more than {bound}", counters.event_work_max);
+}
+
+#[test]
+fn by_the_wall_clock_a_known_target_is_found_at_its_own_time() {
+    let a_day = 5_000;
+    let mut shop = Shop::new(5 * a_day, Clock::Wall);
+    shop.busy(START, DAY / a_day as i64, 5 * a_day, 50);
+    shop.tell("wall");
+    let counters = shop.engine.counters();
+    assert!(counters.amended > a_day / 4 && counters.late > a_day / 4);
+    assert_eq!((counters.amend_unknown, counters.skewed_ahead + counters.skewed_behind), (0, 0));
+    assert!(counters.event_work_max <= bound(depth(5 * a_day)), "{counters:?}");
+}
