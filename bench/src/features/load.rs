@@ -211,7 +211,8 @@ mod tests {
         {
             let mut payments = Payments::new(&loaded, 12, 20).unwrap();
             payments.set(draw, 20);
-            assert_eq!(payments.in_longest_window(), 20 << 12);
+            // The time between two is rounded up.
+            assert!((20 << 12) - payments.in_longest_window() <= 1);
             let mut times = vec![0_u32; 1 << 12];
             for _ in 0..20 << 12 {
                 times[payments.next().words()[usize::from(payments.keys[3].word)] as usize - 1] += 1;
