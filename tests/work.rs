@@ -4,8 +4,8 @@
 //! stated in [`bound`]; it depends on the depth of the tree and on nothing else that grows.
 //!
 //! Not bounded so, and not here: what is gathered row by row (`distinct`, percentiles, `last N events`, sessions and all
-//! others that docs/FEATURES.md lists) looks at every row of its frame; and by the wall clock an amendment whose target is not
-//! at its own time looks for it through all rows of the key, because it may have been stored at its receipt.
+//! others that docs/FEATURES.md lists) looks at every row of its frame; and by the wall clock an amendment
+//! looks for its target through all rows of the key, because it may have been stored at its receipt.
 
 use tollgate::encode::{self, EventWords, FieldSlot};
 use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, Time, Value, mix};
@@ -80,7 +80,6 @@ struct Paid {
 
 struct Shop {
     engine: Engine,
-    clock: Clock,
     loaded: Loaded,
     payment: u16,
     result: u16,
@@ -89,13 +88,11 @@ struct Shop {
     paid: Vec<Paid>,
     amendments: u64,
     others: u64,
-    /// Receipts.
-    now: i64,
     checked: u64,
 }
 
 impl Shop {
-    fn new(payments: u64, clock: Clock) -> Self {
+    fn new(payments: u64) -> Self {
         let program = policy::compile(POLICY, &Tokenizer::default()).expect("the policy compiles");
         let loaded = archive::open(archive::seal(&program)).expect("the program opens");
         let limits = Limits {
@@ -104,9 +101,8 @@ impl Shop {
             rows_per_key_max: ROWS_PER_KEY_LIMIT,
             dedup_entries_max: 1 << 12,
             lateness_us: LATENESS,
-            skew_us: LATENESS,
             jump_us: 0,
-            clock,
+            clock: Clock::Event,
             ..Limits::default()
         };
         let engine = Engine::new(loaded.clone(), &limits).unwrap_or_else(|error| panic!("{}", error.message));
@@ -123,25 +119,12 @@ impl Shop {
         ];
         let usd = Currency::from_alpha("USD").expect("USD");
         let paid = Vec::with_capacity(payments as usize + payments as usize / 4);
-        Self {
-            engine,
-            clock,
-            loaded,
-            payment,
-            result,
-            fields,
-            usd,
-            paid,
-            amendments: 0,
-            others: 0,
-            now: START,
-            checked: 0,
-        }
+        Self { engine, loaded, payment, result, fields, usd, paid, amendments: 0, others: 0, checked: 0 }
     }
 
     fn step(&mut self, kind: u16, words: &EventWords) {
         let words = words.words();
-        let received = Time(self.now);
+        let received = Time(START);
         let input = Input { principal: 1, kind, admission: Admission::Normal, received, words };
         match self.engine.step(&input) {
             Step::Decided(outcome) => assert_eq!(outcome.flags & FLAG_INEXACT, 0),
@@ -231,7 +214,6 @@ impl Shop {
         let mut now = start;
         for number in 0..payments {
             now += step;
-            self.now = now;
             let random = mix(self.paid.len() as u64, 99);
             // One in 16 is late, by up to the lateness to the microsecond.
             let late = match random >> 8 & 15 {
@@ -245,7 +227,7 @@ impl Shop {
             if random >> 12 & 7 == 0 {
                 // Some are told once more, and some are of payments that no window has any more.
                 let target = mix(random, 5) as usize % self.paid.len();
-                let forgotten = random >> 16 & 3 == 0 && self.clock == Clock::Event;
+                let forgotten = random >> 16 & 3 == 0;
                 let target = if forgotten { target } else { self.paid.len() - 1 - target / 2 };
                 let declined = random >> 18 & 3 != 0;
                 self.amend(now, target, declined);
@@ -275,7 +257,7 @@ fn an_event_of_a_hot_merchant_costs_no_more_than_its_paths() {
     let a_day: u64 =
         std::env::var("WORK_PAYMENTS_A_DAY").map_or(25_000, |text| text.parse().expect("a number"));
     let step = DAY / a_day as i64;
-    let mut shop = Shop::new(9 * a_day, Clock::Event);
+    let mut shop = Shop::new(9 * a_day);
     // Eight days is the reach of seven days and an hour, and dead chunks that are not removed yet.
     let bound = bound(depth(8 * a_day));
     let end = shop.busy(START, step, 9 * a_day, 250);
@@ -309,16 +291,4 @@ fn an_event_of_a_hot_merchant_costs_no_more_than_its_paths() {
     assert!(counters.demoted > 0, "{counters:?}");
     println!("depth {}, bound {bound}, at most {}", depth(8 * a_day), counters.event_work_max);
     assert!(counters.event_work_max <= bound, "{} is more than {bound}", counters.event_work_max);
-}
-
-#[test]
-fn by_the_wall_clock_a_known_target_is_found_at_its_own_time() {
-    let a_day = 5_000;
-    let mut shop = Shop::new(5 * a_day, Clock::Wall);
-    shop.busy(START, DAY / a_day as i64, 5 * a_day, 50);
-    shop.tell("wall");
-    let counters = shop.engine.counters();
-    assert!(counters.amended > a_day / 4 && counters.late > a_day / 4);
-    assert_eq!((counters.amend_unknown, counters.skewed_ahead + counters.skewed_behind), (0, 0));
-    assert!(counters.event_work_max <= bound(depth(5 * a_day)), "{counters:?}");
 }

@@ -3,8 +3,7 @@
 //! Both follow the documentation of [`GroupPlan`](super::program::GroupPlan). An amendment finds the row of the event
 //! it amends by that event's id tag and time, under the key it carries for the group. Under
 //! [`Clock::Wall`](super::Clock::Wall) a row may have been stored at receipt time, which the amendment cannot know, so
-//! there the id tag alone decides; the row is looked for at its own time first, because looking everywhere takes as long as
-//! the key has rows. Among amendments of one kind the greatest (time as judged, id tag) wins.
+//! there the id tag alone decides, and all rows of the key are looked at. Among amendments of one kind the greatest (time as judged, id tag) wins.
 
 use super::Counters;
 use super::decode::Decoded;
@@ -56,7 +55,7 @@ pub(super) fn encode_row(
 }
 
 /// What an amendment did to the rows of a group.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Amended {
     /// Rows of the amended event.
     pub(super) found: usize,
@@ -74,11 +73,9 @@ pub(super) struct Amendment<'a> {
     pub(super) event: &'a Decoded<'a>,
     /// Its time as judged.
     pub(super) time: Time,
-    /// The id tag of its target, and the target's own time.
+    /// The id tag of its target, and the target's time where that decides too.
     pub(super) target_tag: u64,
-    pub(super) target_time: Time,
-    /// Whether the row can only be at that time.
-    pub(super) by_time: bool,
+    pub(super) target_time: Option<Time>,
 }
 
 impl Amendment<'_> {
@@ -90,19 +87,13 @@ impl Amendment<'_> {
         registers: &mut [Value],
         counters: &mut Counters,
     ) -> Amended {
-        let mut amended = Amended::default();
-        let places = [Some(self.target_time.0), None];
-        for &time in &places[..if self.by_time { 1 } else { 2 }] {
-            let sought = Sought { tag: self.target_tag, time };
-            let change = |words: &mut [u64], capacity: usize, row: usize| {
-                amended.changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
-            };
-            amended.found = change_rows(record, &self.group.shape, spill, sought, counters, change);
-            if amended.found > 0 {
-                break;
-            }
-        }
-        amended
+        let mut changed = 0;
+        let sought = Sought { tag: self.target_tag, time: self.target_time.map(|time| time.0) };
+        let change = |words: &mut [u64], capacity: usize, row: usize| {
+            changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
+        };
+        let found = change_rows(record, &self.group.shape, spill, sought, counters, change);
+        Amended { found, changed }
     }
 
     fn change(&self, mut row: RowAt<'_>, registers: &mut [Value]) -> bool {

@@ -792,8 +792,7 @@ impl Engine {
                 event,
                 time: moment.time,
                 target_tag,
-                target_time,
-                by_time: self.limits.clock == Clock::Event,
+                target_time: (self.limits.clock == Clock::Event).then_some(target_time),
             };
             let record = self.tables[group.table].record_mut(record);
             let amended = amendment.apply(record, &mut self.spill, &mut self.registers, &mut self.counters);

@@ -333,11 +333,13 @@ impl Head {
 /// Asks the processor for the newest rows beyond the record, if there are any.
 #[inline]
 pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
-    let Branch { slab, level, .. } = Head::of(record, shape).branch;
+    let Branch { slab, level, count } = Head::of(record, shape).branch;
     if (1..=LEAF_LEVEL).contains(&level) {
         spill.prefetch(slab, 0..shape.capacity(level) * shape.row_words);
     } else if level > 0 {
-        spill.prefetch(slab, 0..1 + shape.entry_words);
+        // The last entry of the root.
+        let end = 1 + count * shape.entry_words;
+        spill.prefetch(slab, end - shape.entry_words..end);
     }
 }
 

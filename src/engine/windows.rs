@@ -67,8 +67,8 @@ impl WindowSet {
 
     /// The segment that a window of a fixed set begins with.
     pub(super) fn first_segment(&self, window: usize) -> usize {
-        let reach = |&&span: &&i64| Frame::Last { span } == self.windows[window].frame;
-        self.spans.iter().position(|span| reach(&span)).unwrap_or(0)
+        let frame = self.windows[window].frame;
+        self.spans.iter().position(|&span| frame == Frame::Last { span }).unwrap_or(0)
     }
 }
 
@@ -107,13 +107,12 @@ pub(super) struct Output {
 }
 
 /// A set of windows as seen from one instant.
-#[derive(Clone, Default)]
 struct Seen {
     /// Their ends in ascending order, each once; at least two.
     edges: Vec<i64>,
     /// By window: the end after which it begins, and the one with which it ends.
     windows: Vec<(i64, i64)>,
-    /// By window: its first segment, and the one after its last.
+    /// By window: its first segment, and the one after its last. Not of fixed sets.
     segments: Vec<(usize, usize)>,
     /// All end at one time, which is that of the event if none is delayed.
     end_together: bool,
@@ -123,22 +122,24 @@ impl Seen {
     #[inline]
     fn look(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
         self.edges.clear();
+        self.windows.clear();
+        self.windows.extend(set.windows.iter().map(|window| {
+            let until = t.saturating_sub(window.delay);
+            (window.frame.after(program, until), until)
+        }));
         if set.is_fixed() {
             self.edges.extend(set.spans.iter().map(|&span| t.saturating_sub(span)));
             self.edges.push(t);
             self.end_together = true;
-            return;
+        } else {
+            self.sort_edges();
         }
-        self.look_anew(&set.windows, program, t);
     }
 
-    fn look_anew(&mut self, windows: &[Window], program: &ArchivedProgram, t: i64) {
-        self.windows.clear();
+    fn sort_edges(&mut self) {
         self.segments.clear();
-        for window in windows {
-            let until = t.saturating_sub(window.delay);
-            let after = window.frame.after(program, until);
-            self.windows.push((after, until));
+        for window in 0..self.windows.len() {
+            let (after, until) = self.windows[window];
             self.edge(until);
             self.edge(after);
         }
@@ -196,31 +197,23 @@ impl Scratch {
                 }
             }
         }
-        let seen = Seen {
+        let seen = |_| Seen {
             edges: Vec::with_capacity(2 * bounds.windows),
             windows: Vec::with_capacity(bounds.windows),
             segments: Vec::with_capacity(bounds.windows),
             end_together: false,
         };
-        // A clone of a `Vec` has no more room than it needs.
-        let roomy = |_| {
-            let mut roomy = seen.clone();
-            roomy.edges.reserve(2 * bounds.windows);
-            roomy.windows.reserve(bounds.windows);
-            roomy.segments.reserve(bounds.windows);
-            roomy
-        };
         Self {
             sums: vec![Sum::EMPTY; bounds.cells + bounds.sums],
             places,
-            seen: (0..bounds.window_sets).map(roomy).collect(),
+            seen: (0..bounds.window_sets).map(seen).collect(),
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
             work: 0,
         }
     }
 
-    /// Forgets the event before, and looks at the sets of windows from time `t`.
+    /// Looks at the sets of windows from time `t`. What the scans of the event before came to is written over by [`run`](Self::run).
     pub(super) fn begin(&mut self, windows: &[WindowSet], program: &ArchivedProgram, t: i64) {
         for (seen, set) in self.seen.iter_mut().zip(windows) {
             seen.look(set, program, t);
@@ -253,14 +246,12 @@ impl Scratch {
                     }
                 }
             }
-            if seen.end_together {
-                for cell in scan.cells.iter().filter(|_| !set.is_fixed()) {
-                    let (first, _) = seen.segments[cell.window];
+            // Where those of a fixed set are told from has been known from the start.
+            for cell in if set.is_fixed() { &[] } else { &scan.cells[..] } {
+                let (first, end) = seen.segments[cell.window];
+                if seen.end_together {
                     self.places[cell.slot] = start + first * lanes + cell.lane;
-                }
-            } else {
-                for cell in &scan.cells {
-                    let (first, end) = seen.segments[cell.window];
+                } else {
                     let mut sum = Sum::EMPTY;
                     for segment in first..end {
                         sum.add(&self.sums[start + segment * lanes + cell.lane]);
@@ -271,13 +262,7 @@ impl Scratch {
             }
         }
         for distinct in &scan.distinct {
-            let reach = match set.windows[distinct.window] {
-                Window { frame: Frame::Last { span }, .. } if set.is_fixed() => {
-                    let until = seen.edges[seen.edges.len() - 1];
-                    (until.saturating_sub(span), until)
-                }
-                _ => seen.windows[distinct.window],
-            };
+            let reach = seen.windows[distinct.window];
             self.set.clear(rows, reach);
             rows.each_stored(reach, |block| {
                 self.work += block.count as u64;

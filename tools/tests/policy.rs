@@ -2,6 +2,9 @@
 //!
 //! Case NAME is `golden/plan/NAME.expected`. `GOLDEN_UPDATE=1` writes the expected texts anew.
 
+mod expected;
+
+use expected::is_expected;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,11 +39,7 @@ fn plans_are_told_word_for_word() {
         ("wrong_policy", &["wrong.policy"]),
     ] {
         let told = told(&plan(arguments));
-        let expected = golden().join(format!("{name}.expected"));
-        if std::env::var_os("GOLDEN_UPDATE").is_some() {
-            std::fs::write(&expected, &told).unwrap();
-        }
-        if std::fs::read_to_string(&expected).unwrap_or_default() != told {
+        if !is_expected(&golden().join(format!("{name}.expected")), &told) {
             wrong.push(format!("{name}:\n{told}"));
         }
     }
