@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Whether `told` is what is written in `file`; after an update it is.
-pub fn is_expected(file: &Path, told: &str) -> bool {
+pub(crate) fn is_expected(file: &Path, told: &str) -> bool {
     if std::env::var_os("GOLDEN_UPDATE").is_some() {
         std::fs::write(file, told).unwrap();
     }
