@@ -97,7 +97,7 @@ trait Vector: Copy {
     /// Those that have all bits of `bits`.
     unsafe fn having(self, bits: Self) -> Self::Mask;
     /// The numbers of the mask, and those of `other` elsewhere.
-    unsafe fn or(self, mask: Self::Mask, other: Self) -> Self;
+    unsafe fn kept_or(self, mask: Self::Mask, other: Self) -> Self;
     unsafe fn xor(self, other: Self) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
     unsafe fn low_half(self) -> Self;
@@ -216,15 +216,15 @@ unsafe fn add_values<V: Vector>(values: &[u64], rows: u64, used: &Used, sum: &mu
             let kept = V::some(rows >> base);
             let values = V::load(kept, values.add(base));
             if used.sum {
-                let unsigned = values.xor(V::splat(SIGN)).or(kept, V::splat(0));
+                let unsigned = values.xor(V::splat(SIGN)).kept_or(kept, V::splat(0));
                 low = low.plus(unsigned.low_half());
                 high = high.plus(unsigned.high_half());
             }
             if used.least {
-                least = least.lesser(values.or(kept, most));
+                least = least.lesser(values.kept_or(kept, most));
             }
             if used.greatest {
-                greatest = greatest.greater(values.or(kept, fewest));
+                greatest = greatest.greater(values.kept_or(kept, fewest));
             }
             base += V::ROWS;
         }
@@ -297,7 +297,7 @@ mod x86 {
             _mm512_cmpeq_epi64_mask(_mm512_and_si512(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn or(self, mask: __mmask8, other: Self) -> Self {
+        unsafe fn kept_or(self, mask: __mmask8, other: Self) -> Self {
             _mm512_mask_mov_epi64(other, mask, self)
         }
         #[inline(always)]
@@ -376,7 +376,7 @@ mod x86 {
             _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn or(self, mask: Self, other: Self) -> Self {
+        unsafe fn kept_or(self, mask: Self, other: Self) -> Self {
             _mm256_blendv_epi8(other, self, mask)
         }
         #[inline(always)]
@@ -464,7 +464,7 @@ mod arm {
             vceqq_u64(vandq_u64(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn or(self, mask: Self, other: Self) -> Self {
+        unsafe fn kept_or(self, mask: Self, other: Self) -> Self {
             vbslq_u64(mask, self, other)
         }
         #[inline(always)]
