@@ -17,10 +17,11 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENGINE = "tollgate::engine::Engine::"
+AHEAD = "tollgate::engine::ahead::Ahead::"
 STAGES = [
-    ("ask for the index buckets", ENGINE + "prefetch_index"),
-    ("ask for the records", ENGINE + "prefetch_records"),
-    ("ask for the slabs", ENGINE + "prefetch_rows"),
+    ("ask for the index buckets", ENGINE + "ask_for_buckets"),
+    ("ask for the records", AHEAD + "ask_for_records"),
+    ("ask for the slabs", AHEAD + "ask_for_rows"),
     ("decode, and look for a duplicate", ENGINE + "receive"),
     ("look the keys up", ENGINE + "look_up_keys"),
     ("make the event's own rows", ENGINE + "make_own_rows"),
@@ -80,7 +81,7 @@ def main():
         command = [
             "valgrind", "--quiet", "--tool=callgrind", "--cache-sim=yes", "--LL=2097152,16,64", f"--callgrind-out-file={out}",
             os.path.join(ROOT, "target/release/tollgate-bench"), "features", "--keys-log2", given.keys_log2,
-            "--slices", "1", "--slice-ms", given.slice_ms,
+            "--slices", "1", "--slice-ms", given.slice_ms, "--memory-keys-log2", "1",
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         events, inclusive, calls = read(out)
@@ -90,8 +91,8 @@ def main():
     print(f"{'stage':<36}{'instructions':>13}{'first-level misses':>20}{'last-level misses':>19}")
     for stage, function in STAGES:
         counts = inclusive.get(function, [0] * len(events))
-        # What is asked for ahead is not asked for in every decision.
-        times = calls.get(function) or decisions
+        # What is asked for ahead is not asked for in every decision, and of a burst in one go.
+        times = calls[STAGES[0][1]] if function.startswith(AHEAD) else calls.get(function) or decisions
         of = lambda *names: sum(counts[place[name]] for name in names) / times
         print(f"{stage:<36}{of('Ir'):>13.0f}{of('D1mr', 'D1mw'):>20.1f}{of('DLmr', 'DLmw'):>19.1f}")
 

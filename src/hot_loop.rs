@@ -121,18 +121,9 @@ impl HotLoop {
         taken
     }
 
-    /// Brings near what the frames will need: first every index bucket, then every record, then what is beyond the
-    /// records. Changes nothing.
-    fn look_ahead(&self, taken: usize, now: Now) {
-        for frame in &self.frames[..taken] {
-            self.engine.prefetch_index(&frame.input(now));
-        }
-        for frame in &self.frames[..taken] {
-            self.engine.prefetch_records(&frame.input(now));
-        }
-        for frame in &self.frames[..taken] {
-            self.engine.prefetch_rows(&frame.input(now));
-        }
+    /// Brings near what the frames will need. Changes nothing.
+    fn look_ahead(&mut self, taken: usize, now: Now) {
+        self.engine.look_ahead(self.frames[..taken].iter().map(|frame| frame.input(now)));
     }
 
     /// Decides the frames in order and commits every new decision.

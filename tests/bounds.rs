@@ -256,15 +256,13 @@ fn adopted_decisions_leave_the_state_and_the_recorded_verdicts() {
 }
 
 #[test]
-fn prefetching_takes_any_frame() {
+fn looking_ahead_takes_any_frame() {
     for policy in [policy(), pair_policy()] {
-        let engine = engine_of(&policy, small());
+        let mut engine = engine_of(&policy, small());
         let words = payment_at(1, 10 * DAY, 1, Some(1));
         for kind in [0, 1, 2, u16::MAX] {
             for len in 0..=words.len() {
-                engine.prefetch_index(&input(kind, &words[..len]));
-                engine.prefetch_records(&input(kind, &words[..len]));
-                engine.prefetch_rows(&input(kind, &words[..len]));
+                engine.look_ahead([input(kind, &words[..len])]);
             }
         }
     }

@@ -309,9 +309,7 @@ fn ten_million_decisions_allocate_nothing() {
         let number = stream.number;
         let (kind, words) = stream.next();
         let input = input(kind, words, number);
-        engine.prefetch_index(&input);
-        engine.prefetch_records(&input);
-        engine.prefetch_rows(&input);
+        engine.look_ahead([input]);
         let _ = engine.step(&input);
         if number.is_multiple_of(1_000) {
             let _ = engine.step(&Input { kind: 9, ..input });

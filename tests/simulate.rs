@@ -373,9 +373,7 @@ fn bursts(
     let mut number = 0;
     while !rest.is_empty() {
         let (burst, after) = rest.split_at(rest.len().min(sizes.next().unwrap_or(1)));
-        burst.iter().for_each(|frame| engine.prefetch_index(&frame.input()));
-        burst.iter().for_each(|frame| engine.prefetch_records(&frame.input()));
-        burst.iter().for_each(|frame| engine.prefetch_rows(&frame.input()));
+        engine.look_ahead(burst.iter().map(|frame| frame.input()));
         for frame in burst {
             let step = engine.step(&frame.input());
             if step != steps[number] {

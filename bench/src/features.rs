@@ -321,9 +321,7 @@ impl<'p> Fed<'p> {
     fn burst(&mut self, range: std::ops::Range<usize>) -> Result<()> {
         let kind = self.payments.kind;
         let inputs = self.batch[range].iter().map(|words| input(kind, words));
-        inputs.clone().for_each(|input| self.engine.prefetch_index(&input));
-        inputs.clone().for_each(|input| self.engine.prefetch_records(&input));
-        inputs.clone().for_each(|input| self.engine.prefetch_rows(&input));
+        self.engine.look_ahead(inputs.clone());
         for input in inputs {
             decided(self.engine.step(&input))?;
         }
@@ -356,9 +354,7 @@ impl<'p> Fed<'p> {
                     for words in &self.batch {
                         let input = input(kind, words);
                         if way == Way::Prefetched {
-                            self.engine.prefetch_index(&input);
-                            self.engine.prefetch_records(&input);
-                            self.engine.prefetch_rows(&input);
+                            self.engine.look_ahead([input]);
                         }
                         decided(self.engine.step(&input))?;
                         note(1);

@@ -10,6 +10,7 @@ mod refusal;
 mod tests;
 mod work;
 
+use super::ahead::Ahead;
 use super::dedup::Dedup;
 use super::gather::Gathered;
 use super::plan::Plan;
@@ -252,7 +253,8 @@ impl Working {
 fn fixed_bytes(program: &ArchivedProgram, plan: &Plan) -> u64 {
     let rules = program.rules.len() * (2 * size_of::<u16>() + size_of::<bool>());
     let words = 8 * plan.bounds.staged_words + size_of::<Value>() * plan.registers;
-    (rules + words + size_of::<u32>() * plan.tables.len()) as u64 + Scratch::bytes_for(plan)
+    let ahead = Ahead::bytes_for(plan.bounds.keys);
+    (rules + words + size_of::<u32>() * plan.tables.len()) as u64 + ahead + Scratch::bytes_for(plan)
 }
 
 fn index(number: rkyv::rend::u16_le) -> usize {

@@ -30,6 +30,7 @@ pub mod validate;
 pub mod vm;
 pub mod wire;
 
+mod ahead;
 mod amend;
 mod calendar;
 mod decay;
@@ -52,16 +53,18 @@ mod tally;
 mod tree;
 mod windows;
 
+use ahead::Ahead;
 use amend::{Amendment, encode_row};
 use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
-use plan::{Insert, Plan, TableSpec};
+use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
 use spill::Spill;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use table::{RecordKey, RecordNumber, Table};
@@ -298,6 +301,9 @@ pub struct Engine {
     // Working memory of one step.
     registers: Vec<Value>,
     looked_up: [LookedUp; KEYS_MAX],
+    ahead: Ahead,
+    /// What was seen ahead of the event's keys.
+    sights: Range<usize>,
     /// The event's own rows.
     staged: Vec<u64>,
     scratch: Scratch,
@@ -395,6 +401,8 @@ impl Engine {
             work: 0,
             registers: vec![Value::MISSING; plan.registers],
             looked_up: [LookedUp::default(); KEYS_MAX],
+            ahead: Ahead::reserve(plan.bounds.keys),
+            sights: 0..0,
             staged: vec![0; plan.bounds.staged_words],
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
@@ -413,44 +421,42 @@ impl Engine {
         &self.loaded
     }
 
-    /// First phase of a burst: touches the index buckets of every key of the event. Changes nothing; safe on any input.
-    pub fn prefetch_index(&self, input: &Input<'_>) {
-        self.for_each_key(input, |_, table, key| table.prefetch_index(key));
+    /// Brings near what the next events will need, which must then be decided in this order: first every index bucket, then
+    /// every record, then what is beyond the records. Changes no decision; safe on any input.
+    pub fn look_ahead<'a>(&mut self, inputs: impl IntoIterator<Item = Input<'a>>) {
+        self.ahead.clear();
+        for input in inputs {
+            if !self.ahead.has_room() {
+                break;
+            }
+            self.ask_for_buckets(&input);
+        }
+        self.ahead.ask_for_records(&self.tables);
+        self.ahead.ask_for_rows(&self.tables, &self.plan.tables, &self.plan.groups, &self.spill);
+    }
+
+    /// Asks for the index buckets of a frame that has not been checked yet, if it has the right length.
+    #[inline(never)]
+    fn ask_for_buckets(&mut self, input: &Input<'_>) {
+        let form =
+            self.plan.events.get(usize::from(input.kind)).filter(|event| {
+                input.words.len() == event.form.words && input.words.len() > wire::PRESENCE_WORD
+            });
+        if let Some(event) = form {
+            for spec in &event.keys {
+                let key = spec.read(input.words, input.words[wire::PRESENCE_WORD]);
+                self.ahead.note(spec.table, &self.tables[spec.table], key);
+            }
+        }
+        self.ahead.end_event();
         if let [first, second, ..] = *input.words {
             self.dedup.prefetch_index(input.principal, units::EventId([first, second]));
         }
     }
 
-    /// Second phase of a burst: touches the records. Changes nothing; safe on any input.
-    pub fn prefetch_records(&self, input: &Input<'_>) {
-        self.for_each_key(input, |_, table, key| table.prefetch_record(key));
-    }
-
-    /// Third phase of a burst: touches the rows beyond the records. Changes nothing; safe on any input.
-    pub fn prefetch_rows(&self, input: &Input<'_>) {
-        self.for_each_key(input, |spec, table, key| {
-            let Some(record) = table.likely_record(key) else { return };
-            for &group in &spec.groups {
-                rows::prefetch(record, &self.plan.groups[group].shape, &self.spill);
-            }
-        });
-    }
-
-    /// The keys of a frame that has not been checked yet, if it has the right length.
-    fn for_each_key(&self, input: &Input<'_>, touch: impl Fn(&TableSpec, &Table, RecordKey)) {
-        let Some(event) = self.plan.events.get(usize::from(input.kind)) else { return };
-        if input.words.len() != event.form.words || input.words.len() <= wire::PRESENCE_WORD {
-            return;
-        }
-        for spec in &event.keys {
-            if let Some(key) = spec.read(input.words, input.words[wire::PRESENCE_WORD]) {
-                touch(&self.plan.tables[spec.table], &self.tables[spec.table], key);
-            }
-        }
-    }
-
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
+        self.sights = self.ahead.next_event();
         let (event, content) = match self.receive(input) {
             Ok(new) => new,
             Err(answer) => return answer,
@@ -467,6 +473,7 @@ impl Engine {
     /// [`step`](Self::step); the verdict kept for duplicates, and the digest after it, are those recorded. An input that
     /// this policy would refuse changes nothing else.
     pub fn adopt(&mut self, input: &Input<'_>, recorded: Outcome, digest: u64) {
+        self.sights = self.ahead.next_event();
         if let Ok((event, content)) = self.receive(input) {
             self.take_in(input, &event);
             self.conclude(input, &event, content, recorded);
@@ -622,9 +629,11 @@ impl Engine {
 
     #[inline(never)]
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
+        let mut likely = self.ahead.likely(self.sights.clone());
         for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
             let key = spec.read(event.words, event.presence);
-            let record = key.and_then(|key| self.tables[spec.table].find(key));
+            let (table, likely) = (&self.tables[spec.table], likely.next().flatten());
+            let record = key.and_then(|key| table.find_near(key, likely));
             *looked_up = LookedUp { key, record };
         }
     }

@@ -217,6 +217,7 @@ pub(super) struct Plan {
 /// The largest of each thing that an event of the program can need, so that it can be reserved.
 #[derive(Default)]
 pub(super) struct Bounds {
+    pub(super) keys: usize,
     pub(super) staged_words: usize,
     pub(super) cells: usize,
     /// Of one set.
@@ -389,6 +390,7 @@ fn event(
         rows[row].keys.push(key);
         inserts.push(Insert { group, key, staged: rows[row].staged });
     }
+    bounds.keys = bounds.keys.max(event.keys.len());
     bounds.staged_words = bounds.staged_words.max(staged_words);
     let scanned = scans(program, event, groups, bounds.cells);
     let Scanned { window_sets, scans, outputs, cells, sums } = scanned;

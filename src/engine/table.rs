@@ -85,8 +85,9 @@ impl Table {
         })
     }
 
+    /// What the index knows a key by.
     #[inline]
-    fn hash(&self, key: RecordKey) -> u64 {
+    pub(super) fn hash(&self, key: RecordKey) -> u64 {
         let first = mix(key.first.0[0] ^ self.seed, key.first.0[1]);
         let both = key.second.map_or(first, |second| mix(mix(first, second.0[0]), second.0[1]));
         mix(both, self.seed)
@@ -123,6 +124,16 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, key: RecordKey) -> Option<RecordNumber> {
         self.index.find(self.hash(key), |number| self.key(number) == key)
+    }
+
+    /// The record of this key, which is probably this one.
+    #[inline]
+    pub(super) fn find_near(&self, key: RecordKey, likely: Option<RecordNumber>) -> Option<RecordNumber> {
+        // A free record still has part of a key.
+        let is_it = |&number: &RecordNumber| {
+            number < self.fresh && self.key(number) == key && self.record(number)[NEWEST] != FREE
+        };
+        likely.filter(is_it).or_else(|| self.find(key))
     }
 
     /// Adds a record for a key that has none; `None` when the table is full.
@@ -206,27 +217,23 @@ impl Table {
         self.lost_until = self.lost_until.max(Some(time));
     }
 
-    /// Asks for the index bucket of a key.
+    /// Asks for the index bucket of a hash.
     #[inline]
-    pub(super) fn prefetch_index(&self, key: RecordKey) {
-        self.index.prefetch(self.hash(key));
+    pub(super) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
     }
 
-    /// The record that the index names for a key, which may be another's.
+    /// The record that the index names for a hash, which may be that of another key.
     #[inline]
-    pub(super) fn likely_record(&self, key: RecordKey) -> Option<&[u64]> {
-        self.index.find(self.hash(key), |_| true).map(|number| self.record(number))
+    pub(super) fn likely(&self, hash: u64) -> Option<RecordNumber> {
+        self.index.find(hash, |_| true)
     }
 
-    /// Asks for the record that the index names for a key, without looking at it.
+    /// Asks for a record, without looking at it.
     #[inline]
-    pub(super) fn prefetch_record(&self, key: RecordKey) {
-        if let Some(number) = self.index.find(self.hash(key), |_| true) {
-            let start = self.start(number);
-            (start..start + self.record_words)
-                .step_by(LINE_WORDS)
-                .for_each(|word| self.records.prefetch(word));
-        }
+    pub(super) fn prefetch_record(&self, number: RecordNumber) {
+        let start = self.start(number);
+        (start..start + self.record_words).step_by(LINE_WORDS).for_each(|word| self.records.prefetch(word));
     }
 }
 
@@ -252,7 +259,12 @@ mod tests {
                     true => RecordKey { first: Key([low, 7]), second: Some(Key([7, high])) },
                     false => RecordKey { first: Key([low << 4 | high, 7]), second: None },
                 };
-                match (table.find(key), model.contains_key(&key)) {
+                // Whatever record is guessed, another's or a free one.
+                let guess = (random >> 20) as u32 % (KEYS + 1);
+                let found = table.find(key);
+                assert_eq!(table.find_near(key, Some(guess)), found);
+                assert_eq!(table.find_near(key, found), found);
+                match (found, model.contains_key(&key)) {
                     (Some(number), true) => assert_eq!(table.key(number), key),
                     (None, false) => match table.add(key) {
                         Some(number) => {
@@ -275,7 +287,11 @@ mod tests {
                     && let Some(number) = table.sweep(now - 400)
                 {
                     assert!(model.remove(&table.key(number)).unwrap() <= now - 400);
+                    let key = table.key(number);
                     table.drop_record(number);
+                    assert_eq!(table.find_near(key, Some(number)), None);
+                    // Not even by what is left of a key in a free record.
+                    assert_ne!(table.find_near(table.key(number), Some(number)), Some(number));
                 }
                 assert_eq!(table.used as usize, model.len());
             }

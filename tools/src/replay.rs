@@ -115,12 +115,7 @@ impl Replay {
     fn decide(&mut self, batch: &Batch, events: Range<usize>) -> anyhow::Result<()> {
         self.burst.clear();
         self.features.clear();
-        for index in events.clone() {
-            self.engine.prefetch_index(&input(&batch.event(index)));
-        }
-        for index in events.clone() {
-            self.engine.prefetch_records(&input(&batch.event(index)));
-        }
+        self.engine.look_ahead(events.clone().map(|index| input(&batch.event(index))));
         for index in events {
             let event = batch.event(index);
             let (outcome, decided) = match self.engine.step(&input(&event)) {
