@@ -1,17 +1,19 @@
-//! The rows of one block, by segment and lane: the innermost loop, for whatever vectors the processor has.
+//! The rows of one block, or of two, by window and lane: the innermost loop, for whatever vectors the processor has.
 //!
-//! One generic loop over [`Vector`], compiled once for AVX-512 (eight rows at a time), once for AVX2 (four), once for NEON (two),
-//! and beside them the plain loop of [`tally`]. Which one runs is chosen when the engine is made; all give the same sums,
-//! as whole numbers are added. Rows of a block that are outside a segment are masked, not branched around: a block is
+//! Generic loops over [`Vector`], compiled once for AVX-512 (eight rows at a time), once for AVX2 (four), once for NEON (two),
+//! and beside them the plain loops of [`tally`]. Which run is chosen when the engine is made; all give the same sums,
+//! as whole numbers are added. Rows of a block that are outside a window are masked, not branched around: a block is
 //! short, and where in it a window begins is anybody's guess.
 //!
-//! A sum of 64-bit numbers takes more than 64 bits. Numbers are moved up by 2⁶³, so that they have no sign, and their
-//! halves are added apart: no carry is lost within 2³² rows.
+//! There are two. [`Kernel::nest`] is for windows that end together and a key whose rows are in one or two blocks, as nearly
+//! all are: the newest rows are added up, told as the shortest window, and added to on the way back to the longest. [`Kernel::add`]
+//! is for all else: a block of many, added to what the segments between the ends of windows came to so far.
+//!
+//! A sum of 64-bit numbers takes more than 64 bits. Their halves are added apart, the upper one with the sign: no carry is
+//! lost within 2³¹ rows.
 
 use super::rows::Block;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use super::rows::last_stamp_of;
-use super::tally::{Lane, Sum, Test, tally};
+use super::tally::{Lane, Sum, Test, tally, tally_row};
 
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,51 +27,88 @@ pub(super) struct Used {
 
 /// What is to be done with a block.
 pub(super) struct Task<'a> {
-    /// In ascending order, each once. See [`Edges`](super::tree::Edges).
-    pub(super) edges: &'a [i64],
+    /// Stamps in ascending order, each once. See [`Edges`](super::tree::Edges).
+    pub(super) edges: &'a [u64],
     /// The lanes of the shape.
     pub(super) lanes: &'a [Lane],
     pub(super) used: &'a [Used],
 }
 
-/// The sums of lane `used[i]` in segment j are added to `sums[j × used + i]`.
-pub(super) type Kernel = fn(&Task<'_>, &Block<'_>, &mut [Sum]);
+/// All rows of a key that windows can reach.
+pub(super) struct Near<'a> {
+    /// The older ones first; either may be empty.
+    pub(super) blocks: [Block<'a>; 2],
+    /// The judged event's own row, and the segment that it is in.
+    pub(super) own: Option<(&'a [u64], usize)>,
+}
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    /// The sums of lane `used[i]` in segment j are added to `sums[j × used + i]`.
+    pub(super) add: fn(&Task<'_>, &Block<'_>, &mut [Sum]),
+    /// What lane `used[i]` comes to in segment j and all after it is written to `sums[j × used + i]`.
+    pub(super) nest: fn(&Task<'_>, &Near<'_>, &mut [Sum]),
+}
 
 /// The best that this processor can run.
 pub(super) fn best() -> Kernel {
-    all().last().map_or(portable, |&(_, kernel)| kernel)
+    all().last().map_or(PORTABLE, |&(_, kernel)| kernel)
 }
 
 /// All that this processor can run, and what they are called; the best last.
 pub(super) fn all() -> Vec<(&'static str, Kernel)> {
     #[allow(unused_mut, reason = "where there is only the portable one")]
-    let mut all: Vec<(&'static str, Kernel)> = vec![("portable", portable)];
+    let mut all: Vec<(&'static str, Kernel)> = vec![("portable", PORTABLE)];
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt") {
-            all.push(("avx2", x86::avx2));
+            all.push(("avx2", x86::AVX2));
         }
-        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("popcnt") {
-            all.push(("avx512", x86::avx512));
+        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f") && all.len() > 1;
+        if has_avx512 {
+            all.push(("avx512", x86::AVX512));
         }
     }
     #[cfg(target_arch = "aarch64")]
-    all.push(("neon", arm::neon));
+    all.push(("neon", arm::NEON));
     all
 }
 
 /// Row by row.
-fn portable(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
+const PORTABLE: Kernel = Kernel { add: add_rows, nest: nest_rows };
+
+fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
-    let mut first = block.rows_until(task.edges[0]);
+    let mut first = block.rows_until_stamp(task.edges[0]);
     for (segment, &edge) in task.edges[1..].iter().enumerate() {
-        let end = block.rows_until(edge);
+        let end = block.rows_until_stamp(edge);
         if end > first {
             for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
                 tally(block, first..end, &task.lanes[used.lane], sum);
             }
         }
         first = end;
+    }
+}
+
+fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+    let width = task.used.len();
+    sums.fill(Sum::EMPTY);
+    near.blocks.iter().for_each(|block| add_rows(task, block, sums));
+    if let Some((row, segment)) = near.own {
+        for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
+            tally_row(row, &task.lanes[used.lane], sum);
+        }
+    }
+    nest_sums(sums, width);
+}
+
+/// Makes of sums of segments, each of so many lanes, sums of each segment and all after it.
+pub(super) fn nest_sums(sums: &mut [Sum], width: usize) {
+    for place in (0..sums.len().saturating_sub(width)).rev() {
+        let (older, newer) = sums.split_at_mut(place + width);
+        older[place].add(&newer[0]);
     }
 }
 
@@ -98,45 +137,34 @@ trait Vector: Copy {
     unsafe fn having(self, bits: Self) -> Self::Mask;
     /// The numbers of the mask, and those of `other` elsewhere.
     unsafe fn kept_or(self, mask: Self::Mask, other: Self) -> Self;
-    unsafe fn xor(self, other: Self) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
     unsafe fn low_half(self) -> Self;
+    /// With the sign.
     unsafe fn high_half(self) -> Self;
     unsafe fn lesser(self, other: Self) -> Self;
     unsafe fn greater(self, other: Self) -> Self;
-    unsafe fn total(self) -> u64;
+    /// What these and those come to.
+    unsafe fn totals(self, other: Self) -> [u64; 2];
     unsafe fn least(self) -> i64;
     unsafe fn greatest(self) -> i64;
 }
 
-/// What [`portable`] does, by vectors.
+/// What [`add_rows`] does, by vectors.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn by_vector<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
+unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     // No closures here: they would be functions of their own, without the instructions.
     let edges = task.edges;
     if edges.len() > EDGES_MAX || block.count > 64 {
-        return portable(task, block, sums);
+        return add_rows(task, block, sums);
     }
-    let all = bits_below(block.count);
-    // Of each edge, the rows that are not after it.
     let mut until = [0_u64; EDGES_MAX];
-    let stamps = block.column(0).as_ptr();
-    let mut base = 0;
-    while base < block.count {
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
-        unsafe {
-            let stamps = V::load(V::some(all >> base), stamps.add(base));
-            for (until, &edge) in until.iter_mut().zip(edges) {
-                *until |= V::bits(stamps.up_to(V::splat(last_stamp_of(edge)))) << base;
-            }
-        }
-        base += V::ROWS;
-    }
+    // SAFETY: the instructions are there, as the caller has made sure.
+    unsafe { rows_until::<V, EDGES_MAX>(block, edges, &mut until) };
     let width = task.used.len();
     for (number, used) in task.used.iter().enumerate() {
         let lane = &task.lanes[used.lane];
@@ -151,9 +179,116 @@ unsafe fn by_vector<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut [S
             sum.count += u64::from(rows.count_ones());
             if let Some(column) = lane.value() {
                 // SAFETY: the instructions are there, as the caller has made sure; `rows` are rows of the block.
-                unsafe { add_values::<V>(block.column(column), rows, used, sum) };
+                unsafe {
+                    let mut values = Values::<V>::none();
+                    values.add(block.column(column), rows, used);
+                    values.add_to(used, sum);
+                }
             }
         }
+    }
+}
+
+/// What [`nest_rows`] does, by vectors.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn nest_vectors<V: Vector>(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+    // SAFETY: the instructions are there, as the caller has made sure.
+    unsafe {
+        match task.edges.len() {
+            2 => nest_edges::<V, 2>(task, near, sums),
+            3 => nest_edges::<V, 3>(task, near, sums),
+            4 => nest_edges::<V, 4>(task, near, sums),
+            5 => nest_edges::<V, 5>(task, near, sums),
+            6..=EDGES_MAX => nest_edges::<V, EDGES_MAX>(task, near, sums),
+            _ => nest_rows(task, near, sums),
+        }
+    }
+}
+
+/// [`nest_vectors`] for so many edges, or at most so many.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn nest_edges<V: Vector, const EDGES: usize>(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+    let [older, newer] = &near.blocks;
+    let (edges, width) = (task.edges, task.used.len());
+    if older.count > 64 || newer.count > 64 {
+        return nest_rows(task, near, sums);
+    }
+    let (mut old, mut new) = ([0_u64; EDGES], [0_u64; EDGES]);
+    // SAFETY: the instructions are there, as the caller has made sure.
+    unsafe {
+        rows_until::<V, EDGES>(older, edges, &mut old);
+        rows_until::<V, EDGES>(newer, edges, &mut new);
+    }
+    let segments = if EDGES < EDGES_MAX { EDGES - 1 } else { edges.len() - 1 };
+    for (number, used) in task.used.iter().enumerate() {
+        let lane = &task.lanes[used.lane];
+        // SAFETY: the instructions are there, as the caller has made sure.
+        let (old_counted, new_counted) = unsafe { (counted::<V>(older, lane), counted::<V>(newer, lane)) };
+        // SAFETY: as above.
+        let mut values = unsafe { Values::<V>::none() };
+        // What has not been through the vectors: the row of the event.
+        let mut apart = Sum::EMPTY;
+        let mut told = Sum::EMPTY;
+        for segment in (0..segments).rev() {
+            if let Some((row, own)) = near.own
+                && own == segment
+            {
+                tally_row(row, lane, &mut apart);
+                told.add(&apart);
+            }
+            let old_rows = old[segment + 1] & !old[segment] & old_counted;
+            let new_rows = new[segment + 1] & !new[segment] & new_counted;
+            if old_rows | new_rows != 0 {
+                told.count += u64::from(old_rows.count_ones()) + u64::from(new_rows.count_ones());
+                if let Some(column) = lane.value() {
+                    // SAFETY: the instructions are there, as the caller has made sure; these are rows of their blocks.
+                    unsafe {
+                        values.add(newer.column(column), new_rows, used);
+                        values.add(older.column(column), old_rows, used);
+                        told = Sum { count: told.count, ..apart };
+                        values.add_to(used, &mut told);
+                    }
+                }
+            }
+            sums[segment * width + number] = told;
+        }
+    }
+}
+
+/// Of each edge, the rows of a block of at most 64 that are not after it.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn rows_until<V: Vector, const EDGES: usize>(
+    block: &Block<'_>,
+    edges: &[u64],
+    until: &mut [u64; EDGES],
+) {
+    let all = bits_below(block.count);
+    let stamps = block.column(0).as_ptr();
+    let mut base = 0;
+    while base < block.count {
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+        unsafe {
+            let stamps = V::load(V::some(all >> base), stamps.add(base));
+            for (until, &edge) in until.iter_mut().zip(edges) {
+                *until |= V::bits(stamps.up_to(V::splat(edge))) << base;
+            }
+        }
+        base += V::ROWS;
     }
 }
 
@@ -195,76 +330,114 @@ unsafe fn counted<V: Vector>(block: &Block<'_>, lane: &Lane) -> u64 {
     rows
 }
 
-/// Adds the values of these rows, of which there must be one.
-///
-/// # Safety
-///
-/// The processor must have the instructions of `V`; `rows` must be places in `values`.
+/// Values being added up.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-unsafe fn add_values<V: Vector>(values: &[u64], rows: u64, used: &Used, sum: &mut Sum) {
-    const SIGN: u64 = 1 << 63;
-    let values = values.as_ptr();
-    let end = 64 - rows.leading_zeros() as usize;
-    let mut base = rows.trailing_zeros() as usize / V::ROWS * V::ROWS;
-    // SAFETY: the instructions are there, as the caller has made sure, and of `values` only `rows` are read.
-    unsafe {
-        let (mut low, mut high) = (V::splat(0), V::splat(0));
-        let (most, fewest) = (V::splat(i64::MAX as u64), V::splat(i64::MIN as u64));
-        let (mut least, mut greatest) = (most, fewest);
+struct Values<V> {
+    low: V,
+    high: V,
+    least: V,
+    greatest: V,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl<V: Vector> Values<V> {
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn none() -> Self {
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            let zero = V::splat(0);
+            let (least, greatest) = (V::splat(i64::MAX as u64), V::splat(i64::MIN as u64));
+            Self { low: zero, high: zero, least, greatest }
+        }
+    }
+
+    /// Adds the values of these rows.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`; `rows` must be places in `values`.
+    #[inline(always)]
+    unsafe fn add(&mut self, values: &[u64], rows: u64, used: &Used) {
+        if rows == 0 {
+            return;
+        }
+        let values = values.as_ptr();
+        let end = 64 - rows.leading_zeros() as usize;
+        let mut base = rows.trailing_zeros() as usize / V::ROWS * V::ROWS;
         while base < end {
-            let kept = V::some(rows >> base);
-            let values = V::load(kept, values.add(base));
-            if used.sum {
-                let unsigned = values.xor(V::splat(SIGN)).kept_or(kept, V::splat(0));
-                low = low.plus(unsigned.low_half());
-                high = high.plus(unsigned.high_half());
-            }
-            if used.least {
-                least = least.lesser(values.kept_or(kept, most));
-            }
-            if used.greatest {
-                greatest = greatest.greater(values.kept_or(kept, fewest));
+            // SAFETY: the instructions are there, as the caller has made sure, and of `values` only `rows` are read.
+            unsafe {
+                let kept = V::some(rows >> base);
+                let values = V::load(kept, values.add(base));
+                if used.sum {
+                    self.low = self.low.plus(values.low_half());
+                    self.high = self.high.plus(values.high_half());
+                }
+                if used.least {
+                    self.least = self.least.lesser(values.kept_or(kept, self.least));
+                }
+                if used.greatest {
+                    self.greatest = self.greatest.greater(values.kept_or(kept, self.greatest));
+                }
             }
             base += V::ROWS;
         }
-        if used.sum {
-            let unsigned = (i128::from(high.total()) << 32) + i128::from(low.total());
-            sum.sum += unsigned - (i128::from(rows.count_ones()) << 63);
-        }
-        if used.least {
-            sum.least = sum.least.min(least.least());
-        }
-        if used.greatest {
-            sum.greatest = sum.greatest.max(greatest.greatest());
+    }
+
+    /// Adds what they came to to a sum.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn add_to(&self, used: &Used, sum: &mut Sum) {
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            if used.sum {
+                let [low, high] = self.low.totals(self.high);
+                sum.sum += (i128::from(high as i64) << 32) + i128::from(low);
+            }
+            if used.least {
+                sum.least = sum.least.min(self.least.least());
+            }
+            if used.greatest {
+                sum.greatest = sum.greatest.max(self.greatest.greatest());
+            }
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Block, Sum, Task, Vector, by_vector};
+    use super::{Block, Kernel, Near, Sum, Task, Vector, add_vectors, nest_vectors};
     use std::arch::x86_64::*;
 
-    pub(super) fn avx512(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-        #[target_feature(enable = "avx512f,popcnt")]
-        fn inner(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-            // SAFETY: these are the instructions of `__m512i`.
-            unsafe { by_vector::<__m512i>(task, block, sums) };
-        }
-        // SAFETY: `all` gives this out only where they are.
-        unsafe { inner(task, block, sums) };
+    /// Loops over vectors of one kind, compiled with the instructions that they take.
+    macro_rules! kernel {
+        ($vector:ty, $features:literal) => {{
+            #[target_feature(enable = $features)]
+            fn add(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
+                // SAFETY: these are the instructions of the vector.
+                unsafe { add_vectors::<$vector>(task, block, sums) };
+            }
+            #[target_feature(enable = $features)]
+            fn nest(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+                // SAFETY: these are the instructions of the vector.
+                unsafe { nest_vectors::<$vector>(task, near, sums) };
+            }
+            Kernel {
+                // SAFETY (of both): `all` gives this out only where the instructions are.
+                add: |task, block, sums| unsafe { add(task, block, sums) },
+                nest: |task, near, sums| unsafe { nest(task, near, sums) },
+            }
+        }};
     }
 
-    pub(super) fn avx2(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-        #[target_feature(enable = "avx2,popcnt")]
-        fn inner(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-            // SAFETY: these are the instructions of `__m256i`.
-            unsafe { by_vector::<__m256i>(task, block, sums) };
-        }
-        // SAFETY: `all` gives this out only where they are.
-        unsafe { inner(task, block, sums) };
-    }
+    pub(super) const AVX512: Kernel = kernel!(__m512i, "avx512f,avx2,popcnt");
+    pub(super) const AVX2: Kernel = kernel!(__m256i, "avx2,popcnt");
 
     // SAFETY (of all below): see `Vector`.
     #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
@@ -301,10 +474,6 @@ mod x86 {
             _mm512_mask_mov_epi64(other, mask, self)
         }
         #[inline(always)]
-        unsafe fn xor(self, other: Self) -> Self {
-            _mm512_xor_si512(self, other)
-        }
-        #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
             _mm512_add_epi64(self, other)
         }
@@ -314,7 +483,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn high_half(self) -> Self {
-            _mm512_srli_epi64::<32>(self)
+            _mm512_srai_epi64::<32>(self)
         }
         #[inline(always)]
         unsafe fn lesser(self, other: Self) -> Self {
@@ -325,8 +494,12 @@ mod x86 {
             _mm512_max_epi64(self, other)
         }
         #[inline(always)]
-        unsafe fn total(self) -> u64 {
-            _mm512_reduce_add_epi64(self) as u64
+        unsafe fn totals(self, other: Self) -> [u64; 2] {
+            // Of each by turns: half as much to fold.
+            let both =
+                _mm512_add_epi64(_mm512_unpacklo_epi64(self, other), _mm512_unpackhi_epi64(self, other));
+            let upper = _mm512_extracti64x4_epi64::<1>(both);
+            fold(_mm256_add_epi64(_mm512_castsi512_si256(both), upper))
         }
         #[inline(always)]
         unsafe fn least(self) -> i64 {
@@ -335,6 +508,20 @@ mod x86 {
         #[inline(always)]
         unsafe fn greatest(self) -> i64 {
             _mm512_reduce_max_epi64(self)
+        }
+    }
+
+    /// The sum of both halves.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have AVX2.
+    #[inline(always)]
+    unsafe fn fold(vector: __m256i) -> [u64; 2] {
+        // SAFETY: as the caller has made sure; and all are sixteen bytes of which any are allowed.
+        unsafe {
+            let upper = _mm256_extracti128_si256::<1>(vector);
+            std::mem::transmute(_mm_add_epi64(_mm256_castsi256_si128(vector), upper))
         }
     }
 
@@ -380,10 +567,6 @@ mod x86 {
             _mm256_blendv_epi8(other, self, mask)
         }
         #[inline(always)]
-        unsafe fn xor(self, other: Self) -> Self {
-            _mm256_xor_si256(self, other)
-        }
-        #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
             _mm256_add_epi64(self, other)
         }
@@ -393,7 +576,8 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn high_half(self) -> Self {
-            _mm256_srli_epi64::<32>(self)
+            let upper = _mm256_shuffle_epi32::<0b11_11_01_01>(self);
+            _mm256_blend_epi32::<0b1010_1010>(upper, _mm256_srai_epi32::<31>(upper))
         }
         #[inline(always)]
         unsafe fn lesser(self, other: Self) -> Self {
@@ -404,8 +588,8 @@ mod x86 {
             _mm256_blendv_epi8(other, self, _mm256_cmpgt_epi64(self, other))
         }
         #[inline(always)]
-        unsafe fn total(self) -> u64 {
-            words(self).into_iter().fold(0, u64::wrapping_add)
+        unsafe fn totals(self, other: Self) -> [u64; 2] {
+            fold(_mm256_add_epi64(_mm256_unpacklo_epi64(self, other), _mm256_unpackhi_epi64(self, other)))
         }
         #[inline(always)]
         unsafe fn least(self) -> i64 {
@@ -420,13 +604,15 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{Block, Sum, Task, Vector, by_vector};
+    use super::{Kernel, Vector, add_vectors, nest_vectors};
     use std::arch::aarch64::*;
 
-    pub(super) fn neon(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
-        // SAFETY: every processor of this architecture has NEON.
-        unsafe { by_vector::<uint64x2_t>(task, block, sums) };
-    }
+    /// Every processor of this architecture has NEON.
+    pub(super) const NEON: Kernel = Kernel {
+        // SAFETY (of both): as said.
+        add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
+        nest: |task, near, sums| unsafe { nest_vectors::<uint64x2_t>(task, near, sums) },
+    };
 
     // SAFETY (of all below): see `Vector`.
     #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
@@ -468,10 +654,6 @@ mod arm {
             vbslq_u64(mask, self, other)
         }
         #[inline(always)]
-        unsafe fn xor(self, other: Self) -> Self {
-            veorq_u64(self, other)
-        }
-        #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
             vaddq_u64(self, other)
         }
@@ -481,7 +663,7 @@ mod arm {
         }
         #[inline(always)]
         unsafe fn high_half(self) -> Self {
-            vshrq_n_u64::<32>(self)
+            vreinterpretq_u64_s64(vshrq_n_s64::<32>(vreinterpretq_s64_u64(self)))
         }
         #[inline(always)]
         unsafe fn lesser(self, other: Self) -> Self {
@@ -494,8 +676,8 @@ mod arm {
             vbslq_u64(above, self, other)
         }
         #[inline(always)]
-        unsafe fn total(self) -> u64 {
-            vaddvq_u64(self)
+        unsafe fn totals(self, other: Self) -> [u64; 2] {
+            [vaddvq_u64(self), vaddvq_u64(other)]
         }
         #[inline(always)]
         unsafe fn least(self) -> i64 {
@@ -512,10 +694,11 @@ mod arm {
 mod tests {
     use super::*;
     use crate::engine::plan::Bit;
-    use crate::engine::rows::stamp;
+    use crate::engine::rows::{last_stamp_of, stamp};
     use crate::engine::units::mix;
 
-    /// Random blocks, lanes and edges: every kernel against [`portable`], which is tested against plain sums.
+    /// Random blocks, lanes and edges: every kernel against the portable one, which adds up by `tally`, which
+    /// is tested against plain sums.
     #[test]
     fn all_kernels_are_equal() {
         let kernels = all();
@@ -555,18 +738,34 @@ mod tests {
             edges.push(-(1 << 60));
             edges.sort_unstable();
             edges.dedup();
+            let edges: Vec<u64> = edges.into_iter().map(last_stamp_of).collect();
             let task = Task { edges: &edges, lanes: &lanes, used: &used };
-            let sums_of = |kernel: Kernel| {
-                let mut sums = vec![Sum::EMPTY; edges.len() * used.len()];
-                kernel(&task, &block, &mut sums);
-                for (place, sum) in sums.iter_mut().enumerate() {
-                    let used = used[place % used.len()];
-                    sum.least = if used.least { sum.least } else { 0 };
-                    sum.greatest = if used.greatest { sum.greatest } else { 0 };
-                }
-                sums
+            // Two blocks of what was one, in any way.
+            let cut = next() as usize % (count + 1);
+            let of_rows = |rows: std::ops::Range<usize>| {
+                let columns = words.chunks_exact(capacity).flat_map(|column| &column[rows.clone()]);
+                columns.copied().collect::<Vec<u64>>()
             };
-            let expected = sums_of(portable);
+            let halves = [of_rows(0..cut), of_rows(cut..count)];
+            let half = |half: usize, count| Block { words: &halves[half], capacity: count, count };
+            let own: Vec<u64> = (0..columns).map(|_| next()).collect();
+            let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
+            let near = Near { blocks: [half(0, cut), half(1, count - cut)], own };
+            let sums_of = |kernel: Kernel| {
+                let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];
+                (kernel.add)(&task, &block, &mut added);
+                let mut nested = vec![Sum { count: 77, ..Sum::EMPTY }; added.len()];
+                (kernel.nest)(&task, &near, &mut nested);
+                for sums in [&mut added, &mut nested] {
+                    for (place, sum) in sums.iter_mut().enumerate() {
+                        let used = used[place % used.len()];
+                        sum.least = if used.least { sum.least } else { 0 };
+                        sum.greatest = if used.greatest { sum.greatest } else { 0 };
+                    }
+                }
+                [added, nested]
+            };
+            let expected = sums_of(PORTABLE);
             for &(name, kernel) in &kernels {
                 assert_eq!(sums_of(kernel), expected, "{name}");
             }

@@ -346,12 +346,13 @@ impl<'a> View<'a> {
     /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
     #[inline]
     fn rows(&self, key: usize, group: usize, own: Option<usize>) -> Option<(Rows<'a>, Option<i64>)> {
-        let LookedUp { key: Some(looked_up), record } = self.looked_up[key] else { return None };
+        let LookedUp { key: looked_up, record } = &self.looked_up[key];
+        let looked_up = looked_up.as_ref()?;
         let shape = &self.plan.groups[group].shape;
         let table = &self.tables[self.event.keys[key].table];
         let record = record.map(|number| table.record(number));
         let own = own.map(|own| &self.event.inserts[own]);
-        let own = own.filter(|own| own.key == key || self.looked_up[own.key].key == Some(looked_up));
+        let own = own.filter(|own| own.key == key || self.looked_up[own.key].key.as_ref() == Some(looked_up));
         let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
         let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
         Some((Rows { shape, spill: self.spill, record, own }, lost))

@@ -219,11 +219,10 @@ pub(super) struct Plan {
 pub(super) struct Bounds {
     pub(super) keys: usize,
     pub(super) staged_words: usize,
-    pub(super) cells: usize,
     /// Of one set.
     pub(super) windows: usize,
     pub(super) window_sets: usize,
-    /// Of all scans of an event, by segment and lane.
+    /// Of all scans of an event.
     pub(super) sums: usize,
     pub(super) distinct: bool,
     pub(super) gathers: bool,
@@ -392,9 +391,7 @@ fn event(
     }
     bounds.keys = bounds.keys.max(event.keys.len());
     bounds.staged_words = bounds.staged_words.max(staged_words);
-    let scanned = scans(program, event, groups, bounds.cells);
-    let Scanned { window_sets, scans, outputs, cells, sums } = scanned;
-    bounds.cells = cells;
+    let Scanned { window_sets, scans, outputs, sums } = scans(program, event, groups);
     bounds.window_sets = bounds.window_sets.max(window_sets.len());
     let windows = window_sets.iter().map(|set| set.windows.len()).max().unwrap_or(0);
     bounds.windows = bounds.windows.max(windows);
@@ -532,7 +529,6 @@ struct Scanned {
     window_sets: Vec<WindowSet>,
     scans: Vec<Scan>,
     outputs: Vec<Output>,
-    cells: usize,
     sums: usize,
 }
 
@@ -543,11 +539,11 @@ struct Draft {
 }
 
 /// One scan per (key, group), one lane per different selection of rows, one cell per window and lane that a feature wants.
-fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group], slots: usize) -> Scanned {
+fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Scanned {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut outputs = Vec::new();
-    // Every slot of the program is another one.
-    let mut cells = slots;
+    // Cells are numbered as they come, and given their slots when it is known what each scan holds.
+    let mut cells = 0;
     for using in event.windows.iter() {
         let feature = &program.features[index(using.feature)];
         if !is_scanned(feature) {
@@ -624,14 +620,35 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group],
     }
     let mut window_sets = Vec::new();
     let mut sums = 0;
+    let mut slots = vec![None; cells];
     let scan = |Draft { scan, windows }: Draft| {
         let start = sums;
         // So many segments if no two windows begin or end together.
         sums += (2 * windows.len() - 1) * scan.lanes.len();
-        Scan { windows: position_or_push(&mut window_sets, WindowSet::new(windows)), sums: start, ..scan }
+        let set = WindowSet::new(windows);
+        for cell in scan.cells.iter().filter(|_| set.is_fixed()) {
+            slots[cell.slot] = Some(start + set.first_segment(cell.window) * scan.lanes.len() + cell.lane);
+        }
+        Scan { windows: position_or_push(&mut window_sets, set), sums: start, ..scan }
     };
-    let scans = drafts.into_iter().map(scan).collect();
-    Scanned { window_sets, scans, outputs, cells, sums }
+    let mut scans: Vec<Scan> = drafts.into_iter().map(scan).collect();
+    // The others, of which it is not known beforehand where among the sums they will be, and those that are no sums.
+    let slots: Vec<usize> = slots
+        .into_iter()
+        .map(|slot| {
+            slot.unwrap_or_else(|| {
+                sums += 1;
+                sums - 1
+            })
+        })
+        .collect();
+    for scan in &mut scans {
+        scan.cells.iter_mut().for_each(|cell| cell.slot = slots[cell.slot]);
+        scan.distinct.iter_mut().for_each(|distinct| distinct.slot = slots[distinct.slot]);
+    }
+    let told = scans.iter_mut().flat_map(|scan| &mut scan.outputs).chain(&mut outputs);
+    told.for_each(|output| (output.cell, output.under) = (slots[output.cell], slots[output.under]));
+    Scanned { window_sets, scans, outputs, sums }
 }
 
 fn distinct(agg: ArchivedAgg, term: &ArchivedTerm, group: &Group, window: usize, slot: usize) -> Distinct {

@@ -21,6 +21,7 @@
 //! 2⁵³, so that stamps are in order of time as they are.
 
 use super::Counters;
+use super::kernel::Near;
 use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::Spill;
 use super::tally::Lane;
@@ -217,6 +218,12 @@ impl<'a> Block<'a> {
         time_of(self.words[row])
     }
 
+    /// How many rows are not after the row of this stamp.
+    #[inline]
+    pub(super) fn rows_until_stamp(&self, last: u64) -> usize {
+        self.column(0).partition_point(|&stamp| stamp as i64 <= last as i64)
+    }
+
     /// How many rows are not after this time.
     #[inline]
     pub(super) fn rows_until(&self, time: i64) -> usize {
@@ -256,15 +263,26 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// All stored rows in reach, where they are few and inline.
+    /// All rows that windows with these ends can reach, where they are in the record and a slab: nearly always.
     #[inline]
-    pub(super) fn few(&self, edges: Edges<'_>) -> Option<Block<'a>> {
-        const FEW: usize = 8;
-        let Some(record) = self.record else { return Some(Block { words: &[], capacity: 0, count: 0 }) };
-        let head = Head::of(record, self.shape);
-        let inline = inline(record, self.shape, head);
-        let is_all = head.branch.level == 0 || head.count > 0 && inline.time(0) <= edges.times[0];
-        (is_all && head.count <= FEW).then_some(inline)
+    pub(super) fn near(&self, edges: Edges<'_>) -> Option<Near<'a>> {
+        const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
+        let Self { shape, spill, record, .. } = *self;
+        let own = self.own.and_then(|own| {
+            let before = edges.before(own.time(0));
+            (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1))
+        });
+        let Some(record) = record else { return Some(Near { blocks: [NONE; 2], own }) };
+        let head = Head::of(record, shape);
+        let inline = inline(record, shape, head);
+        // What is older than the oldest inline row is looked at only where a window reaches that far.
+        let is_reached = head.count == 0 || inline.time(0) > edges.times[0];
+        let older = match head.branch.level {
+            1..=LEAF_LEVEL if is_reached => block(spill, shape, head.branch),
+            level if level > LEAF_LEVEL && is_reached => return None,
+            _ => NONE,
+        };
+        Some(Near { blocks: [older, inline], own })
     }
 
     /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it

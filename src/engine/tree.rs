@@ -77,6 +77,8 @@ pub(super) fn node_words(lanes: &[Lane]) -> usize {
 #[derive(Clone, Copy)]
 pub(super) struct Edges<'a> {
     pub(super) times: &'a [i64],
+    /// The greatest stamps up to these.
+    pub(super) stamps: &'a [u64],
 }
 
 impl Edges<'_> {
@@ -106,8 +108,8 @@ impl Tallied<'_> {
     #[inline]
     pub(super) fn block(&mut self, shape: &Shape, block: &Block<'_>) {
         self.work += block.count as u64;
-        let task = Task { edges: self.edges.times, lanes: &shape.lanes, used: self.used };
-        (self.kernel)(&task, block, self.sums);
+        let task = Task { edges: self.edges.stamps, lanes: &shape.lanes, used: self.used };
+        (self.kernel.add)(&task, block, self.sums);
     }
 
     /// Adds a block of one row: too little for vectors.

@@ -5,11 +5,11 @@
 //! which are then added up. The event's own row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
-use super::kernel::{self, Kernel, Used};
+use super::kernel::{self, Kernel, Task, Used, nest_sums};
 use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
-use super::tally::{Sum, tally, tally_row};
+use super::tally::Sum;
 use super::tree::{Edges, Tallied};
 use super::units::{Value, mix};
 
@@ -78,7 +78,7 @@ pub(super) struct Cell {
     pub(super) window: usize,
     /// Index into the scan's lanes.
     pub(super) lane: usize,
-    /// Where it goes.
+    /// Where it is told from: of a fixed set of windows, where it is among the sums; else where it is copied to.
     pub(super) slot: usize,
 }
 
@@ -110,6 +110,8 @@ pub(super) struct Output {
 struct Seen {
     /// Their ends in ascending order, each once; at least two.
     edges: Vec<i64>,
+    /// The greatest stamps up to these.
+    stamps: Vec<u64>,
     /// By window: the end after which it begins, and the one with which it ends.
     windows: Vec<(i64, i64)>,
     /// By window: its first segment, and the one after its last. Not of fixed sets.
@@ -134,6 +136,8 @@ impl Seen {
         } else {
             self.sort_edges();
         }
+        self.stamps.clear();
+        self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
     }
 
     fn sort_edges(&mut self) {
@@ -158,10 +162,8 @@ impl Seen {
 
 /// Working memory of the scans, reserved once.
 pub(super) struct Scratch {
-    /// First by slot; then by scan, segment and lane.
+    /// By scan, segment and lane; then what is copied out of these, and what is no sum.
     sums: Vec<Sum>,
-    /// By slot: where among the sums it is. Of fixed sets of windows this never changes.
-    places: Vec<usize>,
     /// By set of windows.
     seen: Vec<Seen>,
     set: DistinctSet,
@@ -174,10 +176,9 @@ impl Scratch {
     /// What [`reserve`](Self::reserve) takes, the set of different things apart.
     pub(super) fn bytes_for(plan: &Plan) -> u64 {
         let bounds = &plan.bounds;
-        let seen = 2 * size_of::<i64>() + size_of::<(i64, i64)>() + size_of::<(usize, usize)>();
+        let seen = 4 * size_of::<i64>() + size_of::<(i64, i64)>() + size_of::<(usize, usize)>();
         let seen = bounds.window_sets * (size_of::<Seen>() + bounds.windows * seen);
-        let sums = (bounds.cells + bounds.sums) * size_of::<Sum>() + bounds.cells * size_of::<usize>();
-        (seen + sums) as u64
+        (seen + bounds.sums * size_of::<Sum>()) as u64
     }
 
     /// What the set of different things takes, where a key has up to so many rows.
@@ -187,25 +188,15 @@ impl Scratch {
 
     pub(super) fn reserve(plan: &Plan, rows_max: usize) -> Self {
         let bounds = &plan.bounds;
-        let mut places = vec![0; bounds.cells];
-        for event in &plan.events {
-            for scan in &event.scans {
-                let set = &event.window_sets[scan.windows];
-                for cell in scan.cells.iter().filter(|_| set.is_fixed()) {
-                    let first = set.first_segment(cell.window) * scan.lanes.len();
-                    places[cell.slot] = bounds.cells + scan.sums + first + cell.lane;
-                }
-            }
-        }
         let seen = |_| Seen {
             edges: Vec::with_capacity(2 * bounds.windows),
+            stamps: Vec::with_capacity(2 * bounds.windows),
             windows: Vec::with_capacity(bounds.windows),
             segments: Vec::with_capacity(bounds.windows),
             end_together: false,
         };
         Self {
-            sums: vec![Sum::EMPTY; bounds.cells + bounds.sums],
-            places,
+            sums: vec![Sum::EMPTY; bounds.sums],
             seen: (0..bounds.window_sets).map(seen).collect(),
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
@@ -227,38 +218,32 @@ impl Scratch {
         let seen = &self.seen[scan.windows];
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
-            let edges = Edges { times: &seen.edges };
-            let start = self.places.len() + scan.sums;
-            let sums = &mut self.sums[start..start + edges.segments() * lanes];
-            if let Some(few) = rows.few(edges).filter(|_| seen.end_together) {
-                self.work += few.count as u64;
-                nested(&few, rows, edges, &scan.lanes, sums);
+            let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
+            let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
+            if let Some(near) = rows.near(edges).filter(|_| seen.end_together) {
+                self.work += near.blocks.iter().map(|block| block.count as u64).sum::<u64>();
+                let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
+                (self.kernel.nest)(&task, &near, sums);
             } else {
                 sums.fill(Sum::EMPTY);
                 let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
                 rows.tally(&mut tallied);
                 self.work += tallied.work;
                 if seen.end_together {
-                    // Each segment and all after it: what the windows are that begin with it.
-                    for place in (0..sums.len() - lanes).rev() {
-                        let (older, newer) = sums.split_at_mut(place + lanes);
-                        older[place].add(&newer[0]);
-                    }
+                    nest_sums(sums, lanes);
                 }
             }
-            // Where those of a fixed set are told from has been known from the start.
+            // Those of a fixed set are told from where they are.
             for cell in if set.is_fixed() { &[] } else { &scan.cells[..] } {
                 let (first, end) = seen.segments[cell.window];
-                if seen.end_together {
-                    self.places[cell.slot] = start + first * lanes + cell.lane;
+                let segment = |segment: usize| scan.sums + segment * lanes + cell.lane;
+                self.sums[cell.slot] = if seen.end_together {
+                    self.sums[segment(first)]
                 } else {
                     let mut sum = Sum::EMPTY;
-                    for segment in first..end {
-                        sum.add(&self.sums[start + segment * lanes + cell.lane]);
-                    }
-                    self.sums[cell.slot] = sum;
-                    self.places[cell.slot] = cell.slot;
-                }
+                    (first..end).for_each(|number| sum.add(&self.sums[segment(number)]));
+                    sum
+                };
             }
         }
         for distinct in &scan.distinct {
@@ -273,7 +258,6 @@ impl Scratch {
                 self.set.add(distinct, own, reach);
             }
             self.sums[distinct.slot] = Sum { count: self.set.count, ..Sum::EMPTY };
-            self.places[distinct.slot] = distinct.slot;
         }
         seen.edges[0]
     }
@@ -286,49 +270,16 @@ impl Scratch {
     /// Sets the registers of features whose scans have run.
     #[inline]
     pub(super) fn tell(&self, outputs: &[Output], registers: &mut [Value]) {
-        let sum = |slot: usize| &self.sums[self.places[slot]];
         for output in outputs {
-            registers[output.feature] = told(output, sum(output.cell), || sum(output.under));
+            registers[output.feature] = told(output, &self.sums);
         }
     }
 }
 
-/// For windows that end together, of a key that has few rows: `sums` as after a tally, of each segment and all after it. Row by
-/// row from the newest on, as so few rows are not worth the vectors.
-#[inline]
-fn nested(few: &Block<'_>, rows: &Rows<'_>, edges: Edges<'_>, used: &[Used], sums: &mut [Sum]) {
-    let stamps = few.column(0);
-    // How many of the first `end` rows are not after a time.
-    let rows_until = |edge: i64, end: usize| {
-        let last = last_stamp_of(edge) as i64;
-        let after = stamps[..end].iter().rev().take_while(|&&stamp| stamp as i64 > last).count();
-        end - after
-    };
-    let segments = edges.segments();
-    let own = rows.own.as_ref().map(|own| (own.words, edges.before(own.time(0))));
-    let mut end = rows_until(edges.times[segments], few.count);
-    for segment in (0..segments).rev() {
-        let first = rows_until(edges.times[segment], end);
-        let (here, newer) = sums[segment * used.len()..].split_at_mut(used.len());
-        for (place, (used, sum)) in used.iter().zip(here).enumerate() {
-            *sum = if segment + 1 < segments { newer[place] } else { Sum::EMPTY };
-            let lane = &rows.shape.lanes[used.lane];
-            if let Some((own, before)) = own
-                && before == segment + 1
-            {
-                tally_row(own, lane, sum);
-            }
-            if end > first {
-                tally(few, first..end, lane, sum);
-            }
-        }
-        end = first;
-    }
-}
-
-/// The value of a feature that comes to `sum`, and for a ratio under the line to `under`.
+/// The value of a feature.
 #[inline(always)]
-fn told<'a>(output: &Output, sum: &Sum, under: impl FnOnce() -> &'a Sum) -> Value {
+fn told(output: &Output, sums: &[Sum]) -> Value {
+    let sum = &sums[output.cell];
     match output.agg {
         ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
             Value::int(sum.count as i64)
@@ -339,7 +290,7 @@ fn told<'a>(output: &Output, sum: &Sum, under: impl FnOnce() -> &'a Sum) -> Valu
         ArchivedAgg::Max if sum.count > 0 => Value::ratio(sum.greatest, output.den),
         ArchivedAgg::Min if sum.count > 0 => Value::ratio(sum.least, output.den),
         ArchivedAgg::Avg => Value::from_wide(sum.sum, i128::from(sum.count) * i128::from(output.den)),
-        ArchivedAgg::Ratio => match under().count {
+        ArchivedAgg::Ratio => match sums[output.under].count {
             0 => Value::int(0),
             all => Value::ratio(sum.count as i64, all as i64),
         },

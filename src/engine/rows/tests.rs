@@ -116,8 +116,14 @@ impl Model {
         let kernels = kernel::all();
         let (_, kernel) = kernels[self.random as usize % kernels.len()];
         let mut sums = vec![Sum::EMPTY; (times.len() - 1) * 3];
-        let mut tallied =
-            Tallied { kernel, edges: Edges { times: &times }, used: &used, sums: &mut sums, work: 0 };
+        let stamps: Vec<u64> = times.iter().map(|&time| last_stamp_of(time)).collect();
+        let mut tallied = Tallied {
+            kernel,
+            edges: Edges { times: &times, stamps: &stamps },
+            used: &used,
+            sums: &mut sums,
+            work: 0,
+        };
         self.view().tally(&mut tallied);
         for (segment, pair) in times.windows(2).enumerate() {
             let within = self.rows.iter().filter(|row| pair[0] < row.0 && row.0 <= pair[1]);
