@@ -122,7 +122,7 @@ trait Vector: Copy {
     /// How many numbers.
     const ROWS: usize;
     /// Some of them.
-    type Mask: Copy;
+    type Mask: Mask;
 
     unsafe fn splat(word: u64) -> Self;
     /// Those whose bit is set.
@@ -135,18 +135,26 @@ trait Vector: Copy {
     unsafe fn up_to(self, most: Self) -> Self::Mask;
     /// Those that have all bits of `bits`.
     unsafe fn having(self, bits: Self) -> Self::Mask;
-    /// The numbers of the mask, and those of `other` elsewhere.
-    unsafe fn kept_or(self, mask: Self::Mask, other: Self) -> Self;
-    unsafe fn plus(self, other: Self) -> Self;
+    /// With those of the others added that the mask names.
+    unsafe fn plus(self, mask: Self::Mask, others: Self) -> Self;
     unsafe fn low_half(self) -> Self;
     /// With the sign.
     unsafe fn high_half(self) -> Self;
-    unsafe fn lesser(self, other: Self) -> Self;
-    unsafe fn greater(self, other: Self) -> Self;
+    /// These, or those of the others that the mask names and that are less.
+    unsafe fn lesser(self, mask: Self::Mask, others: Self) -> Self;
+    /// These, or those of the others that the mask names and that are greater.
+    unsafe fn greater(self, mask: Self::Mask, others: Self) -> Self;
     /// What these and those come to.
     unsafe fn totals(self, other: Self) -> [u64; 2];
     unsafe fn least(self) -> i64;
     unsafe fn greatest(self) -> i64;
+}
+
+/// Which of a few numbers are meant. For safety, see [`Vector`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+trait Mask: Copy {
+    unsafe fn and(self, other: Self) -> Self;
+    unsafe fn and_not(self, other: Self) -> Self;
 }
 
 /// What [`add_rows`] does, by vectors.
@@ -164,7 +172,7 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
     let mut until = [0_u64; EDGES_MAX];
     // SAFETY: the instructions are there, as the caller has made sure.
-    unsafe { rows_until::<V, EDGES_MAX>(block, edges, &mut until) };
+    unsafe { rows_until::<V>(block, edges, &mut until) };
     let width = task.used.len();
     for (number, used) in task.used.iter().enumerate() {
         let lane = &task.lanes[used.lane];
@@ -189,7 +197,7 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`nest_rows`] does, by vectors.
+/// What [`nest_rows`] does, by vectors: for so many windows at a time as there are registers for.
 ///
 /// # Safety
 ///
@@ -197,70 +205,108 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 unsafe fn nest_vectors<V: Vector>(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
-    // SAFETY: the instructions are there, as the caller has made sure.
-    unsafe {
-        match task.edges.len() {
-            2 => nest_edges::<V, 2>(task, near, sums),
-            3 => nest_edges::<V, 3>(task, near, sums),
-            4 => nest_edges::<V, 4>(task, near, sums),
-            5 => nest_edges::<V, 5>(task, near, sums),
-            6..=EDGES_MAX => nest_edges::<V, EDGES_MAX>(task, near, sums),
-            _ => nest_rows(task, near, sums),
+    let Some((&until, mut after)) = task.edges.split_last() else { return };
+    let mut first = 0;
+    while !after.is_empty() {
+        let some = after.len().min(4);
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            match *after {
+                [one] => nest_windows::<V, 1>(task, near, first, [one], until, sums),
+                [one, two] => nest_windows::<V, 2>(task, near, first, [one, two], until, sums),
+                [one, two, three] => nest_windows::<V, 3>(task, near, first, [one, two, three], until, sums),
+                [one, two, three, four, ..] => {
+                    nest_windows::<V, 4>(task, near, first, [one, two, three, four], until, sums);
+                }
+                [] => {}
+            }
         }
+        after = &after[some..];
+        first += some;
     }
 }
 
-/// [`nest_vectors`] for so many edges, or at most so many.
+/// The windows of segments `first` and on: what is after each of these stamps, up to `until`.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn nest_edges<V: Vector, const EDGES: usize>(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
-    let [older, newer] = &near.blocks;
-    let (edges, width) = (task.edges, task.used.len());
-    if older.count > 64 || newer.count > 64 {
-        return nest_rows(task, near, sums);
+unsafe fn nest_windows<V: Vector, const WINDOWS: usize>(
+    task: &Task<'_>,
+    near: &Near<'_>,
+    first: usize,
+    after: [u64; WINDOWS],
+    until: u64,
+    sums: &mut [Sum],
+) {
+    // No closures here: they would be functions of their own, without the instructions.
+    let width = task.used.len();
+    // SAFETY (of all blocks): the instructions are there, as the caller has made sure; only rows of blocks are read.
+    let (mut starts, until) = unsafe { ([V::splat(0); WINDOWS], V::splat(until)) };
+    for (start, after) in starts.iter_mut().zip(after) {
+        *start = unsafe { V::splat(after) };
     }
-    let (mut old, mut new) = ([0_u64; EDGES], [0_u64; EDGES]);
-    // SAFETY: the instructions are there, as the caller has made sure.
-    unsafe {
-        rows_until::<V, EDGES>(older, edges, &mut old);
-        rows_until::<V, EDGES>(newer, edges, &mut new);
-    }
-    let segments = if EDGES < EDGES_MAX { EDGES - 1 } else { edges.len() - 1 };
     for (number, used) in task.used.iter().enumerate() {
         let lane = &task.lanes[used.lane];
-        // SAFETY: the instructions are there, as the caller has made sure.
-        let (old_counted, new_counted) = unsafe { (counted::<V>(older, lane), counted::<V>(newer, lane)) };
-        // SAFETY: as above.
-        let mut values = unsafe { Values::<V>::none() };
-        // What has not been through the vectors: the row of the event.
-        let mut apart = Sum::EMPTY;
-        let mut told = Sum::EMPTY;
-        for segment in (0..segments).rev() {
-            if let Some((row, own)) = near.own
-                && own == segment
-            {
-                tally_row(row, lane, &mut apart);
-                told.add(&apart);
-            }
-            let old_rows = old[segment + 1] & !old[segment] & old_counted;
-            let new_rows = new[segment + 1] & !new[segment] & new_counted;
-            if old_rows | new_rows != 0 {
-                told.count += u64::from(old_rows.count_ones()) + u64::from(new_rows.count_ones());
-                if let Some(column) = lane.value() {
-                    // SAFETY: the instructions are there, as the caller has made sure; these are rows of their blocks.
-                    unsafe {
-                        values.add(newer.column(column), new_rows, used);
-                        values.add(older.column(column), old_rows, used);
-                        told = Sum { count: told.count, ..apart };
-                        values.add_to(used, &mut told);
+        let mut counts = [0; WINDOWS];
+        let mut values = unsafe { [Values::<V>::none(); WINDOWS] };
+        for block in &near.blocks {
+            let mut base = 0;
+            while base < block.count {
+                unsafe {
+                    let some = V::some(bits_below(block.count - base));
+                    let stamps = V::load(some, block.words.as_ptr().add(base));
+                    let mut rows = some.and(stamps.up_to(until));
+                    for test in lane.tests() {
+                        let Some(Test { column, mask }) = test else { break };
+                        let words = V::load(some, block.column(column).as_ptr().add(base));
+                        rows = rows.and(words.having(V::splat(mask)));
+                    }
+                    let mut here = [rows; WINDOWS];
+                    for window in 0..WINDOWS {
+                        here[window] = rows.and_not(stamps.up_to(starts[window]));
+                        counts[window] += u64::from(V::bits(here[window]).count_ones());
+                    }
+                    if let Some(column) = lane.value() {
+                        let words = V::load(some, block.column(column).as_ptr().add(base));
+                        if used.sum {
+                            let (low, high) = (words.low_half(), words.high_half());
+                            for window in 0..WINDOWS {
+                                values[window].low = values[window].low.plus(here[window], low);
+                                values[window].high = values[window].high.plus(here[window], high);
+                            }
+                        }
+                        if used.least {
+                            for window in 0..WINDOWS {
+                                values[window].least = values[window].least.lesser(here[window], words);
+                            }
+                        }
+                        if used.greatest {
+                            for window in 0..WINDOWS {
+                                values[window].greatest =
+                                    values[window].greatest.greater(here[window], words);
+                            }
+                        }
                     }
                 }
+                base += V::ROWS;
             }
-            sums[segment * width + number] = told;
+        }
+        // The row of the event, which has not been through the vectors.
+        let (mut own, mut own_end) = (Sum::EMPTY, 0);
+        if let Some((row, segment)) = near.own {
+            tally_row(row, lane, &mut own);
+            own_end = segment + 1;
+        }
+        for window in 0..WINDOWS {
+            let mut sum = if first + window < own_end { own } else { Sum::EMPTY };
+            sum.count += counts[window];
+            if lane.is_of_values() {
+                unsafe { values[window].add_to(used, &mut sum) };
+            }
+            sums[(first + window) * width + number] = sum;
         }
     }
 }
@@ -272,11 +318,7 @@ unsafe fn nest_edges<V: Vector, const EDGES: usize>(task: &Task<'_>, near: &Near
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn rows_until<V: Vector, const EDGES: usize>(
-    block: &Block<'_>,
-    edges: &[u64],
-    until: &mut [u64; EDGES],
-) {
+unsafe fn rows_until<V: Vector>(block: &Block<'_>, edges: &[u64], until: &mut [u64; EDGES_MAX]) {
     let all = bits_below(block.count);
     let stamps = block.column(0).as_ptr();
     let mut base = 0;
@@ -331,6 +373,7 @@ unsafe fn counted<V: Vector>(block: &Block<'_>, lane: &Lane) -> u64 {
 }
 
 /// Values being added up.
+#[derive(Clone, Copy)]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 struct Values<V> {
     low: V,
@@ -373,14 +416,14 @@ impl<V: Vector> Values<V> {
                 let kept = V::some(rows >> base);
                 let values = V::load(kept, values.add(base));
                 if used.sum {
-                    self.low = self.low.plus(values.low_half());
-                    self.high = self.high.plus(values.high_half());
+                    self.low = self.low.plus(kept, values.low_half());
+                    self.high = self.high.plus(kept, values.high_half());
                 }
                 if used.least {
-                    self.least = self.least.lesser(values.kept_or(kept, self.least));
+                    self.least = self.least.lesser(kept, values);
                 }
                 if used.greatest {
-                    self.greatest = self.greatest.greater(values.kept_or(kept, self.greatest));
+                    self.greatest = self.greatest.greater(kept, values);
                 }
             }
             base += V::ROWS;
@@ -412,7 +455,7 @@ impl<V: Vector> Values<V> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Block, Kernel, Near, Sum, Task, Vector, add_vectors, nest_vectors};
+    use super::{Block, Kernel, Mask, Near, Sum, Task, Vector, add_vectors, nest_vectors};
     use std::arch::x86_64::*;
 
     /// Loops over vectors of one kind, compiled with the instructions that they take.
@@ -438,6 +481,17 @@ mod x86 {
 
     pub(super) const AVX512: Kernel = kernel!(__m512i, "avx512f,avx2,popcnt");
     pub(super) const AVX2: Kernel = kernel!(__m256i, "avx2,popcnt");
+
+    impl Mask for __mmask8 {
+        #[inline(always)]
+        unsafe fn and(self, other: Self) -> Self {
+            self & other
+        }
+        #[inline(always)]
+        unsafe fn and_not(self, other: Self) -> Self {
+            self & !other
+        }
+    }
 
     // SAFETY (of all below): see `Vector`.
     #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
@@ -470,12 +524,8 @@ mod x86 {
             _mm512_cmpeq_epi64_mask(_mm512_and_si512(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn kept_or(self, mask: __mmask8, other: Self) -> Self {
-            _mm512_mask_mov_epi64(other, mask, self)
-        }
-        #[inline(always)]
-        unsafe fn plus(self, other: Self) -> Self {
-            _mm512_add_epi64(self, other)
+        unsafe fn plus(self, mask: __mmask8, others: Self) -> Self {
+            _mm512_mask_add_epi64(self, mask, self, others)
         }
         #[inline(always)]
         unsafe fn low_half(self) -> Self {
@@ -486,12 +536,12 @@ mod x86 {
             _mm512_srai_epi64::<32>(self)
         }
         #[inline(always)]
-        unsafe fn lesser(self, other: Self) -> Self {
-            _mm512_min_epi64(self, other)
+        unsafe fn lesser(self, mask: __mmask8, others: Self) -> Self {
+            _mm512_mask_min_epi64(self, mask, self, others)
         }
         #[inline(always)]
-        unsafe fn greater(self, other: Self) -> Self {
-            _mm512_max_epi64(self, other)
+        unsafe fn greater(self, mask: __mmask8, others: Self) -> Self {
+            _mm512_mask_max_epi64(self, mask, self, others)
         }
         #[inline(always)]
         unsafe fn totals(self, other: Self) -> [u64; 2] {
@@ -531,6 +581,19 @@ mod x86 {
     }
 
     // SAFETY (of all below): see `Vector`.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
+    impl Mask for __m256i {
+        #[inline(always)]
+        unsafe fn and(self, other: Self) -> Self {
+            _mm256_and_si256(self, other)
+        }
+        #[inline(always)]
+        unsafe fn and_not(self, other: Self) -> Self {
+            _mm256_andnot_si256(other, self)
+        }
+    }
+
+    // SAFETY (of all below): see `Vector`.
     #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
     impl Vector for __m256i {
         const ROWS: usize = 4;
@@ -563,12 +626,8 @@ mod x86 {
             _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn kept_or(self, mask: Self, other: Self) -> Self {
-            _mm256_blendv_epi8(other, self, mask)
-        }
-        #[inline(always)]
-        unsafe fn plus(self, other: Self) -> Self {
-            _mm256_add_epi64(self, other)
+        unsafe fn plus(self, mask: Self, others: Self) -> Self {
+            _mm256_add_epi64(self, _mm256_and_si256(mask, others))
         }
         #[inline(always)]
         unsafe fn low_half(self) -> Self {
@@ -580,12 +639,14 @@ mod x86 {
             _mm256_blend_epi32::<0b1010_1010>(upper, _mm256_srai_epi32::<31>(upper))
         }
         #[inline(always)]
-        unsafe fn lesser(self, other: Self) -> Self {
-            _mm256_blendv_epi8(self, other, _mm256_cmpgt_epi64(self, other))
+        unsafe fn lesser(self, mask: Self, others: Self) -> Self {
+            let lesser = _mm256_and_si256(mask, _mm256_cmpgt_epi64(self, others));
+            _mm256_blendv_epi8(self, others, lesser)
         }
         #[inline(always)]
-        unsafe fn greater(self, other: Self) -> Self {
-            _mm256_blendv_epi8(other, self, _mm256_cmpgt_epi64(self, other))
+        unsafe fn greater(self, mask: Self, others: Self) -> Self {
+            let greater = _mm256_and_si256(mask, _mm256_cmpgt_epi64(others, self));
+            _mm256_blendv_epi8(self, others, greater)
         }
         #[inline(always)]
         unsafe fn totals(self, other: Self) -> [u64; 2] {
@@ -604,7 +665,7 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{Kernel, Vector, add_vectors, nest_vectors};
+    use super::{Kernel, Mask, Vector, add_vectors, nest_vectors};
     use std::arch::aarch64::*;
 
     /// Every processor of this architecture has NEON.
@@ -613,6 +674,19 @@ mod arm {
         add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
         nest: |task, near, sums| unsafe { nest_vectors::<uint64x2_t>(task, near, sums) },
     };
+
+    // SAFETY (of all below): see `Vector`.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
+    impl Mask for uint64x2_t {
+        #[inline(always)]
+        unsafe fn and(self, other: Self) -> Self {
+            vandq_u64(self, other)
+        }
+        #[inline(always)]
+        unsafe fn and_not(self, other: Self) -> Self {
+            vbicq_u64(self, other)
+        }
+    }
 
     // SAFETY (of all below): see `Vector`.
     #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
@@ -650,12 +724,8 @@ mod arm {
             vceqq_u64(vandq_u64(self, bits), bits)
         }
         #[inline(always)]
-        unsafe fn kept_or(self, mask: Self, other: Self) -> Self {
-            vbslq_u64(mask, self, other)
-        }
-        #[inline(always)]
-        unsafe fn plus(self, other: Self) -> Self {
-            vaddq_u64(self, other)
+        unsafe fn plus(self, mask: Self, others: Self) -> Self {
+            vaddq_u64(self, vandq_u64(mask, others))
         }
         #[inline(always)]
         unsafe fn low_half(self) -> Self {
@@ -666,14 +736,14 @@ mod arm {
             vreinterpretq_u64_s64(vshrq_n_s64::<32>(vreinterpretq_s64_u64(self)))
         }
         #[inline(always)]
-        unsafe fn lesser(self, other: Self) -> Self {
-            let above = vcgtq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(other));
-            vbslq_u64(above, other, self)
+        unsafe fn lesser(self, mask: Self, others: Self) -> Self {
+            let lesser = vcgtq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(others));
+            vbslq_u64(vandq_u64(mask, lesser), others, self)
         }
         #[inline(always)]
-        unsafe fn greater(self, other: Self) -> Self {
-            let above = vcgtq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(other));
-            vbslq_u64(above, self, other)
+        unsafe fn greater(self, mask: Self, others: Self) -> Self {
+            let greater = vcgtq_s64(vreinterpretq_s64_u64(others), vreinterpretq_s64_u64(self));
+            vbslq_u64(vandq_u64(mask, greater), others, self)
         }
         #[inline(always)]
         unsafe fn totals(self, other: Self) -> [u64; 2] {
