@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Keys of each of the five entities for the figures of memory, as a power of two.
     #[arg(long, default_value_t = 17, value_parser = value_parser!(u32).range(1..=24))]
     memory_keys_log2: u32,
+    /// Only these ways beside the floor, as for a profile of one.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Way::Prefetched, Way::Plain, Way::Bursts])]
+    ways: Vec<Way>,
     /// Do not ask the system for large pages, for the engine or the floor.
     #[arg(long)]
     small_pages: bool,
@@ -89,8 +92,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// How the engine is asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
+    #[value(skip)]
     Floor,
     Prefetched,
     Plain,
@@ -182,7 +186,9 @@ impl Case {
             times.push(histogram()?);
         }
         for round in 0..=args.slices {
-            for (way, (medians, times)) in Way::ALL.iter().zip(medians.iter_mut().zip(&mut times)) {
+            let is_wanted = |way: &Way| *way == Way::Floor || args.ways.contains(way);
+            let ways = Way::ALL.iter().zip(medians.iter_mut().zip(&mut times));
+            for (way, (medians, times)) in ways.filter(|(way, _)| is_wanted(way)) {
                 let mut slice = histogram()?;
                 fed.slice(*way, args.slice_ms * 1_000_000, &mut slice)?;
                 if round > 0 {
@@ -203,7 +209,8 @@ impl Case {
             figure.value = median(&mut medians);
             figure
         };
-        Ok(Way::ALL.iter().zip(medians.into_iter().zip(&times)).map(figure).collect())
+        let ways = Way::ALL.iter().zip(medians.into_iter().zip(&times));
+        Ok(ways.filter(|(_, (medians, _))| !medians.is_empty()).map(figure).collect())
     }
 }
 

@@ -1,18 +1,28 @@
-//! Looking ahead over a burst: what its events will need is asked for together, in rounds that depend on each other, and
-//! where it was found is noted, so that nothing is searched for twice.
+//! Looking ahead over a burst: what its events will need is asked for in rounds that depend on each other, and where it
+//! was found is noted, so that nothing is searched for twice.
+//!
+//! The rounds are a pipeline: while an event is decided, the memory brings the index buckets of the third after it, the
+//! records of the second and the slabs of the next. Asking for all of a burst at once would make the processor wait for
+//! places to put the answers, and by the time the last event was decided, some would have been pushed out again.
 //!
 //! What is noted is a guess. The words it was made from have not been checked yet, and between the look and the decision
 //! other events of the burst are decided, which add records and drop them. So a record is believed to be a key's only after
 //! its key has been compared; if it is not, the key is looked up as if nobody had looked ahead. Hence looking ahead
 //! changes no decision, whatever was looked at.
 
-use super::plan::{Group, TableSpec};
+use super::plan::Plan;
 use super::rows;
 use super::spill::Spill;
 use super::table::{RecordKey, RecordNumber, Table};
+use std::ops::Range;
 
 /// The most events of a burst. Of a longer one the rest is not looked ahead at.
 pub(super) const EVENTS_MAX: usize = 64;
+
+/// How many events before its decision each round asks for an event.
+const BUCKETS: usize = 3;
+const RECORDS: usize = 2;
+const ROWS: usize = 1;
 
 /// Where one key of an event is likely to be.
 #[derive(Clone, Copy)]
@@ -58,11 +68,10 @@ impl Ahead {
         self.ends.len() < EVENTS_MAX
     }
 
-    /// Asks for the index bucket of a key of the event that is being noted.
+    /// Notes a key of an event.
     #[inline]
     pub(super) fn note(&mut self, number: usize, table: &Table, key: Option<RecordKey>) {
         let hash = key.map_or(0, |key| table.hash(key));
-        table.prefetch_index(hash);
         // There is always room: see `reserve`.
         if self.sights.len() < self.sights.capacity() {
             self.sights.push(Sight { table: number, hash, record: None });
@@ -75,10 +84,44 @@ impl Ahead {
         self.ends.push(self.sights.len() as u32);
     }
 
-    /// Asks for the records that the buckets name.
+    /// Once all are noted: asks for what the first events need.
+    pub(super) fn begin(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) {
+        (0..BUCKETS).for_each(|event| self.ask_for_buckets(event, tables));
+        (0..RECORDS).for_each(|event| self.ask_for_records(event, tables));
+        (0..ROWS).for_each(|event| self.ask_for_rows(event, tables, plan, spill));
+    }
+
+    /// Goes on to the next event to be decided: asks for what those after it need, and tells where its keys were seen.
     #[inline(never)]
-    pub(super) fn ask_for_records(&mut self, tables: &[Table]) {
-        for sight in &mut self.sights {
+    pub(super) fn next_event(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) -> Range<usize> {
+        let event = self.next;
+        self.next += 1;
+        self.ask_for_buckets(event + BUCKETS, tables);
+        self.ask_for_records(event + RECORDS, tables);
+        self.ask_for_rows(event + ROWS, tables, plan, spill);
+        self.keys(event)
+    }
+
+    /// The sights of an event; of one that was not looked ahead at, none.
+    #[inline]
+    fn keys(&self, event: usize) -> Range<usize> {
+        let Some(&end) = self.ends.get(event) else { return 0..0 };
+        let start = if event == 0 { 0 } else { self.ends[event - 1] };
+        start as usize..end as usize
+    }
+
+    #[inline]
+    fn ask_for_buckets(&self, event: usize, tables: &[Table]) {
+        for sight in &self.sights[self.keys(event)] {
+            tables[sight.table].prefetch_index(sight.hash);
+        }
+    }
+
+    /// Asks for the records that the buckets name.
+    #[inline]
+    fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
+        let keys = self.keys(event);
+        for sight in &mut self.sights[keys] {
             let table = &tables[sight.table];
             sight.record = table.likely(sight.hash);
             if let Some(record) = sight.record {
@@ -88,35 +131,19 @@ impl Ahead {
     }
 
     /// Asks for the newest rows beyond the records.
-    #[inline(never)]
-    pub(super) fn ask_for_rows(
-        &self,
-        tables: &[Table],
-        specs: &[TableSpec],
-        groups: &[Group],
-        spill: &Spill,
-    ) {
-        for &Sight { table, record, .. } in &self.sights {
+    #[inline]
+    fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
+        for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
             let Some(record) = record else { continue };
-            for &group in &specs[table].groups {
-                rows::prefetch(tables[table].record(record), &groups[group].shape, spill);
+            for &group in &plan.tables[table].groups {
+                rows::prefetch(tables[table].record(record), &plan.groups[group].shape, spill);
             }
         }
     }
 
-    /// Where the keys of the next event are likely to be, in their order; of events that were not looked ahead at, nothing.
-    #[inline]
-    pub(super) fn next_event(&mut self) -> std::ops::Range<usize> {
-        let next = self.next;
-        self.next += 1;
-        let Some(&end) = self.ends.get(next) else { return 0..0 };
-        let start = if next == 0 { 0 } else { self.ends[next - 1] };
-        start as usize..end as usize
-    }
-
     /// The records of these keys. Each may be another's, or none any more.
     #[inline]
-    pub(super) fn likely(&self, keys: std::ops::Range<usize>) -> impl Iterator<Item = Option<RecordNumber>> {
+    pub(super) fn likely(&self, keys: Range<usize>) -> impl Iterator<Item = Option<RecordNumber>> {
         self.sights[keys].iter().map(|sight| sight.record)
     }
 }

@@ -241,74 +241,189 @@ unsafe fn nest_windows<V: Vector, const WINDOWS: usize>(
     until: u64,
     sums: &mut [Sum],
 ) {
-    // No closures here: they would be functions of their own, without the instructions.
     let width = task.used.len();
-    // SAFETY (of all blocks): the instructions are there, as the caller has made sure; only rows of blocks are read.
-    let (mut starts, until) = unsafe { ([V::splat(0); WINDOWS], V::splat(until)) };
-    for (start, after) in starts.iter_mut().zip(after) {
-        *start = unsafe { V::splat(after) };
-    }
+    let windows = &Windows { near, after, until };
     for (number, used) in task.used.iter().enumerate() {
         let lane = &task.lanes[used.lane];
-        let mut counts = [0; WINDOWS];
-        let mut values = unsafe { [Values::<V>::none(); WINDOWS] };
-        for block in &near.blocks {
-            let mut base = 0;
-            while base < block.count {
-                unsafe {
-                    let some = V::some(bits_below(block.count - base));
-                    let stamps = V::load(some, block.words.as_ptr().add(base));
-                    let mut rows = some.and(stamps.up_to(until));
-                    for test in lane.tests() {
-                        let Some(Test { column, mask }) = test else { break };
-                        let words = V::load(some, block.column(column).as_ptr().add(base));
-                        rows = rows.and(words.having(V::splat(mask)));
-                    }
-                    let mut here = [rows; WINDOWS];
-                    for window in 0..WINDOWS {
-                        here[window] = rows.and_not(stamps.up_to(starts[window]));
-                        counts[window] += u64::from(V::bits(here[window]).count_ones());
-                    }
-                    if let Some(column) = lane.value() {
-                        let words = V::load(some, block.column(column).as_ptr().add(base));
-                        if used.sum {
-                            let (low, high) = (words.low_half(), words.high_half());
-                            for window in 0..WINDOWS {
-                                values[window].low = values[window].low.plus(here[window], low);
-                                values[window].high = values[window].high.plus(here[window], high);
-                            }
-                        }
-                        if used.least {
-                            for window in 0..WINDOWS {
-                                values[window].least = values[window].least.lesser(here[window], words);
-                            }
-                        }
-                        if used.greatest {
-                            for window in 0..WINDOWS {
-                                values[window].greatest =
-                                    values[window].greatest.greater(here[window], words);
-                            }
-                        }
-                    }
-                }
-                base += V::ROWS;
-            }
-        }
-        // The row of the event, which has not been through the vectors.
-        let (mut own, mut own_end) = (Sum::EMPTY, 0);
+        // The row of the event, which does not go through the vectors.
+        let mut own = Own { sum: Sum::EMPTY, windows: 0 };
         if let Some((row, segment)) = near.own {
-            tally_row(row, lane, &mut own);
-            own_end = segment + 1;
+            tally_row(row, lane, &mut own.sum);
+            own.windows = (segment + 1).saturating_sub(first);
         }
-        for window in 0..WINDOWS {
-            let mut sum = if first + window < own_end { own } else { Sum::EMPTY };
-            sum.count += counts[window];
-            if lane.is_of_values() {
-                unsafe { values[window].add_to(used, &mut sum) };
+        let out = Out { sums: &mut *sums, first: first * width + number, width };
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            match (lane.value(), used.sum, used.least, used.greatest) {
+                (None, ..) => windows.count::<V>(lane, &own, out),
+                (Some(column), true, false, false) => {
+                    windows.add::<V, true, false, false>(lane, column, &own, out);
+                }
+                (Some(column), true, false, true) => {
+                    windows.add::<V, true, false, true>(lane, column, &own, out);
+                }
+                (Some(column), false, false, true) => {
+                    windows.add::<V, false, false, true>(lane, column, &own, out);
+                }
+                (Some(column), ..) => windows.add::<V, true, true, true>(lane, column, &own, out),
             }
-            sums[(first + window) * width + number] = sum;
         }
     }
+}
+
+/// What the event's own row comes to, and how many windows, the longest first, it is in.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+struct Own {
+    sum: Sum,
+    windows: usize,
+}
+
+/// Where sums are written: each number by itself, so that it can be read right after.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+struct Out<'a> {
+    sums: &'a mut [Sum],
+    first: usize,
+    width: usize,
+}
+
+/// Windows that end together, and the rows that they may hold.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+struct Windows<'a, const WINDOWS: usize> {
+    near: &'a Near<'a>,
+    /// Of each, the greatest stamp before it.
+    after: [u64; WINDOWS],
+    until: u64,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl<const WINDOWS: usize> Windows<'_, WINDOWS> {
+    /// Of a vector of rows from `base` on: which are of the lane, by window.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`; the block must have a row `base`.
+    #[inline(always)]
+    unsafe fn rows<V: Vector>(
+        block: &Block<'_>,
+        base: usize,
+        lane: &Lane,
+        (starts, until): (&[V; WINDOWS], V),
+    ) -> (V::Mask, [V::Mask; WINDOWS]) {
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+        unsafe {
+            let some = V::some(bits_below(block.count - base));
+            let stamps = V::load(some, block.words.as_ptr().add(base));
+            let mut rows = some.and(stamps.up_to(until));
+            if let [Some(test), second] = lane.tests() {
+                rows = rows.and(having::<V>(block, base, some, test));
+                if let Some(test) = second {
+                    rows = rows.and(having::<V>(block, base, some, test));
+                }
+            }
+            let mut here = [rows; WINDOWS];
+            for (here, start) in here.iter_mut().zip(starts) {
+                *here = here.and_not(stamps.up_to(*start));
+            }
+            (some, here)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn edges<V: Vector>(&self) -> ([V; WINDOWS], V) {
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            let mut starts = [V::splat(0); WINDOWS];
+            for (start, after) in starts.iter_mut().zip(self.after) {
+                *start = V::splat(after);
+            }
+            (starts, V::splat(self.until))
+        }
+    }
+
+    /// How many rows there are of a lane.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn count<V: Vector>(&self, lane: &Lane, own: &Own, out: Out<'_>) {
+        let mut counts = [0; WINDOWS];
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
+        unsafe {
+            let (starts, until) = self.edges::<V>();
+            for block in &self.near.blocks {
+                let mut base = 0;
+                while base < block.count {
+                    let (_, here) = Self::rows::<V>(block, base, lane, (&starts, until));
+                    for (count, here) in counts.iter_mut().zip(here) {
+                        *count += u64::from(V::bits(here).count_ones());
+                    }
+                    base += V::ROWS;
+                }
+            }
+        }
+        for (window, count) in counts.into_iter().enumerate() {
+            let sum = &mut out.sums[out.first + window * out.width];
+            sum.count = count + if window < own.windows { own.sum.count } else { 0 };
+        }
+    }
+
+    /// The same, and what is wanted of this column.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn add<V: Vector, const SUM: bool, const LEAST: bool, const GREATEST: bool>(
+        &self,
+        lane: &Lane,
+        column: usize,
+        own: &Own,
+        out: Out<'_>,
+    ) {
+        let mut counts = [0; WINDOWS];
+        let used = &Used { lane: 0, sum: SUM, least: LEAST, greatest: GREATEST };
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
+        unsafe {
+            let (starts, until) = self.edges::<V>();
+            let mut values = [Values::<V>::none(); WINDOWS];
+            for block in &self.near.blocks {
+                let column = block.column(column).as_ptr();
+                let mut base = 0;
+                while base < block.count {
+                    let (some, here) = Self::rows::<V>(block, base, lane, (&starts, until));
+                    let words = V::load(some, column.add(base));
+                    let halves = (words.low_half(), words.high_half());
+                    for window in 0..WINDOWS {
+                        counts[window] += u64::from(V::bits(here[window]).count_ones());
+                        values[window].take(here[window], words, halves, used);
+                    }
+                    base += V::ROWS;
+                }
+            }
+            for window in 0..WINDOWS {
+                let mut sum = if window < own.windows { own.sum } else { Sum::EMPTY };
+                values[window].add_to(used, &mut sum);
+                sum.count += counts[window];
+                out.sums[out.first + window * out.width] = sum;
+            }
+        }
+    }
+}
+
+/// Of a vector of rows from `base` on: those that pass the test.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `V`; `some` must be rows of the block from `base` on.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn having<V: Vector>(block: &Block<'_>, base: usize, some: V::Mask, test: Test) -> V::Mask {
+    // SAFETY: as the caller has made sure.
+    unsafe { V::load(some, block.column(test.column).as_ptr().add(base)).having(V::splat(test.mask)) }
 }
 
 /// Of each edge, the rows of a block of at most 64 that are not after it.
@@ -415,18 +530,31 @@ impl<V: Vector> Values<V> {
             unsafe {
                 let kept = V::some(rows >> base);
                 let values = V::load(kept, values.add(base));
-                if used.sum {
-                    self.low = self.low.plus(kept, values.low_half());
-                    self.high = self.high.plus(kept, values.high_half());
-                }
-                if used.least {
-                    self.least = self.least.lesser(kept, values);
-                }
-                if used.greatest {
-                    self.greatest = self.greatest.greater(kept, values);
-                }
+                self.take(kept, values, (values.low_half(), values.high_half()), used);
             }
             base += V::ROWS;
+        }
+    }
+
+    /// Adds these values, of which the halves are given too.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`.
+    #[inline(always)]
+    unsafe fn take(&mut self, kept: V::Mask, values: V, (low, high): (V, V), used: &Used) {
+        // SAFETY: the instructions are there, as the caller has made sure.
+        unsafe {
+            if used.sum {
+                self.low = self.low.plus(kept, low);
+                self.high = self.high.plus(kept, high);
+            }
+            if used.least {
+                self.least = self.least.lesser(kept, values);
+            }
+            if used.greatest {
+                self.greatest = self.greatest.greater(kept, values);
+            }
         }
     }
 

@@ -422,23 +422,22 @@ impl Engine {
         &self.loaded
     }
 
-    /// Brings near what the next events will need, which must then be decided in this order: first every index bucket, then
-    /// every record, then what is beyond the records. Changes no decision; safe on any input.
+    /// Sees to it that what the next events will need is near by then: index buckets, records, and what is beyond the
+    /// records. They should be decided in this order. Changes no decision; safe on any input.
+    #[inline(never)]
     pub fn look_ahead<'a>(&mut self, inputs: impl IntoIterator<Item = Input<'a>>) {
         self.ahead.clear();
         for input in inputs {
             if !self.ahead.has_room() {
                 break;
             }
-            self.ask_for_buckets(&input);
+            self.note_keys(&input);
         }
-        self.ahead.ask_for_records(&self.tables);
-        self.ahead.ask_for_rows(&self.tables, &self.plan.tables, &self.plan.groups, &self.spill);
+        self.ahead.begin(&self.tables, &self.plan, &self.spill);
     }
 
-    /// Asks for the index buckets of a frame that has not been checked yet, if it has the right length.
-    #[inline(never)]
-    fn ask_for_buckets(&mut self, input: &Input<'_>) {
+    /// Notes the keys of a frame that has not been checked yet, if it has the right length.
+    fn note_keys(&mut self, input: &Input<'_>) {
         let form =
             self.plan.events.get(usize::from(input.kind)).filter(|event| {
                 input.words.len() == event.form.words && input.words.len() > wire::PRESENCE_WORD
@@ -457,7 +456,7 @@ impl Engine {
 
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
-        self.sights = self.ahead.next_event();
+        self.sights = self.ahead.next_event(&self.tables, &self.plan, &self.spill);
         let (event, content) = match self.receive(input) {
             Ok(new) => new,
             Err(answer) => return answer,
@@ -474,7 +473,7 @@ impl Engine {
     /// [`step`](Self::step); the verdict kept for duplicates, and the digest after it, are those recorded. An input that
     /// this policy would refuse changes nothing else.
     pub fn adopt(&mut self, input: &Input<'_>, recorded: Outcome, digest: u64) {
-        self.sights = self.ahead.next_event();
+        self.sights = self.ahead.next_event(&self.tables, &self.plan, &self.spill);
         if let Ok((event, content)) = self.receive(input) {
             self.take_in(input, &event);
             self.conclude(input, &event, content, recorded);
@@ -681,7 +680,7 @@ impl Engine {
         self.scratch.begin(&plan.window_sets, program, moment.time.0);
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
-            let oldest = self.scratch.run(&plan.window_sets[scan.windows], scan, &rows);
+            let oldest = self.scratch.run(&plan.window_sets[scan.windows], program, scan, &rows);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
             self.scratch.tell(&scan.outputs, &mut self.registers);
         }

@@ -39,6 +39,15 @@ pub(super) struct Window {
     pub(super) delay: i64,
 }
 
+impl Window {
+    /// Seen from `t`: the time after which it begins, and the one with which it ends.
+    #[inline]
+    fn reach(&self, program: &ArchivedProgram, t: i64) -> (i64, i64) {
+        let until = t.saturating_sub(self.delay);
+        (self.frame.after(program, until), until)
+    }
+}
+
 /// The windows of a scan, or of several.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct WindowSet {
@@ -112,7 +121,9 @@ struct Seen {
     edges: Vec<i64>,
     /// The greatest stamps up to these.
     stamps: Vec<u64>,
-    /// By window: the end after which it begins, and the one with which it ends.
+    /// From where they are seen.
+    time: i64,
+    /// By window: the end after which it begins, and the one with which it ends. Not of fixed sets.
     windows: Vec<(i64, i64)>,
     /// By window: its first segment, and the one after its last. Not of fixed sets.
     segments: Vec<(usize, usize)>,
@@ -123,17 +134,15 @@ struct Seen {
 impl Seen {
     #[inline]
     fn look(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
+        self.time = t;
         self.edges.clear();
-        self.windows.clear();
-        self.windows.extend(set.windows.iter().map(|window| {
-            let until = t.saturating_sub(window.delay);
-            (window.frame.after(program, until), until)
-        }));
         if set.is_fixed() {
             self.edges.extend(set.spans.iter().map(|&span| t.saturating_sub(span)));
             self.edges.push(t);
             self.end_together = true;
         } else {
+            self.windows.clear();
+            self.windows.extend(set.windows.iter().map(|window| window.reach(program, t)));
             self.sort_edges();
         }
         self.stamps.clear();
@@ -191,6 +200,7 @@ impl Scratch {
         let seen = |_| Seen {
             edges: Vec::with_capacity(2 * bounds.windows),
             stamps: Vec::with_capacity(2 * bounds.windows),
+            time: 0,
             windows: Vec::with_capacity(bounds.windows),
             segments: Vec::with_capacity(bounds.windows),
             end_together: false,
@@ -214,7 +224,13 @@ impl Scratch {
     /// Accumulates the cells of `scan`.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
-    pub(super) fn run(&mut self, set: &WindowSet, scan: &Scan, rows: &Rows<'_>) -> i64 {
+    pub(super) fn run(
+        &mut self,
+        set: &WindowSet,
+        program: &ArchivedProgram,
+        scan: &Scan,
+        rows: &Rows<'_>,
+    ) -> i64 {
         let seen = &self.seen[scan.windows];
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
@@ -247,7 +263,7 @@ impl Scratch {
             }
         }
         for distinct in &scan.distinct {
-            let reach = seen.windows[distinct.window];
+            let reach = set.windows[distinct.window].reach(program, seen.time);
             self.set.clear(rows, reach);
             rows.each_stored(reach, |block| {
                 self.work += block.count as u64;
@@ -280,21 +296,24 @@ impl Scratch {
 #[inline(always)]
 fn told(output: &Output, sums: &[Sum]) -> Value {
     let sum = &sums[output.cell];
+    // Of values, the denominator is always above 0.
+    let of_values = |num: i64, is_told: bool| match is_told {
+        true => Value { num, den: output.den },
+        false => Value::MISSING,
+    };
     match output.agg {
         ArchivedAgg::Count | ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys => {
             Value::int(sum.count as i64)
         }
-        ArchivedAgg::Sum => {
-            i64::try_from(sum.sum).map_or(Value::MISSING, |sum| Value::ratio(sum, output.den))
-        }
-        ArchivedAgg::Max if sum.count > 0 => Value::ratio(sum.greatest, output.den),
-        ArchivedAgg::Min if sum.count > 0 => Value::ratio(sum.least, output.den),
+        ArchivedAgg::Sum => i64::try_from(sum.sum).map_or(Value::MISSING, |sum| of_values(sum, true)),
+        ArchivedAgg::Max => of_values(sum.greatest, sum.count > 0),
+        ArchivedAgg::Min => of_values(sum.least, sum.count > 0),
         ArchivedAgg::Avg => Value::from_wide(sum.sum, i128::from(sum.count) * i128::from(output.den)),
         ArchivedAgg::Ratio => match sums[output.under].count {
             0 => Value::int(0),
             all => Value::ratio(sum.count as i64, all as i64),
         },
-        // Extremes of nothing; all others are gathered.
+        // These are gathered.
         _ => Value::MISSING,
     }
 }
