@@ -344,7 +344,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
-    #[inline]
+    #[inline(always)]
     fn rows(&self, key: usize, group: usize, own: Option<usize>) -> Option<(Rows<'a>, Option<i64>)> {
         let LookedUp { key: looked_up, record } = &self.looked_up[key];
         let looked_up = looked_up.as_ref()?;

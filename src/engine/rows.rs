@@ -264,7 +264,7 @@ impl<'a> Rows<'a> {
     }
 
     /// All rows that windows with these ends can reach, where they are in the record and a slab: nearly always.
-    #[inline]
+    #[inline(always)]
     pub(super) fn near(&self, edges: Edges<'_>) -> Option<Near<'a>> {
         const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
         let Self { shape, spill, record, .. } = *self;

@@ -224,6 +224,7 @@ impl Scratch {
     /// Accumulates the cells of `scan`.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
+    #[inline]
     pub(super) fn run(
         &mut self,
         set: &WindowSet,
