@@ -377,7 +377,7 @@ impl Engine {
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
         let plan = Plan::new(loaded.program(), limits, &mut spill);
         let is_wall = limits.clock == Clock::Wall;
-        let skewed = is_wall.then(|| Skewed::new(&plan.groups, &mut spill)).flatten();
+        let skewed = is_wall.then(|| Skewed::new(&plan, &mut spill)).flatten();
         let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
@@ -738,7 +738,9 @@ impl Engine {
         if moment.too_late {
             return;
         }
-        let is_findable = moment.time == event.time || self.note_skewed(kind, event, moment.time);
+        let is_findable = self.skewed.as_mut().is_none_or(|skewed| {
+            skewed.note(kind, event, moment.time, self.mark, &mut self.spill, &mut self.counters)
+        });
         let moved_or_lost = |counters: &Counters| counters.promoted + counters.rows_lost;
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
@@ -761,19 +763,6 @@ impl Engine {
         if moved > 0 && self.spill.is_past_half() {
             let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
             self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
-        }
-    }
-
-    /// Remembers when an event is stored whose own time is another; false when amendments will not find it.
-    fn note_skewed(&mut self, kind: usize, event: &Decoded<'_>, stored: Time) -> bool {
-        let groups = &self.plan.groups;
-        let mut inserts = self.plan.events[kind].inserts.iter();
-        match &mut self.skewed {
-            Some(skewed) if inserts.any(|insert| !groups[insert.group].amends.is_empty()) => {
-                let event = named(kind, event.id.tag(), event.time.0);
-                skewed.note(&mut self.spill, event, stored.0, self.mark, &mut self.counters)
-            }
-            _ => true,
         }
     }
 
@@ -807,10 +796,9 @@ impl Engine {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
         let basis = Basis { program, rates: &self.rates };
-        let target_kind = usize::from(program.events[kind].amends.to_native());
         let stored = self.skewed.as_mut().and_then(|skewed| {
-            let event = named(target_kind, target_tag, target_time.0);
-            skewed.find(&mut self.spill, event, self.mark, &mut self.counters)
+            let target = named(usize::from(program.events[kind].amends.to_native()), target_tag, target_time);
+            skewed.find(target, self.mark, &mut self.spill, &mut self.counters)
         });
         let places = [Some(target_time.0), stored];
         let (mut found, mut changed) = (0, 0);

@@ -13,11 +13,13 @@
 //! remembered, and windows that hold it are flagged, because an amendment of it may have been missed.
 
 use super::Counters;
-use super::plan::Group;
+use super::decode::Decoded;
+use super::plan::{Insert, Plan};
 use super::rows::{At, Geometry, Shape, stamp};
 use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{Branch, Trees};
+use super::units::Time;
 
 /// Columns of a row: the stamp of the event's own time, its tag, and when it was stored.
 const ROW_WORDS: usize = 3;
@@ -27,6 +29,8 @@ const STORED: usize = 2;
 /// See the module.
 pub(super) struct Skewed {
     shape: Shape,
+    /// By event kind: whether amendments can change it somewhere.
+    amended: Vec<bool>,
     /// The longest reach of a group that amendments can change: what was stored before is in no window any more.
     dead_after: i64,
     newer: Generation,
@@ -44,21 +48,26 @@ impl Generation {
 }
 
 /// The event of a kind that has this tag and says that it is of this time.
-pub(super) fn named(kind: usize, tag: u64, time: i64) -> At {
-    At { time, tag: tag ^ kind as u64 }
+pub(super) fn named(kind: usize, tag: u64, time: Time) -> At {
+    At { time: time.0, tag: tag ^ kind as u64 }
 }
 
 impl Skewed {
     /// `None` where nothing is amended. `spill` learns the sizes of slabs.
-    pub(super) fn new(groups: &[Group], spill: &mut Spill) -> Option<Self> {
-        let amended = groups.iter().filter(|group| !group.amends.is_empty());
+    pub(super) fn new(plan: &Plan, spill: &mut Spill) -> Option<Self> {
+        let is_amended = |insert: &Insert| !plan.groups[insert.group].amends.is_empty();
+        let amended = plan.groups.iter().filter(|group| !group.amends.is_empty());
         let dead_after = amended.map(|group| group.dead_after).max()?;
-        // Its nodes are told apart from those of groups by a number that no group has.
-        let group = groups.len() as u16;
-        let geometry =
-            Geometry { group, row_words: ROW_WORDS, id_column: Some(TAG), record_word: 0, inline_rows: 0 };
+        let amended = plan.events.iter().map(|event| event.inserts.iter().any(is_amended)).collect();
+        // No group has this number.
+        Some(Self::of(plan.groups.len() as u16, dead_after, amended, spill))
+    }
+
+    fn of(group: u16, dead_after: i64, amended: Vec<bool>, spill: &mut Spill) -> Self {
+        let (row_words, id_column) = (ROW_WORDS, Some(TAG));
+        let geometry = Geometry { group, row_words, id_column, record_word: 0, inline_rows: 0 };
         let shape = Shape::new(&geometry, vec![Lane::ALL], 0, spill);
-        Some(Self { shape, dead_after, newer: Generation::NONE, older: Generation::NONE })
+        Self { shape, amended, dead_after, newer: Generation::NONE, older: Generation::NONE }
     }
 
     /// That of the trees, which only the freeing of what was felled needs to know.
@@ -66,16 +75,24 @@ impl Skewed {
         &self.shape
     }
 
-    /// Remembers when an event was stored. Of one that comes again after its answer was forgotten, the last time. False when
-    /// there is no memory for it.
+    /// Remembers when an event is stored, if amendments would not find it otherwise. Of one that comes again after its answer
+    /// was forgotten, the last time. False when there is no memory for that.
     pub(super) fn note(
         &mut self,
-        spill: &mut Spill,
-        event: At,
-        stored: i64,
+        kind: usize,
+        event: &Decoded<'_>,
+        stored: Time,
         mark: i64,
+        spill: &mut Spill,
         counters: &mut Counters,
     ) -> bool {
+        if event.time == stored || !self.amended[kind] {
+            return true;
+        }
+        self.add(named(kind, event.id.tag(), event.time), stored.0, mark, spill, counters)
+    }
+
+    fn add(&mut self, event: At, stored: i64, mark: i64, spill: &mut Spill, counters: &mut Counters) -> bool {
         self.expire(spill, mark);
         let Self { shape, newer: Generation { tree, until }, .. } = self;
         let again = |words: &mut [u64], capacity: usize, row: usize| {
@@ -96,9 +113,9 @@ impl Skewed {
     /// When the event was stored, if that was not at its own time and is still in some window's reach.
     pub(super) fn find(
         &mut self,
-        spill: &mut Spill,
         event: At,
         mark: i64,
+        spill: &mut Spill,
         counters: &mut Counters,
     ) -> Option<i64> {
         self.expire(spill, mark);
@@ -135,10 +152,11 @@ mod tests {
     const DEAD_AFTER: i64 = 5_000;
 
     fn skewed(spill: &mut Spill) -> Skewed {
-        let geometry =
-            Geometry { group: 7, row_words: ROW_WORDS, id_column: Some(TAG), record_word: 0, inline_rows: 0 };
-        let shape = Shape::new(&geometry, vec![Lane::ALL], 0, spill);
-        Skewed { shape, dead_after: DEAD_AFTER, newer: Generation::NONE, older: Generation::NONE }
+        Skewed::of(7, DEAD_AFTER, Vec::new(), spill)
+    }
+
+    fn event(tag: u64, time: i64) -> At {
+        named(2, tag, Time(time))
     }
 
     /// What is in reach is found, and most of what is not is given back.
@@ -158,16 +176,16 @@ mod tests {
                 (random >> 8) as i64 % (1 << (number / 15_000))
             };
             let time = [3, number as i64, 1 << 50, 60_000 - number as i64][random as usize % 4];
-            let event = named(2, mix(random >> 16 & 0xfff, 1), time);
-            assert!(skewed.note(&mut spill, event, now, now, &mut counters));
+            let event = event(mix(random >> 16 & 0xfff, 1), time);
+            assert!(skewed.add(event, now, now, &mut spill, &mut counters));
             model.insert((event.time, event.tag), now);
             model.retain(|_, &mut stored| number % 100 != 0 || stored > now - 3 * DEAD_AFTER);
             let asked = model.iter().nth((random >> 30) as usize % model.len());
             let (&(time, tag), &stored) = asked.unwrap();
-            let found = skewed.find(&mut spill, At { time, tag }, now, &mut counters);
+            let found = skewed.find(At { time, tag }, now, &mut spill, &mut counters);
             assert!(found == Some(stored) || stored <= now - DEAD_AFTER && found.is_none());
             let other = At { time, tag: tag ^ 1 << 40 };
-            assert_eq!(skewed.find(&mut spill, other, now, &mut counters), None);
+            assert_eq!(skewed.find(other, now, &mut spill, &mut counters), None);
             while free_felled(&mut spill, |group| (group == 7).then_some(skewed.shape())) {}
             let work = std::mem::take(&mut counters.rows_moved);
             assert!(work < 1_000, "{work}");
@@ -185,9 +203,9 @@ mod tests {
         let mut skewed = skewed(&mut spill);
         let mut counters = Counters::default();
         let noted = (0..200).map(|number| {
-            let event = named(0, mix(number as u64, 9), number);
-            let is_noted = skewed.note(&mut spill, event, 1_000, 1_000, &mut counters);
-            assert_eq!(skewed.find(&mut spill, event, 1_000, &mut counters).is_some(), is_noted);
+            let event = event(mix(number as u64, 9), number);
+            let is_noted = skewed.add(event, 1_000, 1_000, &mut spill, &mut counters);
+            assert_eq!(skewed.find(event, 1_000, &mut spill, &mut counters).is_some(), is_noted);
             is_noted
         });
         let noted = noted.filter(|&is_noted| is_noted).count();
