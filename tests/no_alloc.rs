@@ -6,9 +6,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;
-use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, TIME_MIN, Value, mix};
+use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, Time, Value, mix};
 use tollgate::engine::wire::{Admission, Input};
-use tollgate::engine::{Clock, Engine, Limits};
+use tollgate::engine::{Clock, Counters, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
     FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
@@ -263,16 +263,16 @@ impl Stream {
     }
 }
 
-fn input(kind: u16, words: &[u64], number: u64) -> Input<'_> {
+fn input(kind: u16, words: &[u64], number: u64, received: Time) -> Input<'_> {
     let admission = match number % 4_096 {
         7 => Admission::Shed,
         8 => Admission::Late,
         _ => Admission::Normal,
     };
-    Input { principal: 1, kind, admission, received: TIME_MIN, words }
+    Input { principal: 1, kind, admission, received, words }
 }
 
-fn engine() -> Engine {
+fn engine(clock: Clock) -> Engine {
     let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {
@@ -281,7 +281,8 @@ fn engine() -> Engine {
         rows_per_key_max: 2_000,
         dedup_entries_max: 200_000,
         lateness_us: 10 * MINUTE,
-        clock: Clock::Event,
+        skew_us: 5 * MINUTE,
+        clock,
         ..Limits::default()
     };
     Engine::new(loaded, &limits).expect("the limits are good")
@@ -298,17 +299,17 @@ fn volume() -> u64 {
     decisions
 }
 
-#[test]
-fn ten_million_decisions_allocate_nothing() {
-    let decisions = volume();
-    let mut engine = engine();
+/// Takes so many decisions, none of which may allocate.
+fn decide(clock: Clock, decisions: u64) -> Counters {
+    let mut engine = engine(clock);
     let mut stream = Stream::new();
     let before = ALLOCATIONS.get();
     let started = Instant::now();
     while engine.counters().decided < decisions {
         let number = stream.number;
+        let received = Time(stream.now);
         let (kind, words) = stream.next();
-        let input = input(kind, words, number);
+        let input = input(kind, words, number, received);
         engine.look_ahead([input]);
         let _ = engine.step(&input);
         if number.is_multiple_of(1_000) {
@@ -318,14 +319,13 @@ fn ten_million_decisions_allocate_nothing() {
     }
     let took = started.elapsed();
     assert_eq!(ALLOCATIONS.get() - before, 0);
-    let counters = engine.counters();
-    println!("{took:?} {counters:#?}");
+    let counters = *engine.counters();
+    println!("{clock:?}: {took:?} {counters:#?}");
     for (name, count) in [
         ("repeated", counters.repeated),
         ("refused kind", counters.refused[1]),
         ("refused length", counters.refused[2]),
         ("late", counters.late),
-        ("too late", counters.too_late),
         ("amended", counters.amended),
         ("unknown target", counters.amend_unknown),
         ("promoted", counters.promoted),
@@ -336,4 +336,15 @@ fn ten_million_decisions_allocate_nothing() {
     ] {
         assert!(count > 0, "the stream was to have some: {name}");
     }
+    counters
+}
+
+#[test]
+fn ten_million_decisions_allocate_nothing() {
+    assert!(decide(Clock::Event, volume()).too_late > 0, "the stream was to have some");
+}
+
+#[test]
+fn decisions_by_the_wall_clock_allocate_nothing() {
+    assert!(decide(Clock::Wall, volume() / 5).skewed_behind > 0, "the stream was to have some");
 }

@@ -582,10 +582,17 @@ fn by_the_wall_clock_times_beyond_the_skew_are_those_of_receipt() {
         // Receipt times never go back: now is still 101 s.
         story.pay(Payment { received: 50 * S, ..payment(4, 111 * S) });
         story.expect("count", (4, 1));
-        // An amendment finds its event by id, whatever time it is said to have.
+        // An amendment finds its event by id and by the time that the event said, believed or not.
         story.result(5, 102 * S, (3, 0), true, None);
         story.pay(Payment { received: 102 * S, ..payment(6, 102 * S) });
         story.expect("spent", (4_000, 1));
+        story.result(7, 102 * S, (2, 501 * S), true, None);
+        story.result(8, 102 * S, (1, 100 * S), true, None);
+        story.pay(Payment { received: 102 * S, ..payment(9, 102 * S) });
+        story.expect("spent", (5_000, 1));
+        story.result(10, 102 * S, (2, 500 * S), true, None);
+        story.pay(Payment { received: 102 * S, ..payment(11, 102 * S) });
+        story.expect("spent", (5_000, 1));
     });
 }
 

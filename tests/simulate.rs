@@ -267,6 +267,7 @@ impl Reach {
         let time = [
             "skewed ahead",
             "skewed behind",
+            "amended at its receipt",
             "jumps by the wall clock",
             "jumps by the event clock",
             "spared by a jump",
@@ -323,9 +324,10 @@ fn run(
     }
     reach.features(policy, &said);
     reach.counters(single.counters(), limits.clock);
+    reach.note("amended at its receipt", oracle.amended_elsewhere());
     reach.note("spared by a jump", oracle.spared());
     counters(&oracle, &single)?;
-    bursts(compiled, frames, limits, &steps, single.digest())?;
+    bursts(compiled, frames, limits, &steps, &single)?;
     replay(compiled, frames, limits, &steps, &digests)
 }
 
@@ -358,15 +360,21 @@ fn counters(oracle: &Oracle<'_>, engine: &Engine) -> Result<(), String> {
     Ok(())
 }
 
-/// The three phases of a burst change nothing, nor does another hash seed.
+/// The three phases of a burst change nothing, nor does another hash seed, nor how much room there is and so how long
+/// dead rows are still stored.
 fn bursts(
     compiled: &Compiled,
     frames: &[Frame],
     limits: &Limits,
     steps: &[Step],
-    digest: u64,
+    single: &Engine,
 ) -> Result<(), String> {
-    let limits = Limits { hash_seed: !limits.hash_seed, ..*limits };
+    let limits = Limits {
+        hash_seed: !limits.hash_seed,
+        keys_max: limits.keys_max.max(limits.keys_max.saturating_mul(2).min(1_024)),
+        spill_bytes_max: limits.spill_bytes_max / 8 * 9,
+        ..*limits
+    };
     let mut engine = engine(compiled, &limits);
     let mut rest = frames;
     let mut sizes = [64, 1, 7, 16, 63].into_iter().cycle();
@@ -383,8 +391,15 @@ fn bursts(
         }
         rest = after;
     }
-    if engine.digest() != digest {
+    if engine.digest() != single.digest() {
         return Err("the digest after bursts is not that of single steps".to_owned());
+    }
+    let amended = |engine: &Engine| {
+        let Counters { amended, amend_unknown, amend_stale, .. } = *engine.counters();
+        [amended, amend_unknown, amend_stale]
+    };
+    if amended(&engine) != amended(single) {
+        return Err(format!("amendments {:?} after bursts, else {:?}", amended(&engine), amended(single)));
     }
     Ok(())
 }

@@ -1,17 +1,17 @@
 //! Rows: how an event becomes one, and how a later result, reversal or label changes one.
 //!
-//! Both follow the documentation of [`GroupPlan`](super::program::GroupPlan). An amendment finds the row of the event
+//! Both follow the documentation of [`GroupPlan`](super::program::GroupPlan). An amendment finds the rows of the event
 //! it amends by that event's id tag and time, under the key it carries for the group. Under
-//! [`Clock::Wall`](super::Clock::Wall) a row may have been stored at receipt time, which the amendment cannot know, so
-//! there the id tag alone decides, and all rows of the key are looked at. Among amendments of one kind the greatest (time as judged, id tag) wins.
+//! [`Clock::Wall`](super::Clock::Wall) they may have been stored at receipt; when, [`Skewed`](super::skewed::Skewed)
+//! remembers. Rows that no window can reach any more are not found, whether they are still stored or not. Among
+//! amendments of one kind the greatest (time as judged, id tag) wins.
 
 use super::Counters;
 use super::decode::Decoded;
 use super::plan::{Bit, Column, ColumnOrigin, Group};
 use super::program::ArchivedGroupPlan;
-use super::rows::{change_rows, stamp};
+use super::rows::{At, change_rows, stamp};
 use super::spill::Spill;
-use super::tree::Sought;
 use super::units::{Time, Value};
 use super::vm::{Basis, execute};
 
@@ -55,7 +55,7 @@ pub(super) fn encode_row(
 }
 
 /// What an amendment did to the rows of a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Amended {
     /// Rows of the amended event.
     pub(super) found: usize,
@@ -73,9 +73,11 @@ pub(super) struct Amendment<'a> {
     pub(super) event: &'a Decoded<'a>,
     /// Its time as judged.
     pub(super) time: Time,
-    /// The id tag of its target, and the target's time where that decides too.
+    /// The id tag of its target, and where its rows may be.
     pub(super) target_tag: u64,
-    pub(super) target_time: Option<Time>,
+    pub(super) places: [Option<i64>; 2],
+    /// What is not after this is in no window's reach.
+    pub(super) dead: i64,
 }
 
 impl Amendment<'_> {
@@ -87,13 +89,15 @@ impl Amendment<'_> {
         registers: &mut [Value],
         counters: &mut Counters,
     ) -> Amended {
-        let mut changed = 0;
-        let sought = Sought { tag: self.target_tag, time: self.target_time.map(|time| time.0) };
-        let change = |words: &mut [u64], capacity: usize, row: usize| {
-            changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
-        };
-        let found = change_rows(record, &self.group.shape, spill, sought, counters, change);
-        Amended { found, changed }
+        let mut amended = Amended::default();
+        for time in self.places.into_iter().flatten().filter(|&time| time > self.dead) {
+            let at = At { time, tag: self.target_tag };
+            let change = |words: &mut [u64], capacity: usize, row: usize| {
+                amended.changed += usize::from(self.change(RowAt { words, capacity, row }, registers));
+            };
+            amended.found += change_rows(record, &self.group.shape, spill, at, counters, change);
+        }
+        amended
     }
 
     fn change(&self, mut row: RowAt<'_>, registers: &mut [Value]) -> bool {

@@ -47,6 +47,7 @@ mod kernel;
 mod memory;
 mod plan;
 mod rows;
+mod skewed;
 mod spill;
 mod table;
 mod tally;
@@ -63,6 +64,7 @@ use plan::{Insert, Plan};
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
+use skewed::{Skewed, named};
 use spill::Spill;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -237,7 +239,8 @@ pub struct Counters {
     pub rows_moved: u64,
     /// The most of both for one event.
     pub event_work_max: u64,
-    /// Rows given up because of `rows_per_key_max` or `spill_bytes_max`, while still inside a window.
+    /// Rows given up because of `rows_per_key_max` or `spill_bytes_max`, while still inside a window, or stored where
+    /// amendments do not find them.
     pub rows_lost: u64,
     /// Keys that could not be kept because the table was full.
     pub keys_lost: u64,
@@ -282,6 +285,8 @@ pub struct Engine {
     /// By entity kind, then by pair.
     tables: Vec<Table>,
     spill: Spill,
+    /// `Clock::Wall`, where something is amended.
+    skewed: Option<Skewed>,
     dedup: Dedup,
     rates: Rates,
     /// Largest time admitted.
@@ -378,6 +383,8 @@ impl Engine {
         }
         let mut spill = Spill::reserve(limits.spill_bytes_max)?;
         let plan = Plan::new(loaded.program(), limits, &mut spill);
+        let is_wall = limits.clock == Clock::Wall;
+        let skewed = is_wall.then(|| Skewed::new(&plan, &mut spill)).flatten();
         let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
@@ -411,6 +418,7 @@ impl Engine {
             sweeps: vec![0; tables.len()],
             tables,
             spill,
+            skewed,
             plan,
             loaded,
         })
@@ -532,7 +540,7 @@ impl Engine {
         };
         if !moment.shed {
             self.advance(moment.time.0);
-            self.store_own_rows(kind, &mut moment);
+            self.store_own_rows(kind, event, &mut moment);
             self.amend(kind, event, &moment);
             self.drop_idle_keys();
         }
@@ -549,9 +557,10 @@ impl Engine {
     fn count_work(&mut self) {
         // More than an event can give up in the long run: a row for each of its groups, of which a slab holds many.
         const FREED: usize = 4;
-        let groups = &self.plan.groups;
+        let (groups, skewed) = (&self.plan.groups, self.skewed.as_ref().map(Skewed::shape));
+        let shape_of = |group| groups.get(usize::from(group)).map(|group| &group.shape).or(skewed);
         for _ in 0..FREED {
-            if !free_felled(&mut self.spill, |group| &groups[usize::from(group)].shape) {
+            if !free_felled(&mut self.spill, shape_of) {
                 break;
             }
         }
@@ -734,10 +743,13 @@ impl Engine {
     }
 
     #[inline(never)]
-    fn store_own_rows(&mut self, kind: usize, moment: &mut Moment) {
+    fn store_own_rows(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
         if moment.too_late {
             return;
         }
+        let is_findable = self.skewed.as_mut().is_none_or(|skewed| {
+            skewed.note(kind, event, moment.time, self.mark, &mut self.spill, &mut self.counters)
+        });
         let moved_or_lost = |counters: &Counters| counters.promoted + counters.rows_lost;
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
@@ -749,6 +761,10 @@ impl Engine {
             let table = &mut self.tables[group.table];
             let (spill, counters) = (&mut self.spill, &mut self.counters);
             rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
+            if !is_findable && !group.amends.is_empty() {
+                counters.rows_lost += 1;
+                lose_until(table.record_mut(record), &group.shape, moment.time.0);
+            }
             table.touch(record, moment.time.0);
         }
         // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
@@ -789,6 +805,11 @@ impl Engine {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
         let basis = Basis { program, rates: &self.rates };
+        let stored = self.skewed.as_mut().and_then(|skewed| {
+            let target = named(usize::from(program.events[kind].amends.to_native()), target_tag, target_time);
+            skewed.find(target, self.mark, &mut self.spill, &mut self.counters)
+        });
+        let places = [Some(target_time.0), stored];
         let (mut found, mut changed) = (0, 0);
         for target in &self.plan.events[kind].targets {
             let Some(record) = self.looked_up[target.key].record else { continue };
@@ -801,7 +822,8 @@ impl Engine {
                 event,
                 time: moment.time,
                 target_tag,
-                target_time: (self.limits.clock == Clock::Event).then_some(target_time),
+                places,
+                dead: self.mark.saturating_sub(group.dead_after),
             };
             let record = self.tables[group.table].record_mut(record);
             let amended = amendment.apply(record, &mut self.spill, &mut self.registers, &mut self.counters);

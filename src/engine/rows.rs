@@ -26,8 +26,8 @@ use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{
-    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Sought, Tallied, Trees, block, each_block, entry_words, last_of,
-    node_words, rows_of,
+    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, block, change_rows_at, each_block, entry_words,
+    last_of, node_words, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -650,23 +650,23 @@ impl Group<'_> {
     }
 }
 
-/// Calls `change` with every row that is sought, as (block words, capacity, row). Returns how many there were.
+/// Calls `change` with every row at `at`, as (block words, capacity, row). Returns how many there were.
 pub(super) fn change_rows(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
-    sought: Sought,
+    at: At,
     counters: &mut Counters,
     mut change: impl FnMut(&mut [u64], usize, usize),
 ) -> usize {
     let Some(id_column) = shape.id_column else { return 0 };
     let head = Head::of(record, shape);
     let words = &mut record[shape.inline_words()];
-    let mut found = sought.each(words, shape.inline_rows, head.count, id_column, &mut change);
+    let mut found = change_rows_at(words, shape.inline_rows, head.count, (at, id_column), &mut change);
     counters.rows_moved += head.count as u64;
     if head.branch.level > 0 {
         let mut trees = Trees { spill, shape, work: 0 };
-        found += trees.change(head.branch, sought, id_column, &mut change);
+        found += trees.change(head.branch, at, id_column, &mut change);
         counters.rows_moved += trees.work;
     }
     found

@@ -220,44 +220,21 @@ pub(super) fn each_block<'a>(
     true
 }
 
-/// What is looked for among the rows of a key: one row by time and tag, or all of a tag, whenever they were.
-#[derive(Clone, Copy)]
-pub(super) struct Sought {
-    pub(super) tag: u64,
-    pub(super) time: Option<i64>,
-}
-
-impl Sought {
-    /// Calls `change` with what is sought among rows in order; returns how many there were.
-    pub(super) fn each(
-        self,
-        words: &mut [u64],
-        capacity: usize,
-        count: usize,
-        id_column: usize,
-        change: &mut impl FnMut(&mut [u64], usize, usize),
-    ) -> usize {
-        let first = self.time.map_or(0, |time| {
-            let at = At { time, tag: self.tag };
-            (0..count)
-                .rev()
-                .take_while(|&row| row_at(words, capacity, row, Some(id_column)) >= at)
-                .last()
-                .unwrap_or(count)
-        });
-        let mut found = 0;
-        for row in first..count {
-            let At { time, tag } = row_at(words, capacity, row, Some(id_column));
-            if self.time.is_some_and(|sought| time != sought || tag != self.tag) {
-                break;
-            }
-            if tag == self.tag {
-                change(words, capacity, row);
-                found += 1;
-            }
-        }
-        found
-    }
+/// Calls `change` with each of the rows, which are in order, that is at `at`; returns how many there were.
+pub(super) fn change_rows_at(
+    words: &mut [u64],
+    capacity: usize,
+    count: usize,
+    (at, id_column): (At, usize),
+    change: &mut impl FnMut(&mut [u64], usize, usize),
+) -> usize {
+    let after =
+        (0..count).rev().take_while(|&row| row_at(words, capacity, row, Some(id_column)) > at).count();
+    let end = count - after;
+    let first = (0..end).rev().take_while(|&row| row_at(words, capacity, row, Some(id_column)) == at);
+    let first = end - first.count();
+    (first..end).for_each(|row| change(words, capacity, row));
+    end - first
 }
 
 /// Changes to trees.
@@ -309,6 +286,15 @@ impl Trees<'_> {
             branch = child(self.spill, self.shape, branch.slab, next);
         }
         (path, branch)
+    }
+
+    /// Sees to it that a tree has a leaf to begin with; false when there is no memory for that.
+    pub(super) fn begin(&mut self, root: &mut Branch) -> bool {
+        if root.level == 0 {
+            let Some(slab) = self.spill.take(self.shape.leaf_class()) else { return false };
+            *root = Branch { slab, level: LEAF_LEVEL, count: 0 };
+        }
+        true
     }
 
     /// Adds a row to a leaf of 64 or to a node; false when there is no memory for that.
@@ -588,11 +574,11 @@ impl Trees<'_> {
         }
     }
 
-    /// Calls `change` with what is sought, as (block words, capacity, row); returns how many there were.
+    /// Calls `change` with each row at `at`, as (block words, capacity, row); returns how many there were.
     pub(super) fn change(
         &mut self,
         branch: Branch,
-        sought: Sought,
+        at: At,
         id_column: usize,
         change: &mut impl FnMut(&mut [u64], usize, usize),
     ) -> usize {
@@ -600,22 +586,21 @@ impl Trees<'_> {
             let capacity = self.shape.capacity(branch.level);
             let words = self.spill.words_mut(branch.slab, capacity * self.shape.row_words);
             self.work += branch.count as u64;
-            return sought.each(words, capacity, branch.count, id_column, change);
+            return change_rows_at(words, capacity, branch.count, (at, id_column), change);
         }
         let mut found = 0;
         for place in 0..branch.count {
             let last = last(self.spill, self.shape, branch.slab, place);
-            let at = sought.time.map(|time| At { time, tag: sought.tag });
             self.work += 1;
-            if at.is_none_or(|at| last >= at) {
+            if last >= at {
                 let below = child(self.spill, self.shape, branch.slab, place);
-                let here = self.change(below, sought, id_column, change);
+                let here = self.change(below, at, id_column, change);
                 if here > 0 {
                     self.write_entry(branch.slab, place, below);
                 }
                 found += here;
             }
-            if at.is_some_and(|at| last > at) {
+            if last > at {
                 break;
             }
         }
@@ -636,9 +621,9 @@ impl Trees<'_> {
 }
 
 /// Frees a slab of what was felled; false when there is none.
-pub(super) fn free_felled<'s>(spill: &mut Spill, shape_of: impl Fn(u16) -> &'s Shape) -> bool {
+pub(super) fn free_felled<'s>(spill: &mut Spill, shape_of: impl Fn(u16) -> Option<&'s Shape>) -> bool {
     let Some((node, Felled { group, level, count, .. })) = spill.felled() else { return false };
-    let shape = shape_of(group);
+    let Some(shape) = shape_of(group) else { return false };
     if count == 0 {
         spill.unlist_felled();
         spill.give_back(shape.node_class, node);

@@ -14,6 +14,8 @@
 //!    An event that moves the clock (by `Clock::Event`, the watermark) further at once than `jump_us` is counted.
 //!    After a jump of the wall clock history is reckoned from the watermark before it, until receipts have gone on for
 //!    `jump_us` since the last jump.
+//!    An amendment is for the rows of its target's id that are of the time it names for it, or of the time at which an event
+//!    of that id, kind and named time was last taken in.
 //! 3. More than the lateness behind the watermark is too late: judged without windows, kept out of them.
 //! 4. The event enters its windows, then an amendment changes its target's rows, then features are computed.
 //!    What money is worth in another currency is decided by the rates that had come when the event did, for ever.
@@ -178,10 +180,14 @@ pub struct Oracle<'p> {
     order: VecDeque<(u32, EventId)>,
     watermark: Option<i64>,
     receipts: Receipts,
+    /// By kind, id tag and the time that it was said to be of: where an event went that was not believed.
+    moved: BTreeMap<(EventIx, u64, i64), i64>,
     seq: u64,
     features: Vec<Answer>,
     rates: Vec<Rate>,
     tally: Tally,
+    /// Rows changed that were not at the time their amendment named.
+    amended_elsewhere: u64,
     /// Events that had a history only because a jump of the clock let nothing expire.
     spared: u64,
 }
@@ -251,10 +257,12 @@ impl<'p> Oracle<'p> {
             order: VecDeque::new(),
             watermark: None,
             receipts: Receipts::new(limits),
+            moved: BTreeMap::new(),
             seq: 0,
             features: vec![Answer::Missing; policy.features.len()],
             rates: Vec::new(),
             tally: Tally::default(),
+            amended_elsewhere: 0,
             spared: 0,
         }
     }
@@ -266,6 +274,10 @@ impl<'p> Oracle<'p> {
 
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    pub fn amended_elsewhere(&self) -> u64 {
+        self.amended_elsewhere
     }
 
     pub fn spared(&self) -> u64 {
@@ -327,6 +339,7 @@ impl<'p> Oracle<'p> {
         let shed = input.admission == Admission::Shed;
         event.rates = self.rates.len();
         let before = self.watermark;
+        let said = event.time;
         event.time = self.receipts.place(event.time, input.received.0, shed, before, &mut self.tally);
         let too_late = !shed && before.is_some_and(|w| event.time < w - self.limits.lateness_us);
         let history = self.has_history(&event, self.receipts.mark(before));
@@ -341,6 +354,9 @@ impl<'p> Oracle<'p> {
             self.watermark = before.max(Some(event.time));
             if !too_late {
                 self.insert(&event);
+                if event.time != said {
+                    self.moved.insert((event.kind, event.tag, said), event.time);
+                }
             }
             if self.policy.events[event.kind.index()].amends.is_some() {
                 self.amend(&event, input.words);
@@ -414,7 +430,7 @@ impl<'p> Oracle<'p> {
     fn amend(&mut self, amendment: &Rc<Taken>, words: &[u64]) {
         let (target_tag, target_time) = (EventId([words[4], words[5]]).tag(), words[6] as i64);
         let amend = &self.policy.events[amendment.kind.index()];
-        let by_time = self.limits.clock == Clock::Event;
+        let moved = amend.amends.and_then(|kind| self.moved.get(&(kind, target_tag, target_time))).copied();
         for group in self.groups.iter_mut().filter(|group| Some(group.event) == amend.amends) {
             let mut keys = Vec::new();
             for role in group.role.each() {
@@ -424,11 +440,13 @@ impl<'p> Oracle<'p> {
             let keys: Option<Vec<Key>> = keys.into_iter().collect();
             let Some(rows) = keys.and_then(|keys| group.rows.get_mut(&keys)) else { continue };
             for row in rows {
-                if row.event.tag != target_tag || by_time && row.event.time != target_time {
+                let is_there = row.event.time == target_time || Some(row.event.time) == moved;
+                if row.event.tag != target_tag || !is_there {
                     continue;
                 }
                 let newest = row.applied.get(&amendment.kind).map(|newest| (newest.time, newest.tag));
                 if newest.is_none_or(|newest| newest < (amendment.time, amendment.tag)) {
+                    self.amended_elsewhere += u64::from(row.event.time != target_time);
                     row.applied.insert(amendment.kind, amendment.clone());
                     row.known.borrow_mut().clear();
                 }

@@ -68,7 +68,7 @@ impl Model {
         let lost_before = self.counters.rows_lost;
         let row = Self::row(time, tag, value);
         insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters);
-        free_felled(&mut self.spill, |_| &self.shape);
+        free_felled(&mut self.spill, |_| Some(&self.shape));
         self.rows.push((time, tag, value));
         self.rows.retain(|&(time, ..)| time > dead);
         self.rows.sort_unstable_by(|a, b| b.cmp(a));
@@ -229,7 +229,7 @@ fn freed_slabs_are_used_again() {
     for _ in 0..40 {
         run(&mut model, 500, 1 << 40);
         release(&model.record, &model.shape, &mut model.spill);
-        while free_felled(&mut model.spill, |_| &model.shape) {}
+        while free_felled(&mut model.spill, |_| Some(&model.shape)) {}
         model.record.fill(0);
         model.rows.clear();
         assert_eq!(model.spill.used_bytes(), 0);
@@ -245,18 +245,16 @@ fn a_row_is_found_by_time_and_tag_wherever_it_moved() {
     for (number, (time, tag, value)) in rows.into_iter().enumerate() {
         let Model { record, shape, spill, counters, .. } = &mut model;
         let mut seen = Vec::new();
-        let time = (number % 2 == 0).then_some(time);
         let change = |words: &mut [u64], capacity: usize, row: usize| {
             seen.push(words[2 * capacity + row]);
             words[2 * capacity + row] ^= 4;
         };
-        let found = change_rows(record, shape, spill, Sought { tag, time }, counters, change);
-        assert!(found == 1 && seen == [value] || time.is_none() && seen.contains(&value));
-        let late = Sought { tag, time: time.map(|time| time + 1) };
-        assert!(time.is_none() || change_rows(record, shape, spill, late, counters, |_, _, _| {}) == 0);
-        for row in model.rows.iter_mut().filter(|row| seen.contains(&row.2)) {
-            row.2 ^= 4;
+        let found = change_rows(record, shape, spill, At { time, tag }, counters, change);
+        assert_eq!((found, seen), (1, vec![value]));
+        for other in [At { time: time + 1, tag }, At { time, tag: tag ^ 1 }] {
+            assert_eq!(change_rows(record, shape, spill, other, counters, |_, _, _| {}), 0);
         }
+        model.rows[number].2 ^= 4;
         if number % 100 == 0 {
             model.check(-1);
             model.check_sums(1_100_000, 900_000);
