@@ -1,6 +1,7 @@
 //! How much memory the keys and their rows take.
 
 use super::Engine;
+use super::table::Table;
 
 /// Memory of the tables, all kinds together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,17 @@ impl Engine {
             }
         }
         fill
+    }
+
+    /// Shows all that grows, block by block: for who wants it backed with memory before it is used. The working memory of a
+    /// decision is written over first.
+    ///
+    /// What is shown must be left as it is.
+    pub fn each_block<E>(&mut self, show: impl FnMut(&mut [u64]) -> Result<(), E>) -> Result<(), E> {
+        self.scratch.write_over();
+        self.gathered.write_over();
+        let tables = self.tables.iter_mut().flat_map(Table::blocks);
+        tables.chain(self.dedup.blocks()).chain([self.spill.block()]).try_for_each(show)
     }
 
     /// What the keys take now. Looks at no key, however many there are.

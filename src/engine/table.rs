@@ -168,6 +168,11 @@ impl Table {
         self.index.bytes() + 8 * self.records.len() as u64
     }
 
+    /// Index and records.
+    pub(super) fn blocks(&mut self) -> [&mut [u64]; 2] {
+        [self.index.block(), &mut self.records]
+    }
+
     /// Whether the sweep should look at records.
     pub(super) fn is_past_half(&self) -> bool {
         u64::from(self.used) * 2 > u64::from(self.capacity)
