@@ -114,7 +114,9 @@ fn a_full_table_and_what_it_costs_are_warned_of_and_in_the_metrics() {
     for card in 1..=13 {
         ask(&mut client, &oracle.payment(card, card, 10_000), 0);
     }
-    running.wait_for_log(" keys_lost=3 table_percent=100 table_fullest=0 spill_percent=0 ");
+    running.wait_for_log(
+        " keys_lost=3 doorkept=0 shared_told=0 table_percent=100 table_fullest=0 spill_percent=0 ",
+    );
     running.wait_for_log(
         "warn  the table of card is 100 % full: raise [engine] keys_max, or new keys will not be kept\n",
     );

@@ -107,7 +107,7 @@ fn features() -> Vec<Feature> {
         let frame = Frame::Last { span_us };
         let window = Window { by, frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
-        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window), assume: None });
     };
     for kinds in [By::One(0), By::One(1), By::Pair(0, 1)] {
         let role = fields(kinds, 0);
@@ -166,7 +166,7 @@ fn features() -> Vec<Feature> {
         let judged_by = vec![(PAYMENT, role)];
         let window = Window { by, frame, delay_us: 0, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
-        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window), assume: None });
     }
     features
 }

@@ -1,6 +1,7 @@
 //! How much memory the keys and their rows take.
 
 use super::Engine;
+use super::shared::Shared;
 use super::table::Table;
 
 /// Memory of the tables, all kinds together.
@@ -14,7 +15,8 @@ pub struct Footprint {
     pub record_bytes: u64,
     /// Bytes of the slabs in use.
     pub slab_bytes: u64,
-    /// Bytes reserved for all that grows: tables and slabs, whether in use or not, and what is remembered of duplicates.
+    /// Bytes reserved for all that grows: tables and slabs, whether in use or not, what is remembered of duplicates, and
+    /// what keys without a record share.
     /// However many keys come, no more is taken.
     pub reserved_bytes: u64,
 }
@@ -52,7 +54,8 @@ impl Engine {
         self.scratch.write_over();
         self.gathered.write_over();
         let tables = self.tables.iter_mut().flat_map(Table::blocks);
-        tables.chain(self.dedup.blocks()).chain([self.spill.block()]).try_for_each(show)
+        let shared = self.shared.iter_mut().flatten().map(Shared::block);
+        tables.chain(self.dedup.blocks()).chain([self.spill.block()]).chain(shared).try_for_each(show)
     }
 
     /// What the keys take now. Looks at no key, however many there are.
@@ -72,6 +75,7 @@ impl Engine {
             slab_bytes: self.spill.used_bytes(),
             reserved_bytes: of_tables.reserved_bytes
                 + self.spill.reserved_bytes()
+                + self.shared.iter().flatten().map(Shared::bytes).sum::<u64>()
                 + self.dedup.reserved_bytes(),
             ..of_tables
         }

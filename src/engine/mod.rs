@@ -37,6 +37,7 @@ mod decision;
 mod decode;
 mod dedup;
 mod digest;
+mod doorkeeper;
 mod earth;
 mod footprint;
 mod frames;
@@ -46,6 +47,7 @@ mod kernel;
 mod memory;
 mod plan;
 mod rows;
+mod shared;
 mod spill;
 mod table;
 mod tally;
@@ -61,6 +63,7 @@ use plan::{Insert, Plan, TableSpec};
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
+use shared::Shared;
 use spill::Spill;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -238,6 +241,10 @@ pub struct Counters {
     pub rows_lost: u64,
     /// Keys that could not be kept because the table was full.
     pub keys_lost: u64,
+    /// Rows that were not kept because the table of their key was nearly full, and the key had not been seen before.
+    pub doorkept: u64,
+    /// Decisions for which upper bounds of features were told, as not all of their events were kept.
+    pub shared_told: u64,
     /// Keys dropped because they were idle past every horizon.
     pub keys_expired: u64,
     /// Decisions flagged inexact.
@@ -279,6 +286,8 @@ pub struct Engine {
     /// By entity kind, then by pair.
     tables: Vec<Table>,
     spill: Spill,
+    /// By group: what keys without a record share.
+    shared: Vec<Option<Shared>>,
     dedup: Dedup,
     rates: Rates,
     /// Largest time admitted.
@@ -375,6 +384,8 @@ impl Engine {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let shared = plan.shared.iter().map(|form| Shared::reserve(form, limits));
+        let shared = shared.collect::<Result<Vec<_>, _>>()?;
         let policy_word =
             loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
         // The inline rows (at most 64) come on top of the bound only where the bound is smaller.
@@ -402,6 +413,7 @@ impl Engine {
             sweeps: vec![0; tables.len()],
             tables,
             spill,
+            shared,
             plan,
             loaded,
         })
@@ -686,6 +698,36 @@ impl Engine {
                 self.scratch.tell(std::slice::from_ref(output), &mut self.registers);
             }
         }
+        if moment.inexact && !plan.bounded.is_empty() {
+            self.tell_bounds(kind, moment.time.0);
+        }
+    }
+
+    /// Raises the features that say `assume high` and reach back to where rows were not kept, to what there can be at most.
+    #[inline(never)]
+    fn tell_bounds(&mut self, kind: usize, time: i64) {
+        let program = self.loaded.program();
+        let plan = &self.plan.events[kind];
+        let mut told = false;
+        for bounded in &plan.bounded {
+            let LookedUp { key: Some(key), record } = self.looked_up[bounded.key] else { continue };
+            let Some(shared) = &self.shared[bounded.group] else { continue };
+            let table = &self.tables[plan.keys[bounded.key].table];
+            let shape = &self.plan.groups[bounded.group].shape;
+            let lost = record
+                .map_or(table.lost_until(), |number| lost_until(table.record(number), shape))
+                .unwrap_or(i64::MIN);
+            let until = time.saturating_sub(bounded.window.delay);
+            let after = bounded.window.frame.after(program, until);
+            if lost > after {
+                let form = &self.plan.shared[bounded.group];
+                let bound = shared.bound(form, table.hash(key), bounded.lane, (after, until), self.watermark);
+                let register = &mut self.registers[bounded.feature];
+                *register = bounded.raise(*register, &bound);
+                told = true;
+            }
+        }
+        self.counters.shared_told += u64::from(told);
     }
 
     #[inline(never)]
@@ -733,7 +775,10 @@ impl Engine {
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
             let insert = self.plan.events[kind].inserts[number];
-            let Some(record) = self.record_for(&insert, moment) else { continue };
+            let Some(record) = self.record_for(kind, number, moment) else {
+                self.share(&insert);
+                continue;
+            };
             let group = &self.plan.groups[insert.group];
             let dead = self.mark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
@@ -750,19 +795,32 @@ impl Engine {
         }
     }
 
-    /// The record that a row goes to, made if there is none yet; `None` without a key or room for it.
-    fn record_for(&mut self, insert: &Insert, moment: &mut Moment) -> Option<RecordNumber> {
-        let LookedUp { key: Some(key), record } = self.looked_up[insert.key] else { return None };
-        let number = self.plan.groups[insert.group].table;
+    /// The record that a row of the event goes to, made if there is none yet; `None` without a key or room for it.
+    fn record_for(&mut self, kind: usize, insert: usize, moment: &mut Moment) -> Option<RecordNumber> {
+        let (before, at) = self.plan.events[kind].inserts.split_at(insert);
+        let LookedUp { key: Some(key), record } = self.looked_up[at[0].key] else { return None };
+        let number = self.plan.groups[at[0].group].table;
         let table = &mut self.tables[number];
         // Another role of this event may have just added the same key.
         if let Some(record) = record.or_else(|| table.find(key)) {
             return Some(record);
         }
         self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
-        let Some(record) = table.add(key) else {
+        let mut turned_away = false;
+        if table.is_nearly_full() {
+            // An event is seen once, in however many roles it has the key.
+            let same = |other: &Insert| {
+                self.plan.groups[other.group].table == number && self.looked_up[other.key].key == Some(key)
+            };
+            let is_new = before.iter().any(same) || !table.has_seen(key, moment.time.0);
+            turned_away = is_new && !table.is_full();
+        }
+        let added = if turned_away { None } else { table.add(key) };
+        let Some(record) = added else {
             table.lose(moment.time.0);
-            self.counters.keys_lost += 1;
+            let counter =
+                if turned_away { &mut self.counters.doorkept } else { &mut self.counters.keys_lost };
+            *counter += 1;
             moment.inexact = true;
             return None;
         };
@@ -772,6 +830,18 @@ impl Engine {
             }
         }
         Some(record)
+    }
+
+    /// Adds a row that is not kept to what upper bounds are told from.
+    fn share(&mut self, insert: &Insert) {
+        let group = &self.plan.groups[insert.group];
+        let (Some(key), Some(shared)) = (self.looked_up[insert.key].key, &mut self.shared[insert.group])
+        else {
+            return;
+        };
+        let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
+        let hash = self.tables[group.table].hash(key);
+        shared.add(&self.plan.shared[insert.group], hash, row, self.watermark);
     }
 
     /// Lets an amendment change the rows of its target.

@@ -14,7 +14,7 @@ use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 3;
+pub const SEMANTICS_VERSION: u32 = 4;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
@@ -791,6 +791,19 @@ pub struct FeaturePlan {
     pub argument: i64,
     /// Index into [`Program::zones`] for [`Agg::Days`], else [`NONE`].
     pub zone: u16,
+    /// What is told where only bounds are known.
+    pub assume: Option<Assume>,
+}
+
+/// Which bound of a feature is told where it is not known exactly.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Assume {
+    /// What is known to be there.
+    Low,
+    /// The most that there can be.
+    High,
 }
 
 /// The rows that a feature speaks of.
