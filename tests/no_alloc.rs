@@ -6,6 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;
+use tollgate::engine::program::Assume;
 use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, TIME_MIN, Value, mix};
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Engine, Limits};
@@ -272,11 +273,13 @@ fn input(kind: u16, words: &[u64], number: u64) -> Input<'_> {
     Input { principal: 1, kind, admission, received: TIME_MIN, words }
 }
 
-fn engine() -> Engine {
-    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+fn engine(keys_max: u32) -> Engine {
+    let mut policy = policy();
+    policy.features.iter_mut().for_each(|feature| feature.assume = Some(Assume::High));
+    let program = lower(&policy, &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {
-        keys_max: 130_000,
+        keys_max,
         spill_bytes_max: 48 << 20,
         rows_per_key_max: 2_000,
         dedup_entries_max: 200_000,
@@ -301,7 +304,7 @@ fn volume() -> u64 {
 #[test]
 fn ten_million_decisions_allocate_nothing() {
     let decisions = volume();
-    let mut engine = engine();
+    let mut engine = engine(130_000);
     let mut stream = Stream::new();
     let before = ALLOCATIONS.get();
     let started = Instant::now();
@@ -338,4 +341,21 @@ fn ten_million_decisions_allocate_nothing() {
     ] {
         assert!(count > 0, "the stream was to have some: {name}");
     }
+}
+
+/// Far more keys than there is room for.
+#[test]
+fn nothing_is_allocated_at_the_limit_of_keys() {
+    let mut engine = engine(2_000);
+    let mut stream = Stream::new();
+    let before = ALLOCATIONS.get();
+    while engine.counters().decided < 200_000 {
+        let number = stream.number;
+        let (kind, words) = stream.next();
+        let _ = engine.step(&input(kind, words, number));
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    let counters = engine.counters();
+    println!("{counters:?}");
+    assert!(counters.doorkept > 1_000 && counters.keys_lost > 1_000 && counters.shared_told > 10_000);
 }

@@ -172,6 +172,18 @@ mod tests {
         assert_eq!(later.len(), 1);
         assert!(later[0].starts_with("48 keys could not be kept, 51 since start"), "{later:?}");
         assert!(look(51, 2, 0, 500).is_empty(), "nothing new");
+        let counts = Counts { keys_lost: 51, rows_lost: 2, doorkept: 4, ..Counts::default() };
+        assert_eq!(
+            room.look(&counts, start + Duration::from_secs(500)),
+            [
+                "4 events of new keys were not kept as a table is nearly full, 4 since start: the verdicts they touch are flagged \
+                 inexact; raise [engine] keys_max"
+            ]
+        );
+        let mut look = |keys_lost, rows_lost, spill_percent, seconds| {
+            let counts = Counts { keys_lost, rows_lost, spill_percent, doorkept: 4, ..Counts::default() };
+            room.look(&counts, start + Duration::from_secs(seconds))
+        };
         let full = look(51, 9, 91, 500);
         assert!(full.iter().any(|line| line.ends_with("raise [engine] spill_bytes_max")), "{full:?}");
     }

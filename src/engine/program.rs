@@ -2,7 +2,7 @@
 //!
 //! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before
 //! the engine trusts a single index in it. Everything is in tables; expressions are runs of three-address
-//! instructions over one register file.
+//! instructions over one register file. It is one file, so that the whole format can be read from top to bottom.
 //!
 //! # Registers
 //!
