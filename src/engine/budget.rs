@@ -76,7 +76,7 @@ pub struct TableBudget {
     pub is_pair: bool,
     /// Bytes of a key's record; 0 where nothing is kept by this kind.
     pub record_bytes: u64,
-    /// Bytes of the index, for `keys_max` keys.
+    /// Bytes of the index and of the doorkeeper, for `keys_max` keys.
     pub index_bytes: u64,
     /// Bytes of `keys_max` records.
     pub records_bytes: u64,
