@@ -106,6 +106,18 @@ pub enum StartError {
     /// Policy and limits ask for more memory than the engine may take.
     #[error("{0}")]
     OverBudget(String),
+    /// There is not enough memory for what is touched at start.
+    #[error(
+        "the engine takes {}, and {reason}: lower its limits (`tollctl policy plan` tells what takes how much), or start with \
+         [engine] touch_memory = false and be killed when it is used",
+        tell_bytes(*bytes)
+    )]
+    TooLittleMemory {
+        /// What it takes.
+        bytes: u64,
+        /// What there is.
+        reason: String,
+    },
     /// The engine refuses its limits.
     #[error("the engine cannot be made with these limits: {}", .0.message)]
     Limits(LimitError),
@@ -234,6 +246,10 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         Ok(bytes) => log.info(format_args!("asked for large pages for {} MiB", bytes >> 20)),
         Err(error) => log.warn(format_args!("cannot ask for large pages: {error}")),
     }
+    // Before the replay, which would have pages placed where this thread happens to run.
+    if config.engine.touch_memory {
+        touch_memory(&mut engine, config.engine.core, log)?;
+    }
     let mut replay = Replay::new(&mut engine, config.engine.limits);
     recovered.for_each(|record| replay.take(&record).map_err(StartError::from))?;
     let replayed = replay.done();
@@ -290,7 +306,13 @@ pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartErr
         Arc::clone(&stop_engine),
         Arc::clone(&shared),
     );
-    settle_memory(config, log);
+    if config.engine.lock_memory
+        && let Err(error) = memory::lock()
+    {
+        log.warn(format_args!(
+            "memory is not locked ({error}): raise LimitMEMLOCK to keep it from being swapped"
+        ));
+    }
     let listener = Listener::bind(
         &config.listen.socket,
         ServerOptions {
@@ -421,15 +443,16 @@ fn check_slots(program: &ArchivedProgram, config: &Config) -> Result<(), StartEr
     Err(StartError::SlotTooSmall { event, words, slot_bytes: geometry.slot_bytes, fits, needed })
 }
 
-/// Refuses what is over the bound that was set; says so when what will be reserved is more than the machine has, which goes
-/// well for as long as it is not used.
+/// Refuses what is over the bound that was set; where it is not touched at start, says so when what will be reserved is more
+/// than the machine has, which goes well for as long as it is not used.
 fn check_memory(program: &ArchivedProgram, config: &Config, log: Log) -> Result<Budget, StartError> {
     let budget = Budget::new(program, &config.engine.limits).map_err(StartError::Limits)?;
     if let Some(refusal) = config.engine.memory_bytes_max.and_then(|max| budget.refusal(max)) {
         return Err(StartError::OverBudget(refusal));
     }
     let total = budget.total_bytes();
-    if let Some(machine) = memory::of_machine().filter(|&machine| total > machine) {
+    let machine = memory::of_machine().filter(|&machine| total > machine && !config.engine.touch_memory);
+    if let Some(machine) = machine {
         log.warn(format_args!(
             "the engine reserves {} and the machine has {}: lower its limits (`tollctl policy plan` tells what takes how \
              much), or it may be killed when they are used",
@@ -455,18 +478,38 @@ fn journal_options(place: &JournalPlace) -> JournalOptions {
     options
 }
 
-fn settle_memory(config: &Config, log: Log) {
-    if config.engine.prefault {
-        match memory::prefault() {
-            Ok(bytes) => log.info(format_args!("touched {} MiB of reserved memory", bytes >> 20)),
-            Err(error) => log.warn(format_args!("cannot touch reserved memory at start: {error}")),
+/// Backs all memory of the engine with pages, from the core that it will be used from, and says where they are.
+fn touch_memory(engine: &mut Engine, core: Option<usize>, log: Log) -> Result<(), StartError> {
+    let bytes = engine.footprint().reserved_bytes;
+    // The system kills somebody when it has no more pages, rather than refuse them.
+    if let Some(available) = memory::available().filter(|&available| bytes > available) {
+        return Err(StartError::TooLittleMemory {
+            bytes,
+            reason: format!("{} are free", tell_bytes(available)),
+        });
+    }
+    let large_before = memory::in_large_pages();
+    let node = std::thread::scope(|scope| {
+        let touch = || {
+            core.map_or(Ok(()), affinity::pin_to).map_err(StartError::Core)?;
+            let touched = engine.each_block(memory::touch);
+            touched.map_err(|error| StartError::TooLittleMemory { bytes, reason: error.to_string() })?;
+            Ok(affinity::node())
+        };
+        let touching = std::thread::Builder::new().name("tg-touch".into()).spawn_scoped(scope, touch);
+        let touched = touching.map_err(StartError::Thread)?.join();
+        touched.unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("touching memory panicked"))))
+    })?;
+    let place = match (affinity::nodes(), node, core) {
+        (Some(1), ..) => "the only NUMA node".into(),
+        (Some(nodes), Some(node), Some(core)) => format!("NUMA node {node} of {nodes}, that of core {core}"),
+        (Some(nodes), Some(node), None) => {
+            format!("NUMA node {node} of {nodes}; without [engine] core the engine may run on another")
         }
-    }
-    if config.engine.lock_memory
-        && let Err(error) = memory::lock()
-    {
-        log.warn(format_args!(
-            "memory is not locked ({error}): raise LimitMEMLOCK to keep it from being swapped"
-        ));
-    }
+        _ => "a NUMA node that the system does not tell".into(),
+    };
+    let large = memory::in_large_pages().zip(large_before).map(|(now, before)| now.saturating_sub(before));
+    let large = large.map_or_else(|| "an unknown part".into(), tell_bytes);
+    log.info(format_args!("touched {} of the engine, {large} in large pages, on {place}", tell_bytes(bytes)));
+    Ok(())
 }

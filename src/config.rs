@@ -76,8 +76,8 @@ pub struct EngineThread {
     /// Most memory that the engine may reserve for what the policy and the limits ask for; `None` for no bound but the
     /// machine's. No part of what makes a decision.
     pub memory_bytes_max: Option<u64>,
-    /// Touch all reserved memory at start.
-    pub prefault: bool,
+    /// Touch all memory of the engine at start, on the core that it is pinned to.
+    pub touch_memory: bool,
     /// Keep memory from being swapped out, if the system allows.
     pub lock_memory: bool,
 }
@@ -318,7 +318,7 @@ impl Validator<'_> {
             burst: self.number("burst", engine.burst, 1, BURST_MAX as u64)? as usize,
             limits,
             memory_bytes_max,
-            prefault: self.required("prefault", engine.prefault)?.into_inner(),
+            touch_memory: self.required("touch_memory", engine.touch_memory)?.into_inner(),
             lock_memory: self.required("lock_memory", engine.lock_memory)?.into_inner(),
         };
         let rate_max = self.number("rate_max", admission.rate_max, 0, 1_000_000_000)? as u32;

@@ -81,6 +81,10 @@ counts! {
     rows_lost,
     /// Keys that could not be kept.
     keys_lost,
+    /// Events that were not kept because their key was new and its table nearly full.
+    doorkept,
+    /// Decisions for which upper bounds were told, by `assume high`.
+    shared_told,
     /// How much of its room for keys the fullest table uses now, of a hundred, rounded up.
     table_percent,
     /// Which table that is: entity kinds in the order of the policy, from 0, then pairs of kinds.
@@ -160,6 +164,8 @@ impl Counts {
         self.clock_jumps = engine.clock_jumps - before.clock_jumps;
         self.rows_lost = engine.rows_lost - before.rows_lost;
         self.keys_lost = engine.keys_lost - before.keys_lost;
+        self.doorkept = engine.doorkept - before.doorkept;
+        self.shared_told = engine.shared_told - before.shared_told;
         self.dedup_evicted = engine.dedup_evicted - before.dedup_evicted;
         self.rates = engine.rates - before.rates;
         self.rates_unused = engine.rates_unused - before.rates_unused;

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rig::{Event, Oracle, POLICY, Random, Rig, ask, principal};
+use rig::{Event, Oracle, POLICY, Random, Rig, Running, ask, principal};
 use tollgate::engine::wire::{
     Admission, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Outcome,
 };
@@ -82,7 +82,7 @@ fn verdicts_are_the_engines_and_outlive_a_restart() {
     assert_eq!(journaled_after(running, &rig), decisions.len(), "duplicates are not journaled");
 }
 
-fn journaled_after(running: rig::Running, rig: &Rig) -> usize {
+fn journaled_after(running: Running, rig: &Rig) -> usize {
     running.stop();
     journaled(rig).len()
 }
@@ -114,7 +114,9 @@ fn a_full_table_and_what_it_costs_are_warned_of_and_in_the_metrics() {
     for card in 1..=13 {
         ask(&mut client, &oracle.payment(card, card, 10_000), 0);
     }
-    running.wait_for_log(" keys_lost=3 table_percent=100 table_fullest=0 spill_percent=0 ");
+    running.wait_for_log(
+        " keys_lost=3 doorkept=0 shared_told=0 table_percent=100 table_fullest=0 spill_percent=0 ",
+    );
     running.wait_for_log(
         "warn  the table of card is 100 % full: raise [engine] keys_max, or new keys will not be kept\n",
     );
@@ -122,6 +124,55 @@ fn a_full_table_and_what_it_costs_are_warned_of_and_in_the_metrics() {
         "warn  3 keys could not be kept, 3 since start: the verdicts they touch are flagged inexact;",
     );
     running.stop();
+}
+
+/// Bytes of a running appliance that are in memory.
+fn resident(running: &Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the system tells");
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn memory_is_there_at_start_where_it_is_to_be_touched() {
+    let rig = Rig::new(POLICY);
+    let roomy = rig.config_text().replace("\"4MiB\"", "\"256MiB\"");
+    let core = tollgate::os::affinity::cores()[0];
+    let touching = roomy
+        .replace("touch_memory = false", &format!("touch_memory = true\ncore = {core}\nidle = \"park\""));
+    for (text, touched) in [(roomy, false), (touching, true)] {
+        std::fs::write(rig.config(), text).unwrap();
+        let oracle = Oracle::new(&rig);
+        let running = rig.start();
+        assert_eq!(resident(&running) > 256 << 20, touched, "{} bytes", resident(&running));
+        let mut client = running.connect(&oracle);
+        ask(&mut client, &oracle.payment(1, 1, 10_000), 0);
+        if touched {
+            running.wait_for_log(" MiB of the engine, ");
+            running.wait_for_log("NUMA node");
+        }
+        running.stop();
+    }
+}
+
+#[test]
+fn an_engine_that_there_is_not_memory_enough_for_is_refused_before_it_is_touched() {
+    const ROOM: &str = "200GiB";
+    if tollgate::os::memory::of_machine().is_none_or(|bytes| bytes >= 200 << 30) {
+        println!("SKIPPED: an engine too large for the machine is refused (it has {ROOM})");
+        return;
+    }
+    let rig = Rig::new(POLICY);
+    let roomy =
+        rig.config_text().replace("4MiB", ROOM).replace("touch_memory = false", "touch_memory = true");
+    std::fs::write(rig.config(), roomy).unwrap();
+    let (code, said) = rig.refused();
+    assert_eq!(code, 1);
+    assert!(said.contains("the engine takes 200.0 GiB, and "), "{said}");
+    assert!(
+        said.contains(" are free: lower its limits (`tollctl policy plan` tells what takes how much), or "),
+        "{said}"
+    );
 }
 
 #[test]

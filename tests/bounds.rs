@@ -54,7 +54,12 @@ fn policy() -> Policy {
         reasons: Vec::new(),
         lists: Vec::new(),
         lets: Vec::new(),
-        features: vec![Feature { name: "day".into(), ty: Type::Int, kind: FeatureKind::Window(window) }],
+        features: vec![Feature {
+            name: "day".into(),
+            ty: Type::Int,
+            kind: FeatureKind::Window(window),
+            assume: None,
+        }],
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
         rates: None,
         decides: vec![Decide {

@@ -46,8 +46,10 @@ fn engines_reserve_what_the_budget_says() {
     let plain = "policy plain revision 1\nentity card\nevent payment { card: card, amount: int }\n\
                  feature day = count(payment) by card last 1d\nrule many on payment { when day > 3 then score 9 }\n\
                  decide payment { score = rule_scores, review when score >= 70, unassessed allow }\n";
+    let bounded = plain.replace("last 1d\n", "last 1d assume high\n");
     let texts = [
         plain,
+        &bounded,
         include_str!("golden/policy/valid.policy"),
         include_str!("../config/policies/demo.policy"),
         include_str!("../config/handbook/extended.policy"),

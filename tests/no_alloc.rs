@@ -6,6 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;
+use tollgate::engine::program::Assume;
 use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, Time, Value, mix};
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Counters, Engine, Limits};
@@ -107,7 +108,7 @@ fn features() -> Vec<Feature> {
         let frame = Frame::Last { span_us };
         let window = Window { by, frame, delay_us, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
-        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window), assume: None });
     };
     for kinds in [By::One(0), By::One(1), By::Pair(0, 1)] {
         let role = fields(kinds, 0);
@@ -166,7 +167,7 @@ fn features() -> Vec<Feature> {
         let judged_by = vec![(PAYMENT, role)];
         let window = Window { by, frame, delay_us: 0, aggregate, judged_by };
         let name = format!("feature_{}", features.len());
-        features.push(Feature { name, ty, kind: FeatureKind::Window(window) });
+        features.push(Feature { name, ty, kind: FeatureKind::Window(window), assume: None });
     }
     features
 }
@@ -272,11 +273,13 @@ fn input(kind: u16, words: &[u64], number: u64, received: Time) -> Input<'_> {
     Input { principal: 1, kind, admission, received, words }
 }
 
-fn engine(clock: Clock) -> Engine {
-    let program = lower(&policy(), &Tokenizer::default()).expect("the policy lowers");
+fn engine(clock: Clock, keys_max: u32) -> Engine {
+    let mut policy = policy();
+    policy.features.iter_mut().for_each(|feature| feature.assume = Some(Assume::High));
+    let program = lower(&policy, &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {
-        keys_max: 130_000,
+        keys_max,
         spill_bytes_max: 48 << 20,
         rows_per_key_max: 2_000,
         dedup_entries_max: 200_000,
@@ -301,7 +304,7 @@ fn volume() -> u64 {
 
 /// Takes so many decisions, none of which may allocate.
 fn decide(clock: Clock, decisions: u64) -> Counters {
-    let mut engine = engine(clock);
+    let mut engine = engine(clock, 130_000);
     let mut stream = Stream::new();
     let before = ALLOCATIONS.get();
     let started = Instant::now();
@@ -347,4 +350,22 @@ fn ten_million_decisions_allocate_nothing() {
 #[test]
 fn decisions_by_the_wall_clock_allocate_nothing() {
     assert!(decide(Clock::Wall, volume() / 5).skewed_behind > 0, "the stream was to have some");
+}
+
+/// Far more keys than there is room for.
+#[test]
+fn nothing_is_allocated_at_the_limit_of_keys() {
+    let mut engine = engine(Clock::Event, 2_000);
+    let mut stream = Stream::new();
+    let before = ALLOCATIONS.get();
+    while engine.counters().decided < 200_000 {
+        let number = stream.number;
+        let received = Time(stream.now);
+        let (kind, words) = stream.next();
+        let _ = engine.step(&input(kind, words, number, received));
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    let counters = engine.counters();
+    println!("{counters:?}");
+    assert!(counters.doorkept > 1_000 && counters.keys_lost > 1_000 && counters.shared_told > 10_000);
 }

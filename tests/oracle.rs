@@ -64,7 +64,7 @@ fn by_card_and_payer(filter: Expr) -> FeatureKind {
 }
 
 fn feature(name: &str, ty: Type, kind: FeatureKind) -> Feature {
-    Feature { name: name.to_owned(), ty, kind }
+    Feature { name: name.to_owned(), ty, kind, assume: None }
 }
 
 fn int(number: i64) -> Expr {

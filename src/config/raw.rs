@@ -48,7 +48,7 @@ raw_section!(RawEngine {
     rows_per_key_max: u64,
     dedup_entries_max: u64,
     memory_bytes_max: Size,
-    prefault: bool,
+    touch_memory: bool,
     lock_memory: bool,
 });
 raw_section!(RawAdmission { rate_max: u64, burst: u64 });

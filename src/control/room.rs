@@ -16,6 +16,7 @@ pub(super) struct Room {
     /// What the tables are called.
     tables: Vec<String>,
     keys: Losses,
+    door: Losses,
     rows: Losses,
     table_full: Full,
     spill_full: Full,
@@ -60,13 +61,14 @@ impl Full {
 
 impl Room {
     pub(super) fn new(tables: Vec<String>) -> Self {
-        let (keys, rows, table_full, spill_full) = Default::default();
-        Self { tables, keys, rows, table_full, spill_full }
+        let (keys, door, rows, table_full, spill_full) = Default::default();
+        Self { tables, keys, door, rows, table_full, spill_full }
     }
 
     /// What to warn of now.
     pub(super) fn look(&mut self, counts: &Counts, now: Instant) -> Vec<String> {
-        let &Counts { table_percent, table_fullest, spill_percent, keys_lost, rows_lost, .. } = counts;
+        let &Counts { table_percent, table_fullest, spill_percent, keys_lost, doorkept, rows_lost, .. } =
+            counts;
         let mut lines = Vec::new();
         if self.table_full.look(table_percent, table_fullest) {
             let name = self.tables.get(table_fullest as usize).map_or("?", String::as_str);
@@ -78,6 +80,12 @@ impl Room {
             lines.push(format!(
                 "the memory for older events is {spill_percent} % full: raise [engine] spill_bytes_max, or the oldest \
                  events of some keys will be given up"
+            ));
+        }
+        if let Some(more) = self.door.look(doorkept, now) {
+            lines.push(format!(
+                "{more} events of new keys were not kept as a table is nearly full, {doorkept} since start: the verdicts they \
+                 touch are flagged inexact; raise [engine] keys_max"
             ));
         }
         if let Some(more) = self.keys.look(keys_lost, now) {
@@ -164,6 +172,18 @@ mod tests {
         assert_eq!(later.len(), 1);
         assert!(later[0].starts_with("48 keys could not be kept, 51 since start"), "{later:?}");
         assert!(look(51, 2, 0, 500).is_empty(), "nothing new");
+        let counts = Counts { keys_lost: 51, rows_lost: 2, doorkept: 4, ..Counts::default() };
+        assert_eq!(
+            room.look(&counts, start + Duration::from_secs(500)),
+            [
+                "4 events of new keys were not kept as a table is nearly full, 4 since start: the verdicts they touch are flagged \
+                 inexact; raise [engine] keys_max"
+            ]
+        );
+        let mut look = |keys_lost, rows_lost, spill_percent, seconds| {
+            let counts = Counts { keys_lost, rows_lost, spill_percent, doorkept: 4, ..Counts::default() };
+            room.look(&counts, start + Duration::from_secs(seconds))
+        };
         let full = look(51, 9, 91, 500);
         assert!(full.iter().any(|line| line.ends_with("raise [engine] spill_bytes_max")), "{full:?}");
     }

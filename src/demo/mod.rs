@@ -123,7 +123,8 @@ fn configuration(args: &Args, state: &Path, runtime: &Path) -> Config {
     limits.keys_max = (args.customers as u32).saturating_mul(2).max(1 << 16);
     limits.spill_bytes_max = 256 << 20;
     limits.dedup_entries_max = 1 << 19;
-    // Locking would touch all reserved memory first. Start at once; an event then pays for the first touch of a page.
+    // Start at once; an event then pays for the first touch of a page.
+    config.engine.touch_memory = false;
     config.engine.lock_memory = false;
     match Cores::available() {
         Some(cores) => config.engine.core = Some(cores.engine),

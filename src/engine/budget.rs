@@ -20,6 +20,7 @@ use super::program::{
 };
 use super::rates::Rates;
 use super::rows::TIERS;
+use super::shared::{Form, Shared};
 use super::spill::Spill;
 use super::table::Table;
 use super::tree::{FANOUT, LEAF_ROWS};
@@ -47,9 +48,13 @@ pub struct Budget {
     pub dedup_bytes: u64,
     /// Bytes for exchange rates.
     pub rates_bytes: u64,
+    /// Bytes for what keys without a record share, so that upper bounds can be told.
+    pub shared_bytes: u64,
     /// Bytes that one decision works with.
     pub working_bytes: u64,
     working: Working,
+    /// By group.
+    shared: Vec<Form>,
 }
 
 /// What working memory is made of.
@@ -72,7 +77,7 @@ pub struct TableBudget {
     pub is_pair: bool,
     /// Bytes of a key's record; 0 where nothing is kept by this kind.
     pub record_bytes: u64,
-    /// Bytes of the index, for `keys_max` keys.
+    /// Bytes of the index and of the doorkeeper, for `keys_max` keys.
     pub index_bytes: u64,
     /// Bytes of `keys_max` records.
     pub records_bytes: u64,
@@ -213,8 +218,10 @@ impl Budget {
             spill_bytes: Spill::bytes_for(limits.spill_bytes_max),
             dedup_bytes: Dedup::bytes_for(limits.dedup_entries_max),
             rates_bytes: Rates::bytes_for(program),
+            shared_bytes: shared_bytes(&plan.shared, limits),
             working_bytes: working.bytes(limits),
             working,
+            shared: plan.shared,
         })
     }
 
@@ -234,10 +241,15 @@ impl Budget {
             Spill::bytes_for(limits.spill_bytes_max),
             Dedup::bytes_for(limits.dedup_entries_max),
             self.rates_bytes,
+            shared_bytes(&self.shared, limits),
             self.working.bytes(limits),
         ];
         tables.chain(others).fold(0, u64::saturating_add)
     }
+}
+
+fn shared_bytes(forms: &[Form], limits: &Limits) -> u64 {
+    forms.iter().map(|form| Shared::bytes_for(form, limits.keys_max)).fold(0, u64::saturating_add)
 }
 
 impl Working {

@@ -62,6 +62,11 @@ impl Dedup {
         self.index.bytes() + 8 * self.entries.len() as u64
     }
 
+    /// Index and entries.
+    pub(super) fn blocks(&mut self) -> [&mut [u64]; 2] {
+        [self.index.block(), &mut self.entries]
+    }
+
     #[inline]
     fn hash(&self, principal: u32, id: EventId) -> u64 {
         mix(mix(id.0[0] ^ self.seed, id.0[1]), self.seed ^ u64::from(principal))

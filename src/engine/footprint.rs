@@ -1,6 +1,8 @@
 //! How much memory the keys and their rows take.
 
 use super::Engine;
+use super::shared::Shared;
+use super::table::Table;
 
 /// Memory of the tables, all kinds together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +15,8 @@ pub struct Footprint {
     pub record_bytes: u64,
     /// Bytes of the slabs in use.
     pub slab_bytes: u64,
-    /// Bytes reserved for all that grows: tables and slabs, whether in use or not, and what is remembered of duplicates.
+    /// Bytes reserved for all that grows: tables and slabs, whether in use or not, what is remembered of duplicates, and
+    /// what keys without a record share.
     /// However many keys come, no more is taken.
     pub reserved_bytes: u64,
 }
@@ -43,6 +46,18 @@ impl Engine {
         fill
     }
 
+    /// Shows all that grows, block by block: for who wants it backed with memory before it is used. The working memory of a
+    /// decision is written over first.
+    ///
+    /// What is shown must be left as it is.
+    pub fn each_block<E>(&mut self, show: impl FnMut(&mut [u64]) -> Result<(), E>) -> Result<(), E> {
+        self.scratch.write_over();
+        self.gathered.write_over();
+        let tables = self.tables.iter_mut().flat_map(Table::blocks);
+        let shared = self.shared.iter_mut().flatten().map(Shared::block);
+        tables.chain(self.dedup.blocks()).chain([self.spill.block()]).chain(shared).try_for_each(show)
+    }
+
     /// What the keys take now. Looks at no key, however many there are.
     #[must_use]
     pub fn footprint(&self) -> Footprint {
@@ -60,6 +75,7 @@ impl Engine {
             slab_bytes: self.spill.used_bytes(),
             reserved_bytes: of_tables.reserved_bytes
                 + self.spill.reserved_bytes()
+                + self.shared.iter().flatten().map(Shared::bytes).sum::<u64>()
                 + self.dedup.reserved_bytes(),
             ..of_tables
         }

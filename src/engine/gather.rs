@@ -93,6 +93,13 @@ impl Gathered {
         Self { items: Vec::with_capacity(rows), work: 0 }
     }
 
+    /// Writes to all of it, so that it is backed with memory.
+    pub(super) fn write_over(&mut self) {
+        let item = Item { time: 0, tag: 0, present: false, words: [0; 2], own: false };
+        self.items.resize(self.items.capacity(), item);
+        self.items.clear();
+    }
+
     /// How many rows were looked at since this was last asked.
     pub(super) fn take_work(&mut self) -> u64 {
         std::mem::take(&mut self.work)

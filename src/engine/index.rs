@@ -52,6 +52,11 @@ impl Index {
         8 * self.lines.len() as u64
     }
 
+    /// All buckets.
+    pub(super) fn block(&mut self) -> &mut [u64] {
+        &mut self.lines
+    }
+
     #[inline]
     fn home(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.buckets as u128) >> 64) as usize

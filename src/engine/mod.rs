@@ -38,15 +38,18 @@ mod decision;
 mod decode;
 mod dedup;
 mod digest;
+mod doorkeeper;
 mod earth;
 mod footprint;
 mod frames;
 mod gather;
 mod index;
 mod kernel;
+mod limit;
 mod memory;
 mod plan;
 mod rows;
+mod shared;
 mod skewed;
 mod spill;
 mod table;
@@ -60,10 +63,11 @@ use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
-use plan::{Insert, Plan};
+use plan::Plan;
 use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
+use shared::Shared;
 use skewed::{Skewed, named};
 use spill::Spill;
 use std::ops::Range;
@@ -244,6 +248,10 @@ pub struct Counters {
     pub rows_lost: u64,
     /// Keys that could not be kept because the table was full.
     pub keys_lost: u64,
+    /// Rows that were not kept because the table of their key was nearly full, and the key had not been seen before.
+    pub doorkept: u64,
+    /// Decisions for which upper bounds of features were told, as not all of their events were kept.
+    pub shared_told: u64,
     /// Keys dropped because they were idle past every horizon.
     pub keys_expired: u64,
     /// Decisions flagged inexact.
@@ -287,6 +295,8 @@ pub struct Engine {
     spill: Spill,
     /// `Clock::Wall`, where something is amended.
     skewed: Option<Skewed>,
+    /// By group: what keys without a record share.
+    shared: Vec<Option<Shared>>,
     dedup: Dedup,
     rates: Rates,
     /// Largest time admitted.
@@ -389,6 +399,8 @@ impl Engine {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let shared = plan.shared.iter().map(|form| Shared::reserve(form, limits));
+        let shared = shared.collect::<Result<Vec<_>, _>>()?;
         let policy_word =
             loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
         // The inline rows (at most 64) come on top of the bound only where the bound is smaller.
@@ -419,6 +431,7 @@ impl Engine {
             tables,
             spill,
             skewed,
+            shared,
             plan,
             loaded,
         })
@@ -704,6 +717,9 @@ impl Engine {
                 self.scratch.tell(std::slice::from_ref(output), &mut self.registers);
             }
         }
+        if moment.inexact && !plan.bounded.is_empty() {
+            self.tell_bounds(kind, moment.time.0);
+        }
     }
 
     #[inline(never)]
@@ -754,7 +770,10 @@ impl Engine {
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
             let insert = self.plan.events[kind].inserts[number];
-            let Some(record) = self.record_for(&insert, moment) else { continue };
+            let Some(record) = self.record_for(kind, number, moment) else {
+                self.share(&insert);
+                continue;
+            };
             let group = &self.plan.groups[insert.group];
             let dead = self.mark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
@@ -773,30 +792,6 @@ impl Engine {
             let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
             self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
         }
-    }
-
-    /// The record that a row goes to, made if there is none yet; `None` without a key or room for it.
-    fn record_for(&mut self, insert: &Insert, moment: &mut Moment) -> Option<RecordNumber> {
-        let LookedUp { key: Some(key), record } = self.looked_up[insert.key] else { return None };
-        let number = self.plan.groups[insert.group].table;
-        let table = &mut self.tables[number];
-        // Another role of this event may have just added the same key.
-        if let Some(record) = record.or_else(|| table.find(key)) {
-            return Some(record);
-        }
-        self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
-        let Some(record) = table.add(key) else {
-            table.lose(moment.time.0);
-            self.counters.keys_lost += 1;
-            moment.inexact = true;
-            return None;
-        };
-        if let Some(lost) = table.lost_until() {
-            for &group in &self.plan.tables[number].groups {
-                lose_until(table.record_mut(record), &self.plan.groups[group].shape, lost);
-            }
-        }
-        Some(record)
     }
 
     /// Lets an amendment change the rows of its target.

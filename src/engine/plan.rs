@@ -16,6 +16,7 @@ use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
 };
 use super::rows::{Geometry, Shape};
+use super::shared::{self, Bounded};
 use super::spill::Spill;
 use super::table::RecordKey;
 use super::tally::Lane;
@@ -186,6 +187,8 @@ pub(super) struct Event {
     pub(super) outputs: Vec<Output>,
     /// The features that sums do not do for.
     pub(super) gathers: Vec<Gather>,
+    /// The features of which an upper bound is told where not all is known.
+    pub(super) bounded: Vec<Bounded>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
     pub(super) rules: Vec<Rule>,
     pub(super) decide: Option<Decide>,
@@ -207,6 +210,8 @@ pub(super) struct Plan {
     pub(super) tables: Vec<TableSpec>,
     pub(super) events: Vec<Event>,
     pub(super) groups: Vec<Group>,
+    /// By group: what keys without a record share.
+    pub(super) shared: Vec<shared::Form>,
     pub(super) features: usize,
     pub(super) rules: usize,
     pub(super) registers: usize,
@@ -255,13 +260,17 @@ impl Plan {
             }
         });
         let tables = tables.collect();
+        let forms = groups.iter().enumerate();
+        let forms = forms.map(|(number, group)| shared::Form::new(program, number, group, limits));
+        let forms: Vec<shared::Form> = forms.collect();
         let mut bounds = Bounds::default();
-        let events =
-            program.events.iter().map(|event| self::event(program, event, &groups, &mut bounds)).collect();
+        let events = program.events.iter();
+        let events = events.map(|event| self::event(program, event, &groups, &forms, &mut bounds)).collect();
         Self {
             tables,
             events,
             groups,
+            shared: forms,
             features: program.features.len(),
             rules: program.rules.len(),
             registers: usize::from(program.registers.to_native()).max(program.features.len()),
@@ -362,7 +371,7 @@ fn lane(agg: ArchivedAgg, term: &ArchivedTerm, predicates: &[Predicate], columns
     Some(Lane::new(filter(term, predicates), value))
 }
 
-fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+pub(super) fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|known| *known == item).unwrap_or_else(|| {
         list.push(item);
         list.len() - 1
@@ -373,6 +382,7 @@ fn event(
     program: &ArchivedProgram,
     event: &ArchivedEventPlan,
     groups: &[Group],
+    forms: &[shared::Form],
     bounds: &mut Bounds,
 ) -> Event {
     let mut staged_words = 0;
@@ -420,6 +430,7 @@ fn event(
         scans,
         outputs,
         gathers,
+        bounded: shared::bounded(program, event, groups, forms),
         rules: rules(program, event),
         decide: event.decide.as_ref().map(decide),
     }
@@ -462,7 +473,7 @@ fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
 
 /// Whether sums do for a feature: its rows are a range of times, and each adds something of its own to a sum, an
 /// extreme or a set.
-fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
+pub(super) fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
     let summed = matches!(
         feature.agg,
         ArchivedAgg::Count

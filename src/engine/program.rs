@@ -2,7 +2,7 @@
 //!
 //! Made by `policy::lower`, archived with rkyv, and validated once ([`validate`](super::validate::validate)) before
 //! the engine trusts a single index in it. Everything is in tables; expressions are runs of three-address
-//! instructions over one register file.
+//! instructions over one register file. It is one file, so that the whole format can be read from top to bottom.
 //!
 //! # Registers
 //!
@@ -791,6 +791,19 @@ pub struct FeaturePlan {
     pub argument: i64,
     /// Index into [`Program::zones`] for [`Agg::Days`], else [`NONE`].
     pub zone: u16,
+    /// What is told where only bounds are known.
+    pub assume: Option<Assume>,
+}
+
+/// Which bound of a feature is told where it is not known exactly.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Assume {
+    /// What is known to be there.
+    Low,
+    /// The most that there can be.
+    High,
 }
 
 /// The rows that a feature speaks of.

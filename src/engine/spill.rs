@@ -122,6 +122,11 @@ impl Spill {
         8 * self.memory.len() as u64
     }
 
+    /// All slabs that there can be.
+    pub(super) fn block(&mut self) -> &mut [u64] {
+        &mut self.memory
+    }
+
     /// Whether more than half of the memory is in use.
     pub(super) fn is_past_half(&self) -> bool {
         (self.fresh - self.free_lines) * 2 > self.lines

@@ -8,6 +8,7 @@
 //! question whether a key has history all look at live rows only.
 
 use super::LimitError;
+use super::doorkeeper::Doorkeeper;
 use super::index::{ENTRIES_MAX, Index};
 use super::memory::{LINE_WORDS, Memory};
 use super::plan::TableSpec;
@@ -33,6 +34,7 @@ pub(super) struct RecordKey {
 /// See the module.
 pub(super) struct Table {
     index: Index,
+    door: Doorkeeper,
     records: Memory,
     record_words: usize,
     is_pair: bool,
@@ -48,11 +50,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// What [`reserve`](Self::reserve) takes: for the index, and for the records.
+    /// What [`reserve`](Self::reserve) takes: for the index and the doorkeeper, and for the records.
     pub(super) fn bytes_for(record_words: usize, keys_max: u32) -> (u64, u64) {
         let capacity = if record_words == 0 { 0 } else { keys_max };
         let words = u64::from(capacity).saturating_mul(record_words as u64);
-        (Index::bytes_for(capacity), Memory::bytes_for(words))
+        (Index::bytes_for(capacity) + Doorkeeper::bytes_for(capacity), Memory::bytes_for(words))
     }
 
     /// How full it is, of a hundred, rounded up.
@@ -72,6 +74,7 @@ impl Table {
         let words = record_words.checked_mul(capacity as usize).ok_or_else(too_large)?;
         Ok(Self {
             index: Index::reserve(capacity, &format!("the index of keys_max {name} keys"))?,
+            door: Doorkeeper::reserve(capacity, spec.dead_after, &format!("new {name} keys"))?,
             records: Memory::reserve(words, &format!("keys_max {name} records"))?,
             record_words,
             is_pair,
@@ -171,12 +174,32 @@ impl Table {
     /// Keys, bytes of the index, and bytes of the records ever used.
     pub(super) fn footprint(&self) -> (u64, u64, u64) {
         let record_bytes = 8 * self.record_words as u64 * u64::from(self.fresh);
-        (u64::from(self.used), self.index.bytes(), record_bytes)
+        (u64::from(self.used), self.index.bytes() + self.door.bytes(), record_bytes)
     }
 
-    /// Bytes of index and records, whether in use or not.
+    /// Bytes of index, doorkeeper and records, whether in use or not.
     pub(super) fn reserved_bytes(&self) -> u64 {
-        self.index.bytes() + 8 * self.records.len() as u64
+        self.index.bytes() + self.door.bytes() + 8 * self.records.len() as u64
+    }
+
+    /// Index, doorkeeper and records.
+    pub(super) fn blocks(&mut self) -> [&mut [u64]; 3] {
+        [self.index.block(), self.door.block(), &mut self.records]
+    }
+
+    /// Whether the last records are left, which are for keys that come back: a sixteenth, from sixteen on.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.used >= self.capacity - self.capacity / 16
+    }
+
+    /// Whether no record is left.
+    pub(super) fn is_full(&self) -> bool {
+        self.used == self.capacity
+    }
+
+    /// Whether a key without a record was seen by the doorkeeper before; it is from now on.
+    pub(super) fn has_seen(&mut self, key: RecordKey, time: i64) -> bool {
+        self.door.has_seen(self.hash(key), time)
     }
 
     /// Whether the sweep should look at records.

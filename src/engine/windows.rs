@@ -279,6 +279,11 @@ impl Scratch {
         seen.edges[0]
     }
 
+    /// Writes to all of its set, so that it is backed with memory.
+    pub(super) fn write_over(&mut self) {
+        self.set.entries.fill(([0, 0], 0));
+    }
+
     /// How many rows and entries were looked at since this was last asked.
     pub(super) fn take_work(&mut self) -> u64 {
         std::mem::take(&mut self.work)

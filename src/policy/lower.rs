@@ -239,6 +239,7 @@ fn feature_plan(
         against: None,
         argument: 0,
         zone: NONE,
+        assume: feature.assume,
     };
     let window = match &feature.kind {
         FeatureKind::Scalar { .. } => return Ok(scalar),

@@ -4,6 +4,7 @@
 //! oracle of the tests interprets this tree directly, so that program and engine are held against a
 //! second reading of the same policy.
 
+use crate::engine::program::Assume;
 use crate::engine::units::{Action, Currency, DAY, HOUR, Value};
 
 /// A half-open range of bytes in a source file.
@@ -298,6 +299,10 @@ pub struct Feature {
     pub ty: Type,
     /// How it is computed.
     pub kind: FeatureKind,
+    /// What is told where there was no room for all events of a key, so that only bounds are known: by `assume high`, which
+    /// stands here as `High`, the most that a count, a sum or a greatest value over a range of time can be; else what the
+    /// events that were kept come to.
+    pub assume: Option<Assume>,
 }
 
 /// How a feature is computed.

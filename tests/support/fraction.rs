@@ -14,6 +14,18 @@ fn gcd(a: u128, b: u128) -> u128 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+impl Ord for Fraction {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.compare(*other)
+    }
+}
+
+impl PartialOrd for Fraction {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Fraction {
     /// `num / den` in lowest terms; `None` when dividing by zero or when it does not fit 64 bits.
     pub fn new(num: i128, den: i128) -> Option<Self> {

@@ -233,7 +233,7 @@ impl Maker<'_> {
             let window = if self.rng.percent(88) { self.window(judged) } else { None };
             let (kind, ty) =
                 window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
-            self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind });
+            self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind, assume: None });
         }
     }
 
@@ -253,7 +253,7 @@ impl Maker<'_> {
             judged_by: vec![(event, By::One(role))],
         };
         let kind = FeatureKind::Window(window);
-        self.policy.features.push(Feature { name: "plain".to_owned(), ty: Type::Int, kind });
+        self.policy.features.push(Feature { name: "plain".to_owned(), ty: Type::Int, kind, assume: None });
     }
 
     fn scalar(&mut self, judged: &[EventIx]) -> (FeatureKind, Type) {

@@ -146,6 +146,7 @@ impl Plan<'_> {
             "spill_bytes": budget.spill_bytes,
             "dedup_bytes": budget.dedup_bytes,
             "rates_bytes": budget.rates_bytes,
+            "shared_bytes": budget.shared_bytes,
             "working_bytes": budget.working_bytes,
             "total_bytes": budget.total_bytes(),
             "memory_bytes_max": max,

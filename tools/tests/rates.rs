@@ -74,7 +74,7 @@ impl Rig {
 
     fn start(&self) -> Appliance {
         let config = format!(
-            "[engine]\nclock = \"event\"\nkeys_max = 4096\nspill_bytes_max = \"4MiB\"\nrows_per_key_max = 1024\n\
+            "[engine]\nclock = \"event\"\ntouch_memory = false\nkeys_max = 4096\nspill_bytes_max = \"4MiB\"\nrows_per_key_max = 1024\n\
              dedup_entries_max = 65536\n\
              [journal]\ndir = {:?}\nruntime_dir = {:?}\nring_bytes = \"1MiB\"\nsegment_bytes = \"256KiB\"\n",
             self.file("journal"),

@@ -104,7 +104,7 @@ impl Rig {
         rig.write("full.toml", &format!("{PAYMENTS}{FULL_LABELS}"));
         rig.write("labels.toml", LABELS);
         let config = format!(
-            "[policy]\nfile = {:?}\n[engine]\nclock = \"event\"\nkeys_max = 4096\nspill_bytes_max = \"4MiB\"\n\
+            "[policy]\nfile = {:?}\n[engine]\nclock = \"event\"\ntouch_memory = false\nkeys_max = 4096\nspill_bytes_max = \"4MiB\"\n\
              rows_per_key_max = 1024\ndedup_entries_max = 65536\n\
              [journal]\ndir = {:?}\nruntime_dir = {:?}\nring_bytes = \"1MiB\"\nsegment_bytes = \"64KiB\"\n",
             rig.path("test.policy"),

@@ -68,8 +68,9 @@ fn configuration(args: &Args) -> Config {
     config.engine.core = Some(args.core);
     // On one core for everything, spinning would keep the generator away.
     config.engine.idle = if args.core == args.cold_core { Idle::Yield } else { Idle::Spin };
-    // Locking would touch all reserved memory first.
     config.engine.lock_memory = false;
+    // Room is far more than will be used.
+    config.engine.touch_memory = false;
     let limits = &mut config.engine.limits;
     limits.clock = Clock::Event;
     limits.keys_max = (args.keys * 2).next_power_of_two().clamp(1 << 16, 1 << 30) as u32;

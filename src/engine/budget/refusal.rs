@@ -101,6 +101,9 @@ impl Budget {
         if self.rates_bytes > 0 {
             item("exchange rates", String::new(), self.rates_bytes);
         }
+        if self.shared_bytes > 0 {
+            item("upper bounds", format!("{keys} keys (keys_max)"), self.shared_bytes);
+        }
         // A kind that nothing is kept by has a table all the same, of a few lines.
         let empty = self.tables.iter().filter(|table| table.record_bytes == 0).map(|table| table.bytes());
         let working = empty.fold(self.working_bytes, u64::saturating_add);

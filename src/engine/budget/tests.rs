@@ -309,18 +309,18 @@ fn a_refusal_word_for_word() {
     let said = budget.refusal(2 << 30).unwrap();
     let expected = [
         "the policy with these limits takes 3.1 GiB of memory, and [engine] memory_bytes_max is 2.0 GiB",
-        "  card            1048576 keys (keys_max)                    332.8 MiB",
-        "  shop            1048576 keys (keys_max)                    332.8 MiB",
-        "  (card, shop)    1048576 pairs (keys_max)                   332.8 MiB",
+        "  card            1048576 keys (keys_max)                    334.8 MiB",
+        "  shop            1048576 keys (keys_max)                    334.8 MiB",
+        "  (card, shop)    1048576 pairs (keys_max)                   334.8 MiB",
         "  older events    spill_bytes_max                              2.0 GiB",
         "  duplicates      1048576 events (dedup_entries_max)          76.8 MiB",
         "  working memory  16384 events of a key (rows_per_key_max)     2.1 MiB",
-        "  help: lower spill_bytes_max to at most \"970MiB\"; or raise memory_bytes_max to at least \"3126MiB\"",
+        "  help: lower spill_bytes_max to at most \"964MiB\"; or raise memory_bytes_max to at least \"3132MiB\"",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let said = budget.refusal(3 << 30).unwrap();
-    let help = "  help: lower keys_max to at most 992565, or spill_bytes_max to at most \"1994MiB\", or dedup_entries_max to at most 320437; or raise memory_bytes_max to \
-                at least \"3126MiB\"";
+    let help = "  help: lower keys_max to at most 986635, or spill_bytes_max to at most \"1988MiB\", or dedup_entries_max to at most 238514; or raise memory_bytes_max to \
+                at least \"3132MiB\"";
     assert_eq!(said.lines().last(), Some(help));
     let said = budget.refusal(1 << 20).unwrap();
     assert!(

@@ -190,7 +190,8 @@ impl Checker<'_> {
             return;
         };
         self.features.insert(name.text.clone(), FeatureIx(self.policy.features.len() as u16));
-        self.policy.features.push(Feature { name: name.text, ty, kind });
+        let assume = super::frames::assumed(node);
+        self.policy.features.push(Feature { name: name.text, ty, kind, assume });
     }
 
     /// `feature NAME on EVENT = EXPR`.

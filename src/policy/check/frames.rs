@@ -1,6 +1,7 @@
 //! The clauses of a feature: its window, what it is compared with, its time zone, its half-life.
 
 use super::{Checker, literals};
+use crate::engine::program::Assume;
 use crate::engine::units::DAY;
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
@@ -32,6 +33,16 @@ pub(super) struct Clauses {
     pub(super) half_life_us: Option<i64>,
     /// IANA name.
     pub(super) zone: Option<String>,
+}
+
+/// What `assume` says, if it is there.
+pub(super) fn assumed(node: &SyntaxNode) -> Option<Assume> {
+    let word = ast::tokens(&ast::child(node, K::AssumeClause)?).nth(1)?;
+    match word.text() {
+        "high" => Some(Assume::High),
+        "low" => Some(Assume::Low),
+        _ => None,
+    }
 }
 
 impl Checker<'_> {

@@ -57,7 +57,7 @@ fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggrega
     let judged_by = vec![(EventIx(0), By::One(FieldIx(field)))];
     let frame = Frame::Last { span_us };
     let window = Window { by: By::One(EntityIx(entity)), frame, delay_us: 0, aggregate, judged_by };
-    Feature { name: name.into(), ty, kind: FeatureKind::Window(window) }
+    Feature { name: name.into(), ty, kind: FeatureKind::Window(window), assume: None }
 }
 
 /// Payments with results, counted by card and device.
@@ -132,6 +132,7 @@ pub(super) fn payments() -> Policy {
             Feature {
                 name: "big".into(),
                 ty: Type::Bool,
+                assume: None,
                 kind: FeatureKind::Scalar {
                     event: EventIx(0),
                     expr: compare(Compare::Gt, in_usd.clone(), usd(100_000)),
@@ -218,7 +219,7 @@ pub(super) fn pairs() -> Policy {
     };
     for (name, span_us) in [("open_1h", HOUR), ("open_2h", 2 * HOUR)] {
         let kind = FeatureKind::Window(window(span_us));
-        policy.features.push(Feature { name: name.into(), ty: Type::Int, kind });
+        policy.features.push(Feature { name: name.into(), ty: Type::Int, kind, assume: None });
     }
     policy
 }

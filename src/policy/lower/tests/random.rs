@@ -258,6 +258,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
             name: format!("scalar{index}"),
             ty,
             kind: FeatureKind::Scalar { event: EventIx(0), expr },
+            assume: None,
         });
     }
     for index in 0..3 {
@@ -274,7 +275,12 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         let judged_by = vec![(EventIx(0), By::One(role))];
         let frame = Frame::Last { span_us: HOUR };
         let window = Window { by: By::One(EntityIx(0)), frame, delay_us: 0, aggregate, judged_by };
-        features.push(Feature { name: format!("window{index}"), ty, kind: FeatureKind::Window(window) });
+        features.push(Feature {
+            name: format!("window{index}"),
+            ty,
+            kind: FeatureKind::Window(window),
+            assume: None,
+        });
     }
     writer.features = (0..4).map(|index| (FeatureIx(index), features[usize::from(index)].ty)).collect();
     let rules = (0..3).map(|index| Rule {
