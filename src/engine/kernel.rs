@@ -1,11 +1,11 @@
-//! The rows of one block, or of two, by window and lane: the innermost loop, for whatever vectors the processor has.
+//! The rows of one block, or of a few, by window and lane: the innermost loop, for whatever vectors the processor has.
 //!
 //! Generic loops over [`Vector`], compiled once for AVX-512 (eight rows at a time), once for AVX2 (four), once for NEON (two),
 //! and beside them the plain loops of [`tally`]. Which run is chosen when the engine is made; all give the same sums,
 //! as whole numbers are added. Rows of a block that are outside a window are masked, not branched around: a block is
 //! short, and where in it a window begins is anybody's guess.
 //!
-//! There are two. [`Kernel::nest`] is for windows that end together and a key whose rows are in one or two blocks, as nearly
+//! There are two. [`Kernel::nest`] is for windows that end together and a key whose rows are in a few blocks, as nearly
 //! all are: the newest rows are added up, told as the shortest window, and added to on the way back to the longest. [`Kernel::add`]
 //! is for all else: a block of many, added to what the segments between the ends of windows came to so far.
 //!
@@ -36,10 +36,39 @@ pub(super) struct Task<'a> {
 
 /// All rows of a key that windows can reach.
 pub(super) struct Near<'a> {
-    /// The older ones first; either may be empty.
-    pub(super) blocks: [Block<'a>; 2],
+    /// From `first` on; the newest rows last.
+    blocks: [Block<'a>; Near::BLOCKS],
+    first: usize,
     /// The judged event's own row, and the segment that it is in.
     pub(super) own: Option<(&'a [u64], usize)>,
+    /// Entries of a tree that were looked at to find them.
+    pub(super) entries: u64,
+}
+
+impl Near<'_> {
+    /// The most blocks.
+    pub(super) const BLOCKS: usize = 4;
+}
+
+impl<'a> Near<'a> {
+    /// Of no block yet.
+    #[inline(always)]
+    pub(super) fn new(own: Option<(&'a [u64], usize)>) -> Self {
+        const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
+        Self { blocks: [NONE; Self::BLOCKS], first: Self::BLOCKS, own, entries: 0 }
+    }
+
+    /// Adds a block of older rows, for which there must be room.
+    #[inline(always)]
+    pub(super) fn push_older(&mut self, block: Block<'a>) {
+        self.first -= 1;
+        self.blocks[self.first] = block;
+    }
+
+    #[inline(always)]
+    pub(super) fn blocks(&self) -> &[Block<'a>] {
+        &self.blocks[self.first..]
+    }
 }
 
 /// See the module.
@@ -95,7 +124,7 @@ fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
 fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
     sums.fill(Sum::EMPTY);
-    near.blocks.iter().for_each(|block| add_rows(task, block, sums));
+    near.blocks().iter().for_each(|block| add_rows(task, block, sums));
     if let Some((row, segment)) = near.own {
         for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
             tally_row(row, &task.lanes[used.lane], sum);
@@ -354,7 +383,7 @@ impl<const WINDOWS: usize> Windows<'_, WINDOWS> {
         // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
         unsafe {
             let (starts, until) = self.edges::<V>();
-            for block in &self.near.blocks {
+            for block in self.near.blocks() {
                 let mut base = 0;
                 while base < block.count {
                     let (_, here) = Self::rows::<V>(block, base, lane, (&starts, until));
@@ -390,7 +419,7 @@ impl<const WINDOWS: usize> Windows<'_, WINDOWS> {
         unsafe {
             let (starts, until) = self.edges::<V>();
             let mut values = [Values::<V>::none(); WINDOWS];
-            for block in &self.near.blocks {
+            for block in self.near.blocks() {
                 let column = block.column(column).as_ptr();
                 let mut base = 0;
                 while base < block.count {
@@ -948,7 +977,11 @@ mod tests {
             let half = |half: usize, count| Block { words: &halves[half], capacity: count, count };
             let own: Vec<u64> = (0..columns).map(|_| next()).collect();
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
-            let near = Near { blocks: [half(0, cut), half(1, count - cut)], own };
+            let mut near = Near::new(own);
+            near.push_older(half(1, count - cut));
+            if cut > 0 || next() & 1 == 0 {
+                near.push_older(half(0, cut));
+            }
             let sums_of = |kernel: Kernel| {
                 let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];
                 (kernel.add)(&task, &block, &mut added);

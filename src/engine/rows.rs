@@ -27,7 +27,7 @@ use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{
     Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, block, change_rows_at, each_block, entry_words,
-    last_of, node_words, rows_of,
+    last_of, node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -263,26 +263,29 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// All rows that windows with these ends can reach, where they are in the record and a slab: nearly always.
+    /// All rows that windows with these ends can reach, where they are in the record and a slab, or a few leaves of a
+    /// small tree: nearly always.
     #[inline(always)]
     pub(super) fn near(&self, edges: Edges<'_>) -> Option<Near<'a>> {
-        const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
         let Self { shape, spill, record, .. } = *self;
-        let own = self.own.and_then(|own| {
+        let mut near = Near::new(self.own.and_then(|own| {
             let before = edges.before(own.time(0));
             (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1))
-        });
-        let Some(record) = record else { return Some(Near { blocks: [NONE; 2], own }) };
+        }));
+        let Some(record) = record else { return Some(near) };
         let head = Head::of(record, shape);
         let inline = inline(record, shape, head);
+        near.push_older(inline);
         // What is older than the oldest inline row is looked at only where a window reaches that far.
         let is_reached = head.count == 0 || inline.time(0) > edges.times[0];
-        let older = match head.branch.level {
-            1..=LEAF_LEVEL if is_reached => block(spill, shape, head.branch),
-            level if level > LEAF_LEVEL && is_reached => return None,
-            _ => NONE,
-        };
-        Some(Near { blocks: [older, inline], own })
+        match head.branch.level {
+            1..=LEAF_LEVEL if is_reached => near.push_older(block(spill, shape, head.branch)),
+            level if level > LEAF_LEVEL && is_reached => {
+                return push_leaves(spill, shape, head.branch, edges, &mut near).then_some(near);
+            }
+            _ => {}
+        }
+        Some(near)
     }
 
     /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it

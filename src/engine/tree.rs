@@ -15,7 +15,7 @@
 //! leaf:   rows, column by column
 //! ```
 
-use super::kernel::{Kernel, Task, Used};
+use super::kernel::{Kernel, Near, Task, Used};
 use super::rows::{At, Block, Shape, place_row, row_at};
 use super::spill::{Felled, Slab, Spill};
 use super::tally::{Lane, Sum, tally, tally_row};
@@ -174,6 +174,37 @@ pub(super) fn block<'a>(spill: &'a Spill, shape: &Shape, branch: Branch) -> Bloc
     let capacity = shape.capacity(branch.level);
     let words = spill.words(branch.slab, capacity * shape.row_words);
     Block { words, capacity, count: branch.count }
+}
+
+/// Adds the leaves that windows with these ends reach; false where there are more than there is room for, or than ways
+/// down to the ends would look at.
+pub(super) fn push_leaves<'a>(
+    spill: &'a Spill,
+    shape: &Shape,
+    root: Branch,
+    edges: Edges<'_>,
+    near: &mut Near<'a>,
+) -> bool {
+    let (after, until) = (edges.times[0], edges.times[edges.segments()]);
+    if root.level > LEAF_LEVEL + 1 {
+        return false;
+    }
+    let mut room = (Near::BLOCKS - near.blocks().len()).min(edges.times.len());
+    for at in (0..root.count).rev() {
+        near.entries += 1;
+        if last(spill, shape, root.slab, at).time <= after {
+            break;
+        }
+        if at > 0 && last(spill, shape, root.slab, at - 1).time > until {
+            continue;
+        }
+        if room == 0 {
+            return false;
+        }
+        room -= 1;
+        near.push_older(block(spill, shape, child(spill, shape, root.slab, at)));
+    }
+    true
 }
 
 /// The last row of a branch that has one.

@@ -52,21 +52,24 @@ impl Window {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct WindowSet {
     pub(super) windows: Vec<Window>,
-    /// Where all are `last` without delay: their spans in descending order, each once. Then their ends are always in one
+    /// Where all are `last` with one delay: their spans in descending order, each once. Then their ends are always in one
     /// order, and nothing about them depends on the event but its time.
     pub(super) spans: Vec<i64>,
+    /// That delay.
+    delay: i64,
 }
 
 impl WindowSet {
     pub(super) fn new(windows: Vec<Window>) -> Self {
-        let span = |window: &Window| match *window {
-            Window { frame: Frame::Last { span }, delay: 0 } => Some(span),
+        let delay = windows.first().map_or(0, |window| window.delay);
+        let span = |window: &Window| match window.frame {
+            Frame::Last { span } if window.delay == delay => Some(span),
             _ => None,
         };
         let mut spans = windows.iter().map(span).collect::<Option<Vec<i64>>>().unwrap_or_default();
         spans.sort_unstable_by(|a, b| b.cmp(a));
         spans.dedup();
-        Self { windows, spans }
+        Self { windows, spans, delay }
     }
 
     /// Whether it is known beforehand which segment a window begins with.
@@ -137,8 +140,9 @@ impl Seen {
         self.time = t;
         self.edges.clear();
         if set.is_fixed() {
-            self.edges.extend(set.spans.iter().map(|&span| t.saturating_sub(span)));
-            self.edges.push(t);
+            let until = t.saturating_sub(set.delay);
+            self.edges.extend(set.spans.iter().map(|&span| until.saturating_sub(span)));
+            self.edges.push(until);
             self.end_together = true;
         } else {
             self.windows.clear();
@@ -238,7 +242,8 @@ impl Scratch {
             let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
             if let Some(near) = rows.near(edges).filter(|_| seen.end_together) {
-                self.work += near.blocks.iter().map(|block| block.count as u64).sum::<u64>();
+                self.work += near.entries;
+                self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
                 let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
                 (self.kernel.nest)(&task, &near, sums);
             } else {

@@ -42,11 +42,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let (loaded, sequence, output) = options.files.open(options.features)?;
     let limits = Limits::default();
-    let engine = Engine::new(loaded, &limits).map_err(|error| {
+    let mut engine = Engine::new(loaded, &limits).map_err(|error| {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
     })?;
     // Faster with, and right without.
     let _ = tollgate::os::memory::prefer_huge_pages();
+    if options.preload {
+        // As at an appliance's start: pages are then not part of what an event costs.
+        let touched = engine.each_block(tollgate::os::memory::touch);
+        touched.map_err(|error| {
+            Problem::new(error.to_string(), "free memory, or replay without --preload").at("the engine")
+        })?;
+    }
     let progress = progress_bar(sequence.total());
     let mut replay = Replay {
         engine,

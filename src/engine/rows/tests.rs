@@ -1,7 +1,7 @@
 //! One model against which all that happens to rows is tested.
 
 use super::*;
-use crate::engine::kernel::{self, Used};
+use crate::engine::kernel::{self, Near, Task, Used};
 use crate::engine::plan::Bit;
 use crate::engine::tally::Sum;
 use crate::engine::tree::{Edges, free_felled};
@@ -18,6 +18,8 @@ struct Model {
     rows: Vec<(i64, u64, u64)>,
     lost: Option<i64>,
     random: u64,
+    /// How many times all rows in reach were near, by blocks.
+    near: [u32; Near::BLOCKS + 1],
 }
 
 impl Model {
@@ -31,7 +33,16 @@ impl Model {
             vec![Lane::ALL, Lane::new(None, Some((2, present))), Lane::new(Some(filter), Some((2, present)))];
         let shape = Shape::new(&geometry, lanes, rows_per_key_max, &mut spill);
         let record = vec![0; RECORD_WORD + GROUP_HEADER_WORDS + inline_rows * 3];
-        Self { record, shape, spill, counters: Counters::default(), rows: Vec::new(), lost: None, random: 7 }
+        Self {
+            record,
+            shape,
+            spill,
+            counters: Counters::default(),
+            rows: Vec::new(),
+            lost: None,
+            random: 7,
+            near: [0; Near::BLOCKS + 1],
+        }
     }
 
     fn next(&mut self) -> u64 {
@@ -139,6 +150,22 @@ impl Model {
             assert_eq!(sums[segment * 3 + 1], plain(&|value| value & 2 != 0));
             assert_eq!(sums[segment * 3 + 2], plain(&|value| value & 3 == 3));
         }
+        let edges = Edges { times: &times, stamps: &stamps };
+        let view = self.view();
+        if let Some(near) = view.near(edges) {
+            let blocks = near.blocks().len();
+            let mut nested = sums.clone();
+            (kernel.nest)(
+                &Task { edges: &stamps, lanes: &self.shape.lanes, used: &used },
+                &near,
+                &mut nested,
+            );
+            kernel::nest_sums(&mut sums, 3);
+            assert!(nested.iter().zip(&sums).all(|(one, other)| one.count == other.count), "{blocks} blocks");
+            let of_values = |sums: &[Sum]| sums.iter().skip(1).step_by(3).copied().collect::<Vec<_>>();
+            assert_eq!(of_values(&nested), of_values(&sums), "{blocks} blocks");
+            self.near[blocks] += 1;
+        }
     }
 }
 
@@ -186,6 +213,7 @@ fn tiers_change_without_a_trace() {
     }
     assert_eq!(model.counters.rows_lost, 0);
     assert!(model.counters.demoted > 0);
+    assert!(model.near[1..].iter().all(|&times| times > 0), "{:?}", model.near);
 }
 
 /// All of one time, or late by any amount: chunks are split wherever they are.
