@@ -356,7 +356,10 @@ impl Head {
 pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
     let Branch { slab, level, count } = Head::of(record, shape).branch;
     if (1..=LEAF_LEVEL).contains(&level) {
-        spill.prefetch(slab, 0..shape.capacity(level) * shape.row_words);
+        // Of each column, what is in use.
+        for start in (0..shape.row_words).map(|column| column * shape.capacity(level)) {
+            spill.prefetch(slab, start..start + count);
+        }
     } else if level > 0 {
         // The last entry of the root.
         let end = 1 + count * shape.entry_words;
