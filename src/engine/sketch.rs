@@ -10,9 +10,7 @@
 
 use super::kernel::{self, Kernel, Used};
 use super::plan::{Bit, Column, Group, KeyColumn, filter, index};
-use super::program::{
-    ArchivedAgg, ArchivedAssume, ArchivedFeaturePlan, ArchivedFeatureUse, ArchivedProgram, ArchivedTerm,
-};
+use super::program::{ArchivedAgg, ArchivedAssume, ArchivedFeatureUse, ArchivedProgram, ArchivedTerm};
 use super::rows::{At, Block, Rows, last_stamp_of, row_at};
 use super::tally::{Lane, Sum};
 use super::tree::{Edges, Tallied};
@@ -37,6 +35,8 @@ pub(super) struct Sketch {
     /// How many are looked at.
     pub(super) rows: usize,
     is_upper: bool,
+    /// Whether every row qualifies: there is no filter, and no event without the key.
+    pub(super) is_each: bool,
 }
 
 /// What is counted.
@@ -74,18 +74,23 @@ pub(super) fn lane(
 
 impl Sketch {
     /// `own` is the event's insert into the group of a term.
-    pub(super) fn new(
+    fn new(
+        program: &ArchivedProgram,
         using: &ArchivedFeatureUse,
-        feature: &ArchivedFeaturePlan,
         groups: &[Group],
         own: impl Fn(usize) -> Option<usize>,
     ) -> Option<Self> {
+        let feature = &program.features[index(using.feature)];
         let term = feature.terms.first().filter(|_| feature.is_sketched())?;
         let number = index(term.group);
         let group = &groups[number];
         let (filter, columns, keys) = (filter(term, &group.predicates), &group.columns, &group.keys);
         let lane = lane(feature.agg, term, filter, columns, keys);
         let lane = group.shape.lanes.iter().position(|known| *known == lane)?;
+        let event = &program.events[index(program.groups[number].event)];
+        let is_required = |key: &KeyColumn| event.required.to_native() >> key.event_bit & 1 == 1;
+        let thing = Thing::of(feature.agg, term, columns, keys);
+        let is_each = filter.is_none() && thing.is_key && is_required(&keys[index(term.value)]);
         Some(Self {
             key: index(using.key),
             group: number,
@@ -93,10 +98,11 @@ impl Sketch {
             feature: index(using.feature),
             window: Window::of(feature),
             filter,
-            thing: Thing::of(feature.agg, term, columns, keys),
+            thing,
             lane: Used { lane, sum: false, least: false, greatest: false },
             rows: feature.argument.to_native() as usize,
             is_upper: feature.assume == Some(ArchivedAssume::High),
+            is_each,
         })
     }
 
@@ -246,6 +252,5 @@ pub(super) fn sketches(
     groups: &[Group],
     own: impl Fn(usize) -> Option<usize>,
 ) -> Vec<Sketch> {
-    let sketch = |using| Sketch::new(using, &program.features[index(using.feature)], groups, &own);
-    uses.iter().filter_map(sketch).collect()
+    uses.iter().filter_map(|using| Sketch::new(program, using, groups, &own)).collect()
 }

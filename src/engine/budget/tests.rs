@@ -224,7 +224,7 @@ fn no_decision_looks_at_more_than_was_told() {
 #[test]
 fn a_sketch_looks_at_no_more_than_was_told() {
     let counted = "feature counted = distinct(payment.card";
-    for (wanted, spread, hardly) in [(")", 1, 60), (")", 3_000, 60), (" where amount < 30)", 3_000, 10)] {
+    for (wanted, spread, hardly) in [(")", 1, 10), (")", 3_000, 10), (" where amount < 30)", 3_000, 10)] {
         let feature = format!("{counted}{wanted} by shop last 30d delayed 1h assume high\n");
         let text = policy_of(&[]) + &feature;
         let mut program =
@@ -298,7 +298,8 @@ fn each_feature_says_what_it_needs() {
     let high = assumed("high");
     assert_eq!((high.way, high.exactness), (Way::Sketched, Exactness::UpTo(1_024, Assume::High)));
     assert_eq!(high.exactness.words(), "exact up to 1024 events, above that an upper bound");
-    assert!(high.work.rows < 70_000 && high.work.entries < 70_000);
+    // Every payment has a card; and where not all count, as many chunks as rows.
+    assert!(high.work.rows < 2_000 && high.work.entries < 1_000, "{high:?}");
     let others = format!("{}feature alone = count(label where fraud) by card last 1h\n", POLICY);
     let budget = Budget::new(loaded(&others).program(), &limits).unwrap();
     let alone = budget.features.last().unwrap();

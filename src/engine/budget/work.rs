@@ -162,15 +162,21 @@ pub(super) fn of_gather(groups: &[GroupBudget], gather: &Gather) -> Work {
 /// Of the newest rows that qualify, one by one, and of counting the others.
 pub(super) fn of_sketch(groups: &[GroupBudget], sketch: &Sketch) -> Work {
     let group = &groups[sketch.group];
-    // Every chunk that is looked at has one of them, but for those in which the window begins and ends, and the one that
-    // shows that there are more.
-    let chunks = sketch.rows as u64 + 3;
+    // Each chunk that is looked at has one of them, but for those in which the window begins and ends, and the one that shows
+    // that there are more. Where every row is one, these are neighbours and half full, and so are the nodes above them.
+    let newest = sketch.rows as u64;
+    let mut looked_at = if sketch.is_each { newest / HALF_LEAF } else { newest } + 3;
+    let rows = match sketch.is_each {
+        true => newest + 2 * LEAF_ROWS as u64,
+        false => looked_at * LEAF_ROWS as u64,
+    };
     let mut below = leaves_max(group.rows_max);
     let nodes = (0..levels_max(group.rows_max)).fold(0, |nodes, _| {
         below = below / HALF_NODE + 2;
-        nodes + below.min(chunks)
+        looked_at = if sketch.is_each { looked_at / HALF_NODE + 3 } else { looked_at };
+        nodes + below.min(looked_at)
     });
-    let rows = group.inline_max.saturating_add(chunks * LEAF_ROWS as u64).min(group.rows_max);
+    let rows = group.inline_max.saturating_add(rows).min(group.rows_max);
     Work::new(group, rows + 1, FANOUT as u64 * nodes).and(of_edges(group, 2))
 }
 
