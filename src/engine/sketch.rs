@@ -166,6 +166,14 @@ impl Sketched {
         Self { newest: Vec::with_capacity(rows), set: DistinctSet::reserve(rows), kernel: kernel::best() }
     }
 
+    /// Writes to all of it, so that it is backed with memory.
+    pub(super) fn write_over(&mut self) {
+        let row = Newest { at: At { time: 0, tag: 0 }, things: [0; 2], is_own: false };
+        self.newest.resize(self.newest.capacity(), row);
+        self.newest.clear();
+        self.set.write_over();
+    }
+
     /// Sets the registers of an event's sketches. Whether rows that they reach back to were given up.
     pub(super) fn tell(
         &mut self,

@@ -286,7 +286,7 @@ impl Scratch {
 
     /// Writes to all of its set, so that it is backed with memory.
     pub(super) fn write_over(&mut self) {
-        self.set.entries.fill(([0, 0], 0));
+        self.set.write_over();
     }
 
     /// How many rows and entries were looked at since this was last asked.
@@ -354,6 +354,11 @@ impl DistinctSet {
     pub(super) fn reserve(items: usize) -> Self {
         let entries = vec![([0, 0], 0); Self::entries_for(items)];
         Self { entries, round: 0, mask: 0, count: 0 }
+    }
+
+    /// Writes to all of it, so that it is backed with memory.
+    pub(super) fn write_over(&mut self) {
+        self.entries.fill(([0, 0], 0));
     }
 
     /// Empties the set and prepares it for the rows in reach.
