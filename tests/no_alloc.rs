@@ -92,8 +92,8 @@ fn policy() -> Policy {
     }
 }
 
-/// Twenty-nine windows: seven by card, seven by device, seven by both, two that count different things, and six that are
-/// gathered, two of them by both.
+/// Thirty-one windows: seven by card, seven by device, seven by both, two that count different things, six that are
+/// gathered, two of them by both, and bounds of the two counts of different things.
 fn features() -> Vec<Feature> {
     let usd = || Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
     let declined = || Some(Expr::Amended(RESULT, FieldIx(0)));
@@ -169,7 +169,20 @@ fn features() -> Vec<Feature> {
         let name = format!("feature_{}", features.len());
         features.push(Feature { name, ty, kind: FeatureKind::Window(window), assume: None });
     }
+    let counts = features.iter().filter(|feature| is_distinct(feature));
+    let bounds = counts.zip([Assume::High, Assume::Low]).map(|(feature, assume)| Feature {
+        name: format!("{}_bound", feature.name),
+        assume: Some(assume),
+        ..feature.clone()
+    });
+    let bounds: Vec<Feature> = bounds.collect();
+    features.extend(bounds);
     features
+}
+
+fn is_distinct(feature: &Feature) -> bool {
+    let FeatureKind::Window(window) = &feature.kind else { return false };
+    matches!(window.aggregate, Aggregate::DistinctKeys(..) | Aggregate::DistinctValues(..))
 }
 
 fn at_least(what: Expr, count: i64) -> Expr {
@@ -275,7 +288,8 @@ fn input(kind: u16, words: &[u64], number: u64, received: Time) -> Input<'_> {
 
 fn engine(clock: Clock, keys_max: u32) -> Engine {
     let mut policy = policy();
-    policy.features.iter_mut().for_each(|feature| feature.assume = Some(Assume::High));
+    let others = policy.features.iter_mut().filter(|feature| !is_distinct(feature));
+    others.for_each(|feature| feature.assume = Some(Assume::High));
     let program = lower(&policy, &Tokenizer::default()).expect("the policy lowers");
     let loaded = archive::open(archive::seal(&program)).expect("the program opens");
     let limits = Limits {

@@ -21,12 +21,13 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::fraction::Fraction;
 use support::frames::{Frame, Layout};
-use support::generate;
+use support::generate::{self, is_distinct};
 use support::oracle::{Answer, Oracle};
 use support::rng::Rng;
 use support::streams::{self, Shape};
 use tollgate::engine::program::{
     ArchivedAgg, ArchivedFeaturePlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, Assume,
+    DISTINCT_EXACT_MAX,
 };
 use tollgate::engine::units::Value;
 use tollgate::engine::wire::{FLAG_ACK, FLAG_FALLBACK, FLAG_INEXACT};
@@ -50,8 +51,28 @@ struct Compiled {
     layouts: Vec<Layout>,
 }
 
+/// Of how many events a count of different things that says `assume` is exact: few, as keys have few, and for a policy always
+/// as many.
+fn exact_up_to(policy: &Policy) -> u32 {
+    [1, 2, 3, 5, 20, 70, 200, DISTINCT_EXACT_MAX][policy.revision as usize % 8]
+}
+
+fn oracle<'p>(
+    policy: &'p Policy,
+    compiled: &'p Compiled,
+    limits: &Limits,
+    tokenizer: &Tokenizer,
+) -> Oracle<'p> {
+    Oracle::new(policy, &compiled.layouts, *limits, tokenizer).exact_up_to(exact_up_to(policy))
+}
+
 fn compile(policy: &Policy, tokenizer: &Tokenizer) -> Compiled {
-    let program = lower(policy, tokenizer).unwrap_or_else(|error| panic!("not lowered: {error:?}"));
+    let mut program = lower(policy, tokenizer).unwrap_or_else(|error| panic!("not lowered: {error:?}"));
+    for (plan, feature) in program.features.iter_mut().zip(&policy.features) {
+        if feature.is_sketched() {
+            plan.argument = i64::from(exact_up_to(policy));
+        }
+    }
     let layouts = Layout::compiled(policy, &program);
     let loaded = archive::open(archive::seal(&program)).unwrap_or_else(|error| panic!("not opened: {error}"));
     Compiled { loaded, layouts }
@@ -197,6 +218,8 @@ impl Reach {
                 continue;
             };
             let name = aggregate_name(&window.aggregate);
+            let assumed = feature.assume.filter(|_| feature.is_sketched());
+            assumed.into_iter().for_each(|assume| self.said(&format!("{name} {assume:?}"), said));
             let frame = frame_name(&window.frame);
             self.said(name, said);
             self.said(frame, said);
@@ -267,6 +290,8 @@ impl Reach {
         for what in ["too late", "amendment unknown", "amendment stale", "duplicates forgotten"] {
             wanted.push(what.to_owned());
         }
+        let bounds = ["told by a bound", "DistinctKeys High: something", "DistinctValues Low: something"];
+        wanted.extend(bounds.map(str::to_owned));
         let time = [
             "skewed ahead",
             "skewed behind",
@@ -297,7 +322,7 @@ fn run(
     reach: &mut Reach,
 ) -> Result<(), String> {
     let tokenizer = Tokenizer::default();
-    let mut oracle = Oracle::new(policy, &compiled.layouts, *limits, &tokenizer);
+    let mut oracle = oracle(policy, compiled, limits, &tokenizer);
     let mut single = engine(compiled, limits);
     let mut steps = Vec::with_capacity(frames.len());
     let mut digests = Vec::with_capacity(frames.len());
@@ -328,6 +353,7 @@ fn run(
     reach.features(policy, &said);
     reach.counters(single.counters(), limits.clock);
     reach.note("amended at its receipt", oracle.amended_elsewhere());
+    reach.note("told by a bound", oracle.bounded());
     reach.note("spared by a jump", oracle.spared());
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, &single)?;
@@ -583,7 +609,7 @@ fn what_is_lost_is_flagged() {
             rows_per_key_max: *rng.pick(&[1, 3, 20, 100, 8_192]),
             ..shape.limits
         };
-        let mut oracle = Oracle::new(&policy, &compiled.layouts, limits, &tokenizer);
+        let mut oracle = oracle(&policy, &compiled, &limits, &tokenizer);
         let mut engine = engine(&compiled, &limits);
         for (number, frame) in stream.iter().enumerate() {
             let _ = oracle.step(&frame.input());
@@ -632,15 +658,19 @@ fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
     let (mut bounded, mut above, mut lost) = (0_u64, 0_u64, Counters::default());
     for seed in 5 * SHARE..5 * SHARE + volume(400) {
         let mut rng = Rng::new(seed);
-        let policy = generate::policy(&mut rng);
+        let mut policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();
         let mut high = policy.clone();
-        high.features.iter_mut().for_each(|feature| feature.assume = Some(Assume::High));
+        // Those that are told by a bound where there is room, too, stay as they are.
+        let others = high.features.iter_mut().filter(|feature| !is_distinct(&feature.kind));
+        others.for_each(|feature| feature.assume = Some(Assume::High));
+        let others = policy.features.iter_mut().filter(|feature| !is_distinct(&feature.kind));
+        others.for_each(|feature| feature.assume = None);
         let (compiled, high) = (compile(&policy, &tokenizer), compile(&high, &tokenizer));
         let shape = Shape::random(&mut rng, &policy, 400);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
         let limits = Limits { keys_max: *rng.pick(&[2, 20, 64]), ..shape.limits };
-        let mut oracle = Oracle::new(&policy, &compiled.layouts, limits, &tokenizer);
+        let mut oracle = oracle(&policy, &compiled, &limits, &tokenizer);
         let [mut low, mut again] = [&compiled, &high].map(|compiled| engine(compiled, &limits));
         let mut high_engine = engine(&high, &limits);
         let program = high.loaded.program();

@@ -3,10 +3,11 @@
 //! `WORK_PAYMENTS_A_DAY=1000000` is a million payments a day for nine days, which is what `.ci/soak` runs. The bound is
 //! stated in [`bound`]; it depends on the depth of the tree and on nothing else that grows.
 //!
-//! Not bounded so, and not here: what is gathered row by row (`distinct`, percentiles, `last N events`, sessions and all
-//! others that docs/FEATURES.md lists) looks at every row of its frame.
+//! Not bounded so, and not here: what is gathered row by row (`distinct` without `assume`, percentiles, `last N events`,
+//! sessions and all others that docs/FEATURES.md lists) looks at every row of its frame. `distinct` with `assume` is here.
 
 use tollgate::encode::{self, EventWords, FieldSlot};
+use tollgate::engine::program::DISTINCT_EXACT_MAX;
 use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, Time, Value, mix};
 use tollgate::engine::wire::{Admission, FLAG_INEXACT, Input};
 use tollgate::engine::{Clock, Engine, Limits, Loaded, ROWS_PER_KEY_LIMIT, Step};
@@ -14,8 +15,8 @@ use tollgate::policy::{self, archive};
 use tollgate::token::Tokenizer;
 
 const POLICY: &str = "policy work revision 1
-entity merchant
-event payment { merchant: merchant, amount: money, online: bool }
+entity merchant, card
+event payment { merchant: merchant, card: card, amount: money, online: bool }
 event result amends payment { declined: bool }
 feature count_1h = count(payment) by merchant last 1h
 feature count_7d = count(payment) by merchant last 7d
@@ -24,6 +25,8 @@ feature max_1d = max(payment.amount in USD) by merchant last 1d
 feature online_7d = sum(payment.amount in USD where online) by merchant last 7d
 feature declined_1d = count(payment where result.declined) by merchant last 1d
 feature ripe_declined_2d = sum(payment.amount in USD where result.declined) by merchant last 2d delayed 3d
+feature cards_7d = distinct(payment.card) by merchant last 7d assume high
+feature ripe_cards_2d = distinct(payment.card) by merchant last 2d delayed 3d assume low
 decide payment { score = rule_scores, unassessed allow }
 ";
 
@@ -40,6 +43,8 @@ const START: i64 = 1_522_540_800_000_000;
 const LEAF: u64 = 64;
 const INLINE: u64 = 64;
 const FANOUT: u64 = 32;
+/// Of so many payments a count of different cards is exact.
+const EXACT: u64 = DISTINCT_EXACT_MAX as u64;
 
 /// Levels of nodes over so many rows. A root is put on top only when the one before has 32 children. All but the first
 /// and the last of them have at least 16 themselves, and so on down to leaves of at least 32 rows.
@@ -57,6 +62,10 @@ fn depth(rows: u64) -> u64 {
 ///
 /// - To tell the features: the inline rows; for every end of a window the entries of the nodes on one path, and the rows of
 ///   one leaf. All between two paths is told by its entry.
+/// - To tell a bound of different cards: the inline rows, the event's own, and, since every payment has a card, as many rows as
+///   are told exactly and what else is in the two leaves at the ends of these. On the way there, an entry for each leaf (all
+///   but the ones at the ends are half full), and at most two nodes a level besides. To count the others, the inline rows
+///   again and a path for each end of the window.
 /// - To store a row: the inline rows, once to drop those that are dead and once to move the older half out. The path for
 ///   each of that half leads down the newest side, where it looks at one entry a level and updates it. What is dead at the
 ///   oldest end goes: on the oldest path entries are looked at, shifted and written anew, three paths in all; what was
@@ -65,7 +74,8 @@ fn depth(rows: u64) -> u64 {
 /// - To amend: the inline rows and a path, or two where the row is the last of its leaf, whose entries are written anew.
 const fn bound(depth: u64) -> u64 {
     let path = FANOUT * depth + LEAF;
-    let scan = INLINE + EDGES * path;
+    let newest = INLINE + 1 + EXACT + 2 * LEAF + EXACT / (LEAF / 2) + 2 * FANOUT * depth;
+    let scan = INLINE + EDGES * path + 2 * (newest + INLINE + 2 * path);
     let store = 2 * INLINE + INLINE / 2 * 2 * depth + FANOUT + 3 * path + 4 * path;
     let amend = INLINE + 4 * path;
     if amend > scan + store { amend } else { scan + store }
@@ -89,6 +99,7 @@ struct Paid {
     time: i64,
     said: i64,
     minor: i64,
+    card: u64,
     online: bool,
     declined: bool,
 }
@@ -98,7 +109,7 @@ struct Shop {
     loaded: Loaded,
     payment: u16,
     result: u16,
-    fields: [FieldSlot; 5],
+    fields: [FieldSlot; 7],
     usd: Currency,
     paid: Vec<Paid>,
     clock: Clock,
@@ -135,6 +146,8 @@ impl Shop {
             slot(of_payment, "online"),
             slot(of_result, "payment.merchant"),
             slot(of_result, "declined"),
+            slot(of_payment, "card"),
+            slot(of_result, "payment.card"),
         ];
         let usd = Currency::from_alpha("USD").expect("USD");
         let paid = Vec::with_capacity(payments as usize + payments as usize / 4);
@@ -179,7 +192,8 @@ impl Shop {
         };
         let time = if self.clock == Clock::Wall && (said - now).abs() > SKEW { now } else { said };
         let minor = 1 + (random >> 8) as i64 % 50_000;
-        let paid = Paid { time, said, minor, online: random & 3 == 0, declined: false };
+        let card = random >> 50 & 0xfff;
+        let paid = Paid { time, said, minor, card, online: random & 3 == 0, declined: false };
         let words = self.words(EventId([number, 1]), &paid, HOT);
         self.paid.push(paid);
         self.step(self.payment, &words, now);
@@ -188,7 +202,7 @@ impl Shop {
     /// A payment to a merchant that is not looked at again.
     fn pay_another(&mut self, time: i64) {
         self.others += 1;
-        let paid = Paid { time, said: time, minor: 5, online: false, declined: false };
+        let paid = Paid { time, said: time, minor: 5, card: 0, online: false, declined: false };
         let words = self.words(EventId([self.others, 3]), &paid, Key([self.others, 8]));
         self.step(self.payment, &words, time);
     }
@@ -197,6 +211,7 @@ impl Shop {
         let plan = &self.loaded.program().events[usize::from(self.payment)];
         let mut words = EventWords::new(plan, id, Time(paid.said));
         words.set_key(self.fields[0], merchant);
+        words.set_key(self.fields[5], Key([paid.card, 9]));
         words.set_money(self.fields[1], paid.minor, self.usd);
         words.set_number(self.fields[2], i64::from(paid.online));
         words
@@ -207,10 +222,11 @@ impl Shop {
         self.amendments += 1;
         let plan = &self.loaded.program().events[usize::from(self.result)];
         let mut words = EventWords::new(plan, EventId([self.amendments, 2]), Time(time));
-        let Paid { time: stored, said, .. } = self.paid[target];
+        let Paid { time: stored, said, card, .. } = self.paid[target];
         self.of_skewed += u64::from(stored != said);
         words.set_target(EventId([target as u64, 1]), Time(said));
         words.set_key(self.fields[3], HOT);
+        words.set_key(self.fields[6], Key([card, 9]));
         words.set_number(self.fields[4], i64::from(declined));
         self.paid[target].declined = declined;
         self.step(self.result, &words, time);
@@ -248,10 +264,28 @@ impl Shop {
             Value::int(online),
             Value::int(declined),
             Value::int(ripe),
+            Value::int(self.cards((t - 7 * DAY, t))[1]),
+            Value::int(self.cards((t - 5 * DAY, t - 3 * DAY))[0]),
         ];
         for (number, (found, expected)) in self.engine.features().iter().zip(expected).enumerate() {
             assert_eq!(*found, expected, "feature {number} of payment {}", self.paid.len());
         }
+    }
+
+    /// The bounds of how many different cards there are after one time and up to another.
+    fn cards(&self, (after, until): (i64, i64)) -> [i64; 2] {
+        let all = self.paid.iter().enumerate();
+        let all = all.filter(|(_, paid)| after < paid.time && paid.time <= until);
+        let at = |(number, paid): (usize, &Paid)| (paid.time, EventId([number as u64, 1]).tag(), paid.card);
+        let mut all: Vec<(i64, u64, u64)> = all.map(at).collect();
+        let earlier = all.len().saturating_sub(EXACT as usize);
+        if earlier > 0 {
+            all.select_nth_unstable(earlier);
+        }
+        let mut cards: Vec<u64> = all[earlier..].iter().map(|at| at.2).collect();
+        cards.sort_unstable();
+        cards.dedup();
+        [cards.len(), cards.len() + earlier].map(|cards| cards as i64)
     }
 
     /// So many payments, one each `step`, from `start` on; returns when it was over.

@@ -15,18 +15,20 @@ use super::dedup::Dedup;
 use super::gather::Gathered;
 use super::plan::Plan;
 use super::program::{
-    ArchivedAgg, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedProgram, ArchivedTerm, GROUP_HEADER_WORDS,
-    NONE,
+    ArchivedAgg, ArchivedAssume, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedProgram, ArchivedTerm,
+    Assume, GROUP_HEADER_WORDS, NONE,
 };
 use super::rates::Rates;
 use super::rows::TIERS;
 use super::shared::{Form, Shared};
+use super::sketch::Sketched;
 use super::spill::Spill;
 use super::table::Table;
 use super::tree::{FANOUT, LEAF_ROWS};
 use super::units::Value;
 use super::windows::Scratch;
 use super::{LimitError, Limits};
+use std::borrow::Cow;
 
 pub use refusal::{Item, tell_bytes};
 pub use work::{Way, Work};
@@ -133,11 +135,18 @@ pub enum Exactness {
     Metres,
     /// Of a distance rounded to whole metres, exact.
     OfMetres,
+    /// Exact where no more events qualify than so many; else a bound.
+    UpTo(i64, Assume),
 }
 
 impl Exactness {
-    fn of(agg: ArchivedAgg) -> Self {
-        match agg {
+    fn of(feature: &ArchivedFeaturePlan) -> Self {
+        match feature.agg {
+            _ if feature.is_sketched() => {
+                let is_high = feature.assume == Some(ArchivedAssume::High);
+                let bound = if is_high { Assume::High } else { Assume::Low };
+                Self::UpTo(feature.argument.to_native(), bound)
+            }
             ArchivedAgg::DecayedCount | ArchivedAgg::DecayedSum => Self::OfTable,
             ArchivedAgg::Stddev => Self::RoundedDown,
             ArchivedAgg::Distance => Self::Metres,
@@ -148,14 +157,19 @@ impl Exactness {
 
     /// In words.
     #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
+    pub fn words(self) -> Cow<'static, str> {
+        let words = match self {
             Self::Exact => "exact",
             Self::OfTable => "exact, of a fixed-point table",
             Self::RoundedDown => "rounded down to six digits",
             Self::Metres => "rounded to whole metres",
             Self::OfMetres => "exact, of whole metres",
-        }
+            Self::UpTo(events, assume) => {
+                let bound = if assume == Assume::High { "an upper" } else { "a lower" };
+                return format!("exact up to {events} events, above that {bound} bound").into();
+            }
+        };
+        words.into()
     }
 }
 
@@ -266,7 +280,10 @@ fn fixed_bytes(program: &ArchivedProgram, plan: &Plan) -> u64 {
     let rules = program.rules.len() * (2 * size_of::<u16>() + size_of::<bool>());
     let words = 8 * plan.bounds.staged_words + size_of::<Value>() * plan.registers;
     let ahead = Ahead::bytes_for(plan.bounds.keys);
-    (rules + words + size_of::<u32>() * plan.tables.len()) as u64 + ahead + Scratch::bytes_for(plan)
+    (rules + words + size_of::<u32>() * plan.tables.len()) as u64
+        + ahead
+        + Scratch::bytes_for(plan)
+        + Sketched::bytes_for(plan.bounds.sketched_rows)
 }
 
 fn index(number: rkyv::rend::u16_le) -> usize {
@@ -400,7 +417,7 @@ fn feature(
     let (way, work) = work::of_feature(plan, groups, number, is_scalar);
     FeatureBudget {
         name: feature.name.as_str().to_owned(),
-        exactness: Exactness::of(feature.agg),
+        exactness: Exactness::of(feature),
         way,
         horizon_us: if is_scalar { 0 } else { horizon.max(against) },
         key_bytes: read.iter().map(|&group| groups[group].key_bytes).sum(),

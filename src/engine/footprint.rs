@@ -53,6 +53,7 @@ impl Engine {
     pub fn each_block<E>(&mut self, show: impl FnMut(&mut [u64]) -> Result<(), E>) -> Result<(), E> {
         self.scratch.write_over();
         self.gathered.write_over();
+        self.sketched.write_over();
         let tables = self.tables.iter_mut().flat_map(Table::blocks);
         let shared = self.shared.iter_mut().flatten().map(Shared::block);
         tables.chain(self.dedup.blocks()).chain([self.spill.block()]).chain(shared).try_for_each(show)

@@ -50,6 +50,7 @@ mod memory;
 mod plan;
 mod rows;
 mod shared;
+mod sketch;
 mod skewed;
 mod spill;
 mod table;
@@ -68,6 +69,7 @@ use program::{ArchivedProgram, KEYS_MAX};
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
 use shared::Shared;
+use sketch::Sketched;
 use skewed::{Skewed, named};
 use spill::Spill;
 use std::ops::Range;
@@ -323,6 +325,7 @@ pub struct Engine {
     staged: Vec<u64>,
     scratch: Scratch,
     gathered: Gathered,
+    sketched: Sketched,
     fired: Fired,
     /// By table: records to look at when the step is done.
     sweeps: Vec<u32>,
@@ -426,6 +429,7 @@ impl Engine {
             staged: vec![0; plan.bounds.staged_words],
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
+            sketched: Sketched::reserve(plan.bounds.sketched_rows),
             fired: Fired::reserve(plan.rules),
             sweeps: vec![0; tables.len()],
             tables,
@@ -712,6 +716,8 @@ impl Engine {
             self.registers[gather.feature] = value;
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
         }
+        let at = (program, moment.time.0);
+        moment.inexact |= self.sketched.tell(&view, at, &mut self.registers, &mut self.counters);
         for output in &plan.outputs {
             if self.looked_up[output.key].key.is_some() {
                 self.scratch.tell(std::slice::from_ref(output), &mut self.registers);

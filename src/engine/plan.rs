@@ -17,6 +17,7 @@ use super::program::{
 };
 use super::rows::{Geometry, Shape};
 use super::shared::{self, Bounded};
+use super::sketch::{self, Sketch};
 use super::spill::Spill;
 use super::table::RecordKey;
 use super::tally::Lane;
@@ -187,6 +188,8 @@ pub(super) struct Event {
     pub(super) outputs: Vec<Output>,
     /// The features that sums do not do for.
     pub(super) gathers: Vec<Gather>,
+    /// The features that are told by a bound where there are many rows.
+    pub(super) sketches: Vec<Sketch>,
     /// The features of which an upper bound is told where not all is known.
     pub(super) bounded: Vec<Bounded>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
@@ -231,6 +234,8 @@ pub(super) struct Bounds {
     pub(super) sums: usize,
     pub(super) distinct: bool,
     pub(super) gathers: bool,
+    /// Of one sketch.
+    pub(super) sketched_rows: usize,
 }
 
 impl Plan {
@@ -280,7 +285,7 @@ impl Plan {
     }
 }
 
-fn index(number: rkyv::rend::u16_le) -> usize {
+pub(super) fn index(number: rkyv::rend::u16_le) -> usize {
     usize::from(number.to_native())
 }
 
@@ -323,10 +328,16 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut 
     };
     let columns: Vec<Column> = group.columns.iter().map(column).collect();
     let predicates: Vec<Predicate> = group.bits.iter().map(predicate).collect();
+    let keys: Vec<KeyColumn> = group.keys.iter().map(key).collect();
     let mut lanes = vec![Lane::ALL];
-    for feature in program.features.iter().filter(|feature| is_scanned(feature)) {
+    for feature in program.features.iter() {
         for term in feature.terms.iter().filter(|term| index(term.group) == number) {
-            if let Some(lane) = lane(feature.agg, term, &predicates, &columns) {
+            let lane = match feature.is_sketched() {
+                true => Some(sketch::lane(feature.agg, term, filter(term, &predicates), &columns, &keys)),
+                false if is_scanned(feature) => lane(feature.agg, term, &predicates, &columns),
+                false => None,
+            };
+            if let Some(lane) = lane {
                 position_or_push(&mut lanes, lane);
             }
         }
@@ -345,13 +356,13 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut 
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
         id_column,
         columns,
-        keys: group.keys.iter().map(key).collect(),
+        keys,
         predicates,
         amends: group.amends.iter().map(amend).collect(),
     }
 }
 
-fn filter(term: &ArchivedTerm, predicates: &[Predicate]) -> Option<Bit> {
+pub(super) fn filter(term: &ArchivedTerm, predicates: &[Predicate]) -> Option<Bit> {
     match term.filter.to_native() {
         NONE => None,
         filter => Some(predicates[usize::from(filter)].at),
@@ -410,6 +421,9 @@ fn event(
     let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
     let gathers = gathers(program, event, groups);
     bounds.gathers |= !gathers.is_empty();
+    let sketches = sketch::sketches(program, &event.windows, groups, |group| own_row(event, group));
+    let sketched_rows = sketches.iter().map(|sketch| sketch.rows).max().unwrap_or(0);
+    bounds.sketched_rows = bounds.sketched_rows.max(sketched_rows);
     let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
         table: index(key.table),
         first: at(&key.first),
@@ -430,6 +444,7 @@ fn event(
         scans,
         outputs,
         gathers,
+        sketches,
         bounded: shared::bounded(program, event, groups, forms),
         rules: rules(program, event),
         decide: event.decide.as_ref().map(decide),
@@ -485,7 +500,7 @@ pub(super) fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
             | ArchivedAgg::DistinctKeys
             | ArchivedAgg::Ratio
     );
-    summed && !feature.frame.is_by_event() && feature.against.is_none()
+    summed && !feature.frame.is_by_event() && feature.against.is_none() && !feature.is_sketched()
 }
 
 /// The event's insert into a group.
@@ -493,7 +508,7 @@ fn own_row(event: &ArchivedEventPlan, group: usize) -> Option<usize> {
     event.inserts.iter().position(|insert| index(insert.group) == group)
 }
 
-/// The features of one event that are not scanned.
+/// The features of one event that are neither scanned nor sketched.
 fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Vec<Gather> {
     let features = event.windows.iter().map(|using| (using, &program.features[index(using.feature)]));
     let gather = |(using, feature): (&super::program::ArchivedFeatureUse, &ArchivedFeaturePlan)| {
@@ -532,7 +547,10 @@ fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group
             zone: index(feature.zone),
         })
     };
-    features.filter(|(_, feature)| !is_scanned(feature)).filter_map(gather).collect()
+    features
+        .filter(|(_, feature)| !is_scanned(feature) && !feature.is_sketched())
+        .filter_map(gather)
+        .collect()
 }
 
 /// What the features of one event have in common.
@@ -560,7 +578,7 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
         if !is_scanned(feature) {
             continue;
         }
-        let window = Window { frame: Frame::new(&feature.frame), delay: feature.delay_us.to_native() };
+        let window = Window::of(feature);
         let mut slots = [0; 2];
         let mut scans = [None; 2];
         let mut den = 1;

@@ -596,9 +596,10 @@ pub enum Agg {
     Min,
     /// Greatest of a value column.
     Max,
-    /// Different values of a value column.
+    /// Different values of a value column; `argument` is how many rows are looked at where it is
+    /// [sketched](ArchivedFeaturePlan::is_sketched).
     DistinctValues,
-    /// Different keys of a key column.
+    /// Different keys of a key column; `argument` as before.
     DistinctKeys,
     /// Count of the first term ÷ count of the second; 0 when that is 0.
     Ratio,
@@ -686,6 +687,9 @@ pub enum Frame {
 
 /// The most events of [`Frame::Events`].
 pub const FRAME_EVENTS_MAX: u32 = 10_000;
+
+/// The most rows that a count of different things with `assume` looks at one by one: so many, unless a test wants fewer.
+pub const DISTINCT_EXACT_MAX: u32 = 1_024;
 
 /// A calendar period.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -793,6 +797,17 @@ pub struct FeaturePlan {
     pub zone: u16,
     /// What is told where only bounds are known.
     pub assume: Option<Assume>,
+}
+
+impl ArchivedFeaturePlan {
+    /// Whether it counts different things, and is told by a bound beyond the newest of the rows in a range of times.
+    #[must_use]
+    pub fn is_sketched(&self) -> bool {
+        matches!(self.agg, ArchivedAgg::DistinctValues | ArchivedAgg::DistinctKeys)
+            && self.assume.is_some()
+            && !self.frame.is_by_event()
+            && self.against.is_none()
+    }
 }
 
 /// Which bound of a feature is told where it is not known exactly.

@@ -26,8 +26,8 @@ use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{
-    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, block, change_rows_at, each_block, entry_words,
-    last_of, node_words, push_leaves, rows_of,
+    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, entry_words, last_of,
+    node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -290,16 +290,28 @@ impl<'a> Rows<'a> {
 
     /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it
     /// says false.
-    pub(super) fn each_stored(&self, (after, until): (i64, i64), mut visit: impl FnMut(Block<'a>) -> bool) {
-        let Self { shape, spill, record: Some(record), .. } = *self else { return };
+    pub(super) fn each_stored(&self, reach: (i64, i64), visit: impl FnMut(Block<'a>) -> bool) {
+        self.each_of_lane(0, reach, visit);
+    }
+
+    /// The same, but for chunks of a tree that hold no row of this lane. Returns how many entries were looked at.
+    pub(super) fn each_of_lane(
+        &self,
+        lane: usize,
+        reach: (i64, i64),
+        mut visit: impl FnMut(Block<'a>) -> bool,
+    ) -> u64 {
+        let Self { shape, spill, record: Some(record), .. } = *self else { return 0 };
         let head = Head::of(record, shape);
         let inline = inline(record, shape, head);
-        if head.count > 0 && (!visit(inline) || inline.time(0) <= after) {
-            return;
+        if head.count > 0 && (!visit(inline) || inline.time(0) <= reach.0) {
+            return 0;
         }
+        let mut walk = Walk { spill, shape, reach, lane, entries: 0 };
         if head.branch.level > 0 {
-            each_block(spill, shape, head.branch, (after, until), &mut visit);
+            walk.each_block(head.branch, &mut visit);
         }
+        walk.entries
     }
 }
 

@@ -43,6 +43,11 @@ impl Lane {
         Self { tests, column: value.map(|(column, _)| column) }
     }
 
+    /// The same rows, counted and not added up.
+    pub(super) fn counted(self) -> Self {
+        Self { column: None, ..self }
+    }
+
     /// What a row must have to count; the second only if there is a first.
     #[inline]
     pub(super) fn tests(&self) -> [Option<Test>; 2] {

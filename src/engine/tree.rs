@@ -226,29 +226,41 @@ pub(super) fn rows_of(spill: &Spill, shape: &Shape, branch: Branch) -> u64 {
     (0..branch.count).map(|child| entry(spill, shape, branch.slab, child)[counted]).sum()
 }
 
-/// Calls `visit` with every block that may hold a row after `after` and up to `until`, newest first, until it says false.
-pub(super) fn each_block<'a>(
-    spill: &'a Spill,
-    shape: &Shape,
-    branch: Branch,
-    (after, until): (i64, i64),
-    visit: &mut impl FnMut(Block<'a>) -> bool,
-) -> bool {
-    if !branch.is_node() {
-        return branch.count == 0 || visit(block(spill, shape, branch));
+/// The way along the blocks of a branch that may hold rows of a lane, newest first.
+pub(super) struct Walk<'a, 's> {
+    pub(super) spill: &'a Spill,
+    pub(super) shape: &'s Shape,
+    /// Of those after the first of these times, and up to the second.
+    pub(super) reach: (i64, i64),
+    pub(super) lane: usize,
+    /// Entries looked at.
+    pub(super) entries: u64,
+}
+
+impl<'a> Walk<'a, '_> {
+    /// Calls `visit` with every block, until it says false.
+    pub(super) fn each_block(&mut self, branch: Branch, visit: &mut impl FnMut(Block<'a>) -> bool) -> bool {
+        let Self { spill, shape, reach: (after, until), .. } = *self;
+        if !branch.is_node() {
+            return branch.count == 0 || visit(block(spill, shape, branch));
+        }
+        let counted = shape.lane_words(self.lane).start;
+        for at in (0..branch.count).rev() {
+            self.entries += 1;
+            let entry = entry(spill, shape, branch.slab, at);
+            if entry[LAST] as i64 <= after {
+                return true;
+            }
+            let is_later = at > 0 && last(spill, shape, branch.slab, at - 1).time > until;
+            if is_later || entry[counted] == 0 {
+                continue;
+            }
+            if !self.each_block(Branch::from_word(entry[BRANCH]), visit) {
+                return false;
+            }
+        }
+        true
     }
-    for at in (0..branch.count).rev() {
-        if last(spill, shape, branch.slab, at).time <= after {
-            return true;
-        }
-        if at > 0 && last(spill, shape, branch.slab, at - 1).time > until {
-            continue;
-        }
-        if !each_block(spill, shape, child(spill, shape, branch.slab, at), (after, until), visit) {
-            return false;
-        }
-    }
-    true
 }
 
 /// Calls `change` with each of the rows, which are in order, that is at `at`; returns how many there were.

@@ -20,8 +20,8 @@ mod runs;
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
     ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedOrigin,
-    ArchivedProgram, ArchivedRatesPlan, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX,
-    SEMANTICS_VERSION, STAMP_BITS,
+    ArchivedProgram, ArchivedRatesPlan, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX,
+    NONE, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
 };
 use super::units::{Action, Currency, DAY, DECIMAL_DEN};
 use super::wire::{
@@ -340,6 +340,7 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
         ensure!(*table.get_or_insert(group.table) == group.table, "its terms are kept in different tables");
         ensure!(reach <= group.retention_us.to_native(), "its window is longer than its rows are kept");
         let ordered = feature.agg.is_ordered()
+            || feature.is_sketched()
             || std::iter::once(&feature.frame)
                 .chain(feature.against.as_ref().map(|against| &against.frame))
                 .any(|frame| matches!(frame, ArchivedFrame::Events(..)));
@@ -406,6 +407,7 @@ fn argument(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked
     let possible = match feature.agg {
         ArchivedAgg::Percentile => 0..=100,
         ArchivedAgg::DecayedCount | ArchivedAgg::DecayedSum => 1..=RETENTION_MAX_US,
+        _ if feature.is_sketched() => 1..=i64::from(DISTINCT_EXACT_MAX),
         _ => 0..=0,
     };
     ensure!(possible.contains(&argument), "{:?} does not take the argument {argument}", feature.agg);

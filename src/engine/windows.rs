@@ -7,7 +7,7 @@
 use super::frames::Frame;
 use super::kernel::{self, Kernel, Task, Used, nest_sums};
 use super::plan::{Bit, Plan};
-use super::program::{ArchivedAgg, ArchivedProgram};
+use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
 use super::tally::Sum;
 use super::tree::{Edges, Tallied};
@@ -40,9 +40,14 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// The frame of a feature that is a range of times.
+    pub(super) fn of(feature: &ArchivedFeaturePlan) -> Self {
+        Self { frame: Frame::new(&feature.frame), delay: feature.delay_us.to_native() }
+    }
+
     /// Seen from `t`: the time after which it begins, and the one with which it ends.
     #[inline]
-    fn reach(&self, program: &ArchivedProgram, t: i64) -> (i64, i64) {
+    pub(super) fn reach(&self, program: &ArchivedProgram, t: i64) -> (i64, i64) {
         let until = t.saturating_sub(self.delay);
         (self.frame.after(program, until), until)
     }
@@ -196,7 +201,7 @@ impl Scratch {
 
     /// What the set of different things takes, where a key has up to so many rows.
     pub(super) fn set_bytes_for(rows_max: usize) -> u64 {
-        (DistinctSet::entries_for(rows_max) * size_of::<Entry>()) as u64
+        DistinctSet::bytes_for(rows_max)
     }
 
     pub(super) fn reserve(plan: &Plan, rows_max: usize) -> Self {
@@ -286,7 +291,7 @@ impl Scratch {
 
     /// Writes to all of its set, so that it is backed with memory.
     pub(super) fn write_over(&mut self) {
-        self.set.entries.fill(([0, 0], 0));
+        self.set.write_over();
     }
 
     /// How many rows and entries were looked at since this was last asked.
@@ -333,11 +338,11 @@ fn told(output: &Output, sums: &[Sum]) -> Value {
 type Entry = ([u64; 2], u64);
 
 /// An exact set of 128-bit items, emptied in no time: an entry counts only if it carries the current round.
-struct DistinctSet {
+pub(super) struct DistinctSet {
     entries: Vec<Entry>,
     round: u64,
     mask: usize,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl DistinctSet {
@@ -345,10 +350,20 @@ impl DistinctSet {
         if items == 0 { 0 } else { (items * 2).next_power_of_two() }
     }
 
+    /// What [`reserve`](Self::reserve) takes.
+    pub(super) fn bytes_for(items: usize) -> u64 {
+        (Self::entries_for(items) * size_of::<Entry>()) as u64
+    }
+
     /// For up to `items` different items.
-    fn reserve(items: usize) -> Self {
+    pub(super) fn reserve(items: usize) -> Self {
         let entries = vec![([0, 0], 0); Self::entries_for(items)];
         Self { entries, round: 0, mask: 0, count: 0 }
+    }
+
+    /// Writes to all of it, so that it is backed with memory.
+    pub(super) fn write_over(&mut self) {
+        self.entries.fill(([0, 0], 0));
     }
 
     /// Empties the set and prepares it for the rows in reach.
@@ -374,14 +389,14 @@ impl DistinctSet {
     }
 
     /// Empties the set and prepares it for at most `items` items; few items touch little memory.
-    fn clear_for(&mut self, items: usize) {
+    pub(super) fn clear_for(&mut self, items: usize) {
         self.round += 1;
         self.count = 0;
         self.mask = (items * 2).next_power_of_two().min(self.entries.len()) - 1;
     }
 
     #[inline]
-    fn insert(&mut self, item: [u64; 2]) {
+    pub(super) fn insert(&mut self, item: [u64; 2]) {
         let mut at = mix(item[0], item[1]) as usize & self.mask;
         loop {
             let entry = &mut self.entries[at];

@@ -246,17 +246,19 @@ fn feature_plan(
         FeatureKind::Window(window) => window,
     };
     let mut reach_us = window.frame.reach_us().saturating_add(window.delay_us);
-    let mut by_event = matches!(window.frame, Frame::Events { .. });
+    let is_sketched = feature.is_sketched();
+    let mut ordered = is_sketched || matches!(window.frame, Frame::Events { .. });
     let (aggregate, against) = match &window.aggregate {
         Aggregate::Change { of, against, delay_us } => {
             reach_us = reach_us.max(against.reach_us().saturating_add(*delay_us));
-            by_event |= matches!(against, Frame::Events { .. });
+            ordered |= matches!(against, Frame::Events { .. });
             (&**of, Some(Against { frame: frame(against, zones)?, delay_us: *delay_us }))
         }
         aggregate => (aggregate, None),
     };
-    let kept = Kept { reach_us, by_event };
+    let kept = Kept { reach_us, ordered };
     let Computed { agg, terms, argument, zone } = computed(aggregate, kept, groups, zones)?;
+    let argument = if is_sketched { i64::from(program::DISTINCT_EXACT_MAX) } else { argument };
     let frame = frame(&window.frame, zones)?;
     Ok(FeaturePlan { agg, terms, frame, delay_us: window.delay_us, against, argument, zone, ..scalar })
 }
@@ -284,8 +286,8 @@ fn frame(frame: &Frame, zones: &mut Zones) -> Result<program::Frame, Diagnostic>
 #[derive(Clone, Copy)]
 struct Kept {
     reach_us: i64,
-    /// Its frame is of so many events.
-    by_event: bool,
+    /// Whether its frame, or which of its events are the newest, depends on their order.
+    ordered: bool,
 }
 
 /// What a feature computes.
@@ -343,7 +345,7 @@ fn computed(
             (Agg::Days, source, Wanted::Nothing)
         }
     };
-    let ordered = kept.by_event || agg.is_ordered();
+    let ordered = kept.ordered || agg.is_ordered();
     let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
         let group = groups.of(source.event, source.role, kept.reach_us, ordered)?;
         let filter = match &source.filter {

@@ -302,7 +302,24 @@ pub struct Feature {
     /// What is told where there was no room for all events of a key, so that only bounds are known: by `assume high`, which
     /// stands here as `High`, the most that a count, a sum or a greatest value over a range of time can be; else what the
     /// events that were kept come to.
+    ///
+    /// A [sketched](Self::is_sketched) feature is told by a bound also where all events were kept. Of the events of the frame
+    /// that have a value (or key), let the newest be the
+    /// [`DISTINCT_EXACT_MAX`](crate::engine::program::DISTINCT_EXACT_MAX) latest, and all where there are no more. By
+    /// `assume low` it is how many different values the newest have, by `assume high` that and how many events with a value
+    /// there are besides the newest. So up to that many events it is exact.
     pub assume: Option<Assume>,
+}
+
+impl Feature {
+    /// Whether it is a count of different values or keys over a range of time (`last T`, `every T`, `this …`) that says
+    /// `assume`. Over `last N events` and sessions, and where such counts are compared, `assume` says nothing.
+    #[must_use]
+    pub fn is_sketched(&self) -> bool {
+        let FeatureKind::Window(window) = &self.kind else { return false };
+        let counts = matches!(window.aggregate, Aggregate::DistinctKeys(..) | Aggregate::DistinctValues(..));
+        self.assume.is_some() && counts && !window.frame.is_by_event()
+    }
 }
 
 /// How a feature is computed.
@@ -522,7 +539,7 @@ pub enum Aggregate {
     Min(Source, Expr),
     /// Greatest value; missing of none. The values' type.
     Max(Source, Expr),
-    /// How many different keys this entity field holds. Int.
+    /// How many different keys this entity field holds (see [`Feature::assume`]). Int.
     DistinctKeys(Source, FieldIx),
     /// How many different values there are. Int.
     DistinctValues(Source, Expr),

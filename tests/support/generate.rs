@@ -10,6 +10,7 @@
 
 use super::oracle::sources;
 use super::rng::Rng;
+use tollgate::engine::program::Assume;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
     Aggregate, Arithmetic, By, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
@@ -233,7 +234,11 @@ impl Maker<'_> {
             let window = if self.rng.percent(88) { self.window(judged) } else { None };
             let (kind, ty) =
                 window.map_or_else(|| self.scalar(judged), |(w, ty)| (FeatureKind::Window(w), ty));
-            self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind, assume: None });
+            // Other features than counts of different things are told as ever where there is room for all events.
+            let assumed = if is_distinct(&kind) { 60 } else { 10 };
+            let bounds = [Assume::High, Assume::Low];
+            let assume = self.rng.percent(assumed).then(|| *self.rng.pick(&bounds));
+            self.policy.features.push(Feature { name: format!("feature{i}"), ty, kind, assume });
         }
     }
 
@@ -405,9 +410,9 @@ impl Maker<'_> {
         let scope = self.scope(event, true, amended);
         let longest = *self.rng.pick(&SPANS);
         let half_life = self.rng.between(1, longest);
-        Some(match self.rng.below(26) {
+        Some(match self.rng.below(28) {
             0 | 1 => (Aggregate::Count(source), Type::Int),
-            2 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
+            2 | 26 => (Aggregate::DistinctKeys(source, self.key_of(event)), Type::Int),
             3 => {
                 let mut over = self.source(by, judged)?;
                 if self.rng.percent(50) {
@@ -416,7 +421,7 @@ impl Maker<'_> {
                 }
                 (Aggregate::Ratio(over, source), Type::Decimal)
             }
-            4 => (Aggregate::DistinctValues(source, self.any_value(&scope).0), Type::Int),
+            4 | 27 => (Aggregate::DistinctValues(source, self.any_value(&scope).0), Type::Int),
             10 => {
                 let (value, ty) = self.any_value(&scope);
                 (Aggregate::First(source, value), ty)
@@ -896,6 +901,12 @@ pub fn simpler(policy: &Policy) -> Vec<Policy> {
     }
     simpler.retain(|less| less != policy);
     simpler
+}
+
+/// Whether it counts different things, and is no comparison of such counts.
+pub fn is_distinct(kind: &FeatureKind) -> bool {
+    let FeatureKind::Window(window) = kind else { return false };
+    matches!(window.aggregate, Aggregate::DistinctKeys(..) | Aggregate::DistinctValues(..))
 }
 
 fn filters(aggregate: &mut Aggregate) -> Vec<&mut Option<Expr>> {

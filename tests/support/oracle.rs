@@ -33,6 +33,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX};
 use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::{
     Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, PRESENCE_WORD, Refusal,
@@ -186,6 +187,10 @@ pub struct Oracle<'p> {
     features: Vec<Answer>,
     rates: Vec<Rate>,
     tally: Tally,
+    /// Of how many events a count of different things that says `assume` is exact.
+    exact_max: usize,
+    /// Times that such a count was a bound.
+    bounded: u64,
     /// Rows changed that were not at the time their amendment named.
     amended_elsewhere: u64,
     /// Events that had a history only because a jump of the clock let nothing expire.
@@ -262,9 +267,16 @@ impl<'p> Oracle<'p> {
             features: vec![Answer::Missing; policy.features.len()],
             rates: Vec::new(),
             tally: Tally::default(),
+            exact_max: DISTINCT_EXACT_MAX as usize,
+            bounded: 0,
             amended_elsewhere: 0,
             spared: 0,
         }
+    }
+
+    /// The same, where a count of different things that says `assume` is exact of so many events.
+    pub fn exact_up_to(self, events: u32) -> Self {
+        Self { exact_max: events as usize, ..self }
     }
 
     /// The features of the last decision.
@@ -278,6 +290,10 @@ impl<'p> Oracle<'p> {
 
     pub fn amended_elsewhere(&self) -> u64 {
         self.amended_elsewhere
+    }
+
+    pub fn bounded(&self) -> u64 {
+        self.bounded
     }
 
     pub fn spared(&self) -> u64 {
@@ -491,7 +507,9 @@ impl<'p> Oracle<'p> {
                 FeatureKind::Scalar { event: on, expr } if *on == event.kind => {
                     self.evaluate(expr, &Context::judging(event, &[]))
                 }
-                FeatureKind::Window(window) if !too_late => self.windowed(window, event, first_source),
+                FeatureKind::Window(window) if !too_late => {
+                    self.windowed(window, feature.assume, event, first_source)
+                }
                 FeatureKind::Scalar { .. } | FeatureKind::Window(_) => Answer::Missing,
             });
             if let FeatureKind::Window(window) = &feature.kind {
@@ -501,14 +519,24 @@ impl<'p> Oracle<'p> {
         answers
     }
 
-    fn windowed(&mut self, window: &Window, event: &Taken, first_source: usize) -> Answer {
+    fn windowed(
+        &mut self,
+        window: &Window,
+        assume: Option<Assume>,
+        event: &Taken,
+        first_source: usize,
+    ) -> Answer {
         let by = window.judged_by.iter().find(|(judged, _)| *judged == event.kind);
         let Some(keys) = by.and_then(|(_, role)| keys_of(event, *role)) else { return Answer::Missing };
         let numbers: Vec<usize> =
             (0..).map(|i| first_source + i).take(sources(&window.aggregate).len()).collect();
         let mut answers = Vec::new();
         for (frame, delay) in sides(window) {
-            let look = Look { frame, until: event.time - delay, keys: &keys, event };
+            // Neither of so many events, nor compared, is anything a bound.
+            let by_event = matches!(frame, Frame::Events { .. } | Frame::Session { .. });
+            let is_compared = matches!(window.aggregate, Aggregate::Change { .. });
+            let assume = assume.filter(|_| !by_event && !is_compared);
+            let look = Look { frame, until: event.time - delay, keys: &keys, event, assume };
             answers.push(self.computed(base(&window.aggregate), &look, &numbers));
         }
         match answers[..] {
@@ -546,10 +574,12 @@ impl<'p> Oracle<'p> {
                 Answer::number(values.into_iter().max_by(|a, b| a.compare(*b)))
             }
             Aggregate::DistinctValues(source, expr) => {
-                Answer::int(aggregates::frequencies(&held(source, What::Value(expr))).len() as i64)
+                let held = held(source, What::Value(expr));
+                self.different(&held, look.assume)
             }
             Aggregate::DistinctKeys(source, field) => {
-                Answer::int(aggregates::frequencies(&held(source, What::Key(*field))).len() as i64)
+                let held = held(source, What::Key(*field));
+                self.different(&held, look.assume)
             }
             Aggregate::Ratio(over, under) if look.frame.is_by_event() => {
                 let also = held_in(self.held_by_time(over, What::Nothing, look, numbers[0]));
@@ -637,6 +667,16 @@ impl<'p> Oracle<'p> {
                 Answer::int(days.len() as i64)
             }
         }
+    }
+
+    /// How many different values there are; or, where one is assumed, a bound: of so many of the latest events that have a
+    /// value, and by the upper one each earlier event with one besides.
+    fn different(&mut self, held: &[Held], assume: Option<Assume>) -> Answer {
+        let held = aggregates::present(held);
+        let earlier = if assume.is_some() { held.len().saturating_sub(self.exact_max) } else { 0 };
+        self.bounded += u64::from(earlier > 0);
+        let different = aggregates::frequencies(&held[earlier..]).len();
+        Answer::int(if assume == Some(Assume::High) { different + earlier } else { different } as i64)
     }
 
     /// The events of a frame, the latest last.
@@ -813,6 +853,8 @@ struct Look<'l> {
     /// The judged event's key, or both of its pair.
     keys: &'l [Key],
     event: &'l Taken,
+    /// Which bound is told of how many different things there are.
+    assume: Option<Assume>,
 }
 
 /// The frames of a window, each with its delay: its own, and that of what a change is compared with.

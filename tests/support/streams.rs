@@ -76,7 +76,7 @@ impl Shape {
         // The long streams are there for keys with many rows.
         let hot = rng.percent(if frames > 1_000 { 40 } else { 15 });
         // Room for every key of a pool, few enough that the table is more than half full. Where there are pairs, either
-        // the same for all pairs of a small pool, or for as many as there are frames.
+        // the same for all 324 pairs of a small pool and the last records, which are not for new keys, or for as many as there are frames.
         let is_pair = |feature: &Feature| match &feature.kind {
             FeatureKind::Window(window) => window.by.second().is_some(),
             FeatureKind::Scalar { .. } => false,
@@ -84,7 +84,7 @@ impl Shape {
         let (keys, keys_max) = if !policy.features.iter().any(is_pair) {
             (*rng.pick(&[3, 12, 40, 200]), 256)
         } else if rng.percent(70) {
-            (*rng.pick(&[3, 6, 12]), 324)
+            (*rng.pick(&[3, 6, 12]), 352)
         } else {
             (*rng.pick(&[40, 200]), 64 * 1024)
         };

@@ -61,7 +61,7 @@ impl Plan<'_> {
             row.extend([tell_bytes(feature.event_bytes), tell_bytes(feature.own_event_bytes)]);
             row.extend([work.rows, work.entries, work.words].map(|number| number.to_string()));
         }
-        row.push(exactness.words().into());
+        row.push(exactness.words().into_owned());
         row
     }
 

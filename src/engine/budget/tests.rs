@@ -1,6 +1,6 @@
 //! What is reckoned beforehand, held against what engines then do.
 
-use super::work::{of_gather, of_scan};
+use super::work::{of_gather, of_scan, of_sketch};
 use super::*;
 use crate::engine::units::{DAY, SECOND, Time, mix};
 use crate::engine::wire::{Admission, Input};
@@ -58,7 +58,10 @@ impl Fed {
     }
 
     fn of(text: &str, limits: &Limits) -> Self {
-        let loaded = loaded(text);
+        Self::with(loaded(text), limits)
+    }
+
+    fn with(loaded: Loaded, limits: &Limits) -> Self {
         let budget = Budget::new(loaded.program(), limits).unwrap();
         let engine = Engine::new(loaded, limits).unwrap_or_else(|error| panic!("{}", error.message));
         Self { engine, budget, id: 0, random: 9 }
@@ -171,7 +174,8 @@ fn work_told(fed: &Fed) -> u64 {
         sums.rows + sums.entries + sets.iter().map(|set| set.rows).sum::<u64>()
     });
     let gathers = event.gathers.iter().map(|gather| of_gather(groups, gather).rows);
-    scans.chain(gathers).sum()
+    let sketches = event.sketches.iter().map(|sketch| of_sketch(groups, sketch));
+    scans.chain(gathers).chain(sketches.map(|work| work.rows + work.entries)).sum()
 }
 
 /// The policy with no other features than these and those that its rule asks for.
@@ -216,6 +220,35 @@ fn no_decision_looks_at_more_than_was_told() {
     }
 }
 
+/// Of one that counts every row, and of one that counts so few that each is in a chunk of its own.
+#[test]
+fn a_sketch_looks_at_no_more_than_was_told() {
+    let counted = "feature counted = distinct(payment.card";
+    for (wanted, spread, hardly) in [(")", 1, 10), (")", 3_000, 10), (" where amount < 30)", 3_000, 10)] {
+        let feature = format!("{counted}{wanted} by shop last 30d delayed 1h assume high\n");
+        let text = policy_of(&[]) + &feature;
+        let mut program =
+            policy::compile(&text, &Tokenizer::default()).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+        let sketched = program.features.last_mut().unwrap();
+        sketched.argument = 100;
+        let loaded = archive::open(archive::seal(&program)).expect("a program");
+        let mut fed = Fed::with(loaded, &limits(20_000));
+        let most = work_told(&fed);
+        let (mut before, mut greatest) = (0, 0);
+        for event in 0..24_000 {
+            let late = fed.next() as i64 % spread;
+            fed.pay(1, START + (event - late.abs()) * 40 * SECOND);
+            let scanned = fed.engine.counters().rows_scanned;
+            greatest = greatest.max(scanned - before);
+            before = scanned;
+        }
+        assert!(greatest <= most, "{greatest} rows and entries, told {most}{wanted}");
+        assert!(greatest > most / hardly, "{greatest}, told {most}: hardly a bound{wanted}");
+        // Where all rows count, a hundred of them, and paths.
+        assert!(wanted.len() > 1 || greatest < 1_000, "{greatest}");
+    }
+}
+
 #[test]
 fn the_levels_of_a_tree() {
     for (rows, levels) in [(1, 0), (64, 0), (65, 1), (960, 1), (961, 2), (16_384, 3), (1 << 20, 4)] {
@@ -255,6 +288,18 @@ fn each_feature_says_what_it_needs() {
     // A sum passes what is between; a set of different things, and what is gathered, do not.
     assert!(told("spend_2d").work.rows < 1_000 && told("cards_2d").work.rows > 5_000);
     assert!(told("growth").work.rows > 2 * 5_000);
+    let assumed = |assume: &str| {
+        let text = POLICY.replace("by shop last 2d\n", &format!("by shop last 2d assume {assume}\n"));
+        let budget =
+            Budget::new(loaded(&text).program(), &Limits { rows_per_key_max: 1 << 20, ..limits }).unwrap();
+        budget.features.into_iter().find(|feature| feature.name == "cards_2d").unwrap()
+    };
+    assert_eq!(assumed("low").exactness, Exactness::UpTo(1_024, Assume::Low));
+    let high = assumed("high");
+    assert_eq!((high.way, high.exactness), (Way::Sketched, Exactness::UpTo(1_024, Assume::High)));
+    assert_eq!(high.exactness.words(), "exact up to 1024 events, above that an upper bound");
+    // Every payment has a card; and where not all count, as many chunks as rows.
+    assert!(high.work.rows < 2_000 && high.work.entries < 1_000, "{high:?}");
     let others = format!("{}feature alone = count(label where fraud) by card last 1h\n", POLICY);
     let budget = Budget::new(loaded(&others).program(), &limits).unwrap();
     let alone = budget.features.last().unwrap();

@@ -7,6 +7,7 @@ use super::{GroupBudget, LEAF_ROWS};
 use crate::engine::frames::Frame;
 use crate::engine::gather::Gather;
 use crate::engine::plan::{Event, Plan};
+use crate::engine::sketch::Sketch;
 use crate::engine::tree::FANOUT;
 use crate::engine::windows::{Scan, WindowSet};
 
@@ -19,6 +20,8 @@ pub enum Way {
     Scanned,
     /// Row by row, by itself.
     Gathered,
+    /// The newest rows by itself, one by one; how many there are beyond these, from what trees keep.
+    Sketched,
 }
 
 impl Way {
@@ -29,6 +32,7 @@ impl Way {
             Self::Event => "event",
             Self::Scanned => "scanned",
             Self::Gathered => "gathered",
+            Self::Sketched => "sketched",
         }
     }
 }
@@ -99,7 +103,11 @@ fn of_sums(group: &GroupBudget, set: &WindowSet) -> Work {
         true => set.spans.len() + 1,
         false => 2 * set.windows.len(),
     };
-    let edges = edges as u64;
+    of_edges(group, edges as u64)
+}
+
+/// Of adding up what lies between so many times.
+fn of_edges(group: &GroupBudget, edges: u64) -> Work {
     let levels = levels_max(group.rows_max);
     let entries = match levels {
         0 => 0,
@@ -151,6 +159,27 @@ pub(super) fn of_gather(groups: &[GroupBudget], gather: &Gather) -> Work {
     gather.against.map_or(one, |(frame, _)| one.and(side(frame)))
 }
 
+/// Of the newest rows that qualify, one by one, and of counting the others.
+pub(super) fn of_sketch(groups: &[GroupBudget], sketch: &Sketch) -> Work {
+    let group = &groups[sketch.group];
+    // Each chunk that is looked at has one of them, but for those in which the window begins and ends, and the one that shows
+    // that there are more. Where every row is one, these are neighbours and half full, and so are the nodes above them.
+    let newest = sketch.rows as u64;
+    let mut looked_at = if sketch.is_each { newest / HALF_LEAF } else { newest } + 3;
+    let rows = match sketch.is_each {
+        true => newest + 2 * LEAF_ROWS as u64,
+        false => looked_at * LEAF_ROWS as u64,
+    };
+    let mut below = leaves_max(group.rows_max);
+    let nodes = (0..levels_max(group.rows_max)).fold(0, |nodes, _| {
+        below = below / HALF_NODE + 2;
+        looked_at = if sketch.is_each { looked_at / HALF_NODE + 3 } else { looked_at };
+        nodes + below.min(looked_at)
+    });
+    let rows = group.inline_max.saturating_add(rows).min(group.rows_max);
+    Work::new(group, rows + 1, FANOUT as u64 * nodes).and(of_edges(group, 2))
+}
+
 /// The way of a feature, and the most that a judged event's pass for it looks at.
 pub(super) fn of_feature(
     plan: &Plan,
@@ -163,6 +192,11 @@ pub(super) fn of_feature(
     let gathered = gathered.filter(|gather| gather.feature == feature);
     if let Some(work) = gathered.map(|gather| of_gather(groups, gather)).reduce(greater) {
         return (Way::Gathered, work);
+    }
+    let sketches = plan.events.iter().flat_map(|event| &event.sketches);
+    let sketches = sketches.filter(|sketch| sketch.feature == feature);
+    if let Some(work) = sketches.map(|sketch| of_sketch(groups, sketch)).reduce(greater) {
+        return (Way::Sketched, work);
     }
     let scanned = plan.events.iter().map(|event| {
         let of_it = |scan: &&Scan| {

@@ -279,6 +279,17 @@ fn only_what_features_need_is_stored() {
 }
 
 #[test]
+fn what_is_told_by_the_newest_rows_is_kept_in_order() {
+    let mut policy = pairs();
+    let of = |policy: &Policy| lower(policy, &Tokenizer::default()).unwrap().features[3].argument;
+    assert_eq!(of(&policy), 0);
+    policy.features[3].assume = Some(program::Assume::Low);
+    assert_eq!(of(&policy), i64::from(program::DISTINCT_EXACT_MAX));
+    let by_device = lower(&policy, &Tokenizer::default()).unwrap().groups.swap_remove(2);
+    assert_eq!((by_device.keys.len(), by_device.id_column), (1, 1));
+}
+
+#[test]
 fn a_pair_has_one_table_whose_records_hold_both_keys() {
     let program = lower(&pairs(), &Tokenizer::default()).unwrap();
     let [pair] = &program.pairs[..] else { panic!("{:?}", program.pairs) };

@@ -3,7 +3,7 @@
 use super::random::{Random, policy};
 use super::*;
 use crate::engine::Loaded;
-use crate::engine::program::{FieldKind, Instr, Op};
+use crate::engine::program::{Assume, FieldKind, Instr, Op};
 use crate::engine::rates::Rates;
 use crate::engine::units::Time;
 use crate::engine::vm::{Basis, execute};
@@ -343,6 +343,19 @@ fn what_is_wrong_with_an_aggregate_is_said() {
     }
     refused(|p| p.features[1].zone = 0, "feature 1: Sum has no time zone");
     refused(|p| p.features[3].agg = Agg::Last, "feature 3: its rows have no order: there is no id column");
+    for (argument, expected) in [
+        (0, "DistinctKeys does not take the argument 0"),
+        (1_025, "DistinctKeys does not take the argument 1025"),
+        (1_024, "its rows have no order: there is no id column"),
+    ] {
+        refused(
+            |p| {
+                p.features[3].assume = Some(Assume::Low);
+                p.features[3].argument = argument;
+            },
+            &format!("feature 3: {expected}"),
+        );
+    }
     refused(|p| p.features[1].terms.clear(), "feature 1: it has 0 terms, not 1");
 }
 

@@ -1,0 +1,96 @@
+//! The vectors of 64-bit ARM.
+
+use super::{Kernel, Mask, Vector, add_vectors, nest_vectors};
+use std::arch::aarch64::*;
+
+/// Every processor of this architecture has NEON.
+pub(super) const NEON: Kernel = Kernel {
+    // SAFETY: as said.
+    add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
+    // SAFETY: as said.
+    nest: |task, near, sums| unsafe { nest_vectors::<uint64x2_t>(task, near, sums) },
+};
+
+// SAFETY (of all below): see `Vector`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
+impl Mask for uint64x2_t {
+    #[inline(always)]
+    unsafe fn and(self, other: Self) -> Self {
+        vandq_u64(self, other)
+    }
+    #[inline(always)]
+    unsafe fn and_not(self, other: Self) -> Self {
+        vbicq_u64(self, other)
+    }
+}
+
+// SAFETY (of all below): see `Vector`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
+impl Vector for uint64x2_t {
+    const ROWS: usize = 2;
+    /// All bits of a number that is meant.
+    type Mask = Self;
+
+    #[inline(always)]
+    unsafe fn splat(word: u64) -> Self {
+        vdupq_n_u64(word)
+    }
+    #[inline(always)]
+    unsafe fn some(bits: u64) -> Self {
+        let each = |bit: u64| vcreate_u64((bits >> bit & 1).wrapping_neg());
+        vcombine_u64(each(0), each(1))
+    }
+    #[inline(always)]
+    unsafe fn bits(mask: Self) -> u64 {
+        vgetq_lane_u64::<0>(mask) & 1 | vgetq_lane_u64::<1>(mask) & 2
+    }
+    #[inline(always)]
+    unsafe fn load(mask: Self, at: *const u64) -> Self {
+        let word = |meant: u64, place: usize| if meant == 0 { 0 } else { *at.add(place) };
+        let first = word(vgetq_lane_u64::<0>(mask), 0);
+        let second = word(vgetq_lane_u64::<1>(mask), 1);
+        vcombine_u64(vcreate_u64(first), vcreate_u64(second))
+    }
+    #[inline(always)]
+    unsafe fn up_to(self, most: Self) -> Self {
+        vcleq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(most))
+    }
+    #[inline(always)]
+    unsafe fn having(self, bits: Self) -> Self {
+        vceqq_u64(vandq_u64(self, bits), bits)
+    }
+    #[inline(always)]
+    unsafe fn plus(self, mask: Self, others: Self) -> Self {
+        vaddq_u64(self, vandq_u64(mask, others))
+    }
+    #[inline(always)]
+    unsafe fn low_half(self) -> Self {
+        vandq_u64(self, vdupq_n_u64(0xffff_ffff))
+    }
+    #[inline(always)]
+    unsafe fn high_half(self) -> Self {
+        vreinterpretq_u64_s64(vshrq_n_s64::<32>(vreinterpretq_s64_u64(self)))
+    }
+    #[inline(always)]
+    unsafe fn lesser(self, mask: Self, others: Self) -> Self {
+        let lesser = vcgtq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(others));
+        vbslq_u64(vandq_u64(mask, lesser), others, self)
+    }
+    #[inline(always)]
+    unsafe fn greater(self, mask: Self, others: Self) -> Self {
+        let greater = vcgtq_s64(vreinterpretq_s64_u64(others), vreinterpretq_s64_u64(self));
+        vbslq_u64(vandq_u64(mask, greater), others, self)
+    }
+    #[inline(always)]
+    unsafe fn totals(self, other: Self) -> [u64; 2] {
+        [vaddvq_u64(self), vaddvq_u64(other)]
+    }
+    #[inline(always)]
+    unsafe fn least(self) -> i64 {
+        (vgetq_lane_u64::<0>(self) as i64).min(vgetq_lane_u64::<1>(self) as i64)
+    }
+    #[inline(always)]
+    unsafe fn greatest(self) -> i64 {
+        (vgetq_lane_u64::<0>(self) as i64).max(vgetq_lane_u64::<1>(self) as i64)
+    }
+}

@@ -1,0 +1,208 @@
+//! The vectors of x86-64.
+
+use super::{Block, Kernel, Mask, Near, Sum, Task, Vector, add_vectors, nest_vectors};
+use std::arch::x86_64::*;
+
+/// Loops over vectors of one kind, compiled with the instructions that they take.
+macro_rules! kernel {
+    ($vector:ty, $features:literal) => {{
+        #[target_feature(enable = $features)]
+        fn add(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
+            // SAFETY: these are the instructions of the vector.
+            unsafe { add_vectors::<$vector>(task, block, sums) };
+        }
+        #[target_feature(enable = $features)]
+        fn nest(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+            // SAFETY: these are the instructions of the vector.
+            unsafe { nest_vectors::<$vector>(task, near, sums) };
+        }
+        Kernel {
+            // SAFETY: `all` gives this out only where the instructions are.
+            add: |task, block, sums| unsafe { add(task, block, sums) },
+            // SAFETY: as above.
+            nest: |task, near, sums| unsafe { nest(task, near, sums) },
+        }
+    }};
+}
+
+pub(super) const AVX512: Kernel = kernel!(__m512i, "avx512f,avx2,popcnt");
+pub(super) const AVX2: Kernel = kernel!(__m256i, "avx2,popcnt");
+
+impl Mask for __mmask8 {
+    #[inline(always)]
+    unsafe fn and(self, other: Self) -> Self {
+        self & other
+    }
+    #[inline(always)]
+    unsafe fn and_not(self, other: Self) -> Self {
+        self & !other
+    }
+}
+
+// SAFETY (of all below): see `Vector`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
+impl Vector for __m512i {
+    const ROWS: usize = 8;
+    type Mask = __mmask8;
+
+    #[inline(always)]
+    unsafe fn splat(word: u64) -> Self {
+        _mm512_set1_epi64(word as i64)
+    }
+    #[inline(always)]
+    unsafe fn some(bits: u64) -> __mmask8 {
+        bits as u8
+    }
+    #[inline(always)]
+    unsafe fn bits(mask: __mmask8) -> u64 {
+        u64::from(mask)
+    }
+    #[inline(always)]
+    unsafe fn load(mask: __mmask8, at: *const u64) -> Self {
+        _mm512_maskz_loadu_epi64(mask, at.cast())
+    }
+    #[inline(always)]
+    unsafe fn up_to(self, most: Self) -> __mmask8 {
+        _mm512_cmple_epi64_mask(self, most)
+    }
+    #[inline(always)]
+    unsafe fn having(self, bits: Self) -> __mmask8 {
+        _mm512_cmpeq_epi64_mask(_mm512_and_si512(self, bits), bits)
+    }
+    #[inline(always)]
+    unsafe fn plus(self, mask: __mmask8, others: Self) -> Self {
+        _mm512_mask_add_epi64(self, mask, self, others)
+    }
+    #[inline(always)]
+    unsafe fn low_half(self) -> Self {
+        _mm512_and_si512(self, _mm512_set1_epi64(0xffff_ffff))
+    }
+    #[inline(always)]
+    unsafe fn high_half(self) -> Self {
+        _mm512_srai_epi64::<32>(self)
+    }
+    #[inline(always)]
+    unsafe fn lesser(self, mask: __mmask8, others: Self) -> Self {
+        _mm512_mask_min_epi64(self, mask, self, others)
+    }
+    #[inline(always)]
+    unsafe fn greater(self, mask: __mmask8, others: Self) -> Self {
+        _mm512_mask_max_epi64(self, mask, self, others)
+    }
+    #[inline(always)]
+    unsafe fn totals(self, other: Self) -> [u64; 2] {
+        // Of each by turns: half as much to fold.
+        let both = _mm512_add_epi64(_mm512_unpacklo_epi64(self, other), _mm512_unpackhi_epi64(self, other));
+        let upper = _mm512_extracti64x4_epi64::<1>(both);
+        fold(_mm256_add_epi64(_mm512_castsi512_si256(both), upper))
+    }
+    #[inline(always)]
+    unsafe fn least(self) -> i64 {
+        _mm512_reduce_min_epi64(self)
+    }
+    #[inline(always)]
+    unsafe fn greatest(self) -> i64 {
+        _mm512_reduce_max_epi64(self)
+    }
+}
+
+/// The sum of both halves.
+///
+/// # Safety
+///
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn fold(vector: __m256i) -> [u64; 2] {
+    // SAFETY: as the caller has made sure; and all are sixteen bytes of which any are allowed.
+    unsafe {
+        let upper = _mm256_extracti128_si256::<1>(vector);
+        std::mem::transmute(_mm_add_epi64(_mm256_castsi256_si128(vector), upper))
+    }
+}
+
+fn words(vector: __m256i) -> [u64; 4] {
+    // SAFETY: both are thirty-two bytes of which any are allowed.
+    unsafe { std::mem::transmute(vector) }
+}
+
+// SAFETY (of all below): see `Vector`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
+impl Mask for __m256i {
+    #[inline(always)]
+    unsafe fn and(self, other: Self) -> Self {
+        _mm256_and_si256(self, other)
+    }
+    #[inline(always)]
+    unsafe fn and_not(self, other: Self) -> Self {
+        _mm256_andnot_si256(other, self)
+    }
+}
+
+// SAFETY (of all below): see `Vector`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
+impl Vector for __m256i {
+    const ROWS: usize = 4;
+    /// All bits of a number that is meant.
+    type Mask = Self;
+
+    #[inline(always)]
+    unsafe fn splat(word: u64) -> Self {
+        _mm256_set1_epi64x(word as i64)
+    }
+    #[inline(always)]
+    unsafe fn some(bits: u64) -> Self {
+        let each = _mm256_setr_epi64x(1, 2, 4, 8);
+        _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(bits as i64), each), each)
+    }
+    #[inline(always)]
+    unsafe fn bits(mask: Self) -> u64 {
+        _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64
+    }
+    #[inline(always)]
+    unsafe fn load(mask: Self, at: *const u64) -> Self {
+        _mm256_maskload_epi64(at.cast(), mask)
+    }
+    #[inline(always)]
+    unsafe fn up_to(self, most: Self) -> Self {
+        _mm256_xor_si256(_mm256_cmpgt_epi64(self, most), _mm256_set1_epi64x(-1))
+    }
+    #[inline(always)]
+    unsafe fn having(self, bits: Self) -> Self {
+        _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits)
+    }
+    #[inline(always)]
+    unsafe fn plus(self, mask: Self, others: Self) -> Self {
+        _mm256_add_epi64(self, _mm256_and_si256(mask, others))
+    }
+    #[inline(always)]
+    unsafe fn low_half(self) -> Self {
+        _mm256_and_si256(self, _mm256_set1_epi64x(0xffff_ffff))
+    }
+    #[inline(always)]
+    unsafe fn high_half(self) -> Self {
+        let upper = _mm256_shuffle_epi32::<0b11_11_01_01>(self);
+        _mm256_blend_epi32::<0b1010_1010>(upper, _mm256_srai_epi32::<31>(upper))
+    }
+    #[inline(always)]
+    unsafe fn lesser(self, mask: Self, others: Self) -> Self {
+        let lesser = _mm256_and_si256(mask, _mm256_cmpgt_epi64(self, others));
+        _mm256_blendv_epi8(self, others, lesser)
+    }
+    #[inline(always)]
+    unsafe fn greater(self, mask: Self, others: Self) -> Self {
+        let greater = _mm256_and_si256(mask, _mm256_cmpgt_epi64(others, self));
+        _mm256_blendv_epi8(self, others, greater)
+    }
+    #[inline(always)]
+    unsafe fn totals(self, other: Self) -> [u64; 2] {
+        fold(_mm256_add_epi64(_mm256_unpacklo_epi64(self, other), _mm256_unpackhi_epi64(self, other)))
+    }
+    #[inline(always)]
+    unsafe fn least(self) -> i64 {
+        words(self).into_iter().fold(i64::MAX, |least, word| least.min(word as i64))
+    }
+    #[inline(always)]
+    unsafe fn greatest(self) -> i64 {
+        words(self).into_iter().fold(i64::MIN, |greatest, word| greatest.max(word as i64))
+    }
+}
