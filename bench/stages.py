@@ -19,9 +19,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENGINE = "tollgate::engine::Engine::"
 AHEAD = "tollgate::engine::ahead::Ahead::"
 STAGES = [
-    ("ask for the index buckets", ENGINE + "ask_for_buckets"),
-    ("ask for the records", AHEAD + "ask_for_records"),
-    ("ask for the slabs", AHEAD + "ask_for_rows"),
+    ("note the keys of an event to come", ENGINE + "note_keys"),
+    ("ask for its index buckets", AHEAD + "ask_for_buckets"),
+    ("ask for its records", AHEAD + "ask_for_records"),
+    ("ask for its slabs", AHEAD + "ask_for_rows"),
     ("decode, and look for a duplicate", ENGINE + "receive"),
     ("look the keys up", ENGINE + "look_up_keys"),
     ("make the event's own rows", ENGINE + "make_own_rows"),
@@ -91,7 +92,7 @@ def main():
     print(f"{'stage':<36}{'instructions':>13}{'first-level misses':>20}{'last-level misses':>19}")
     for stage, function in STAGES:
         counts = inclusive.get(function, [0] * len(events))
-        # What is asked for ahead is not asked for in every decision, and of a burst in one go.
+        # Not every decision is looked ahead at.
         times = calls[STAGES[0][1]] if function.startswith(AHEAD) else calls.get(function) or decisions
         of = lambda *names: sum(counts[place[name]] for name in names) / times
         print(f"{stage:<36}{of('Ir'):>13.0f}{of('D1mr', 'D1mw'):>20.1f}{of('DLmr', 'DLmw'):>19.1f}")

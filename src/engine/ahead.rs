@@ -92,7 +92,7 @@ impl Ahead {
     }
 
     /// Goes on to the next event to be decided: asks for what those after it need, and tells where its keys were seen.
-    #[inline(never)]
+    #[inline]
     pub(super) fn next_event(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) -> Range<usize> {
         let event = self.next;
         self.next += 1;
@@ -110,7 +110,7 @@ impl Ahead {
         start as usize..end as usize
     }
 
-    #[inline]
+    #[inline(never)]
     fn ask_for_buckets(&self, event: usize, tables: &[Table]) {
         for sight in &self.sights[self.keys(event)] {
             tables[sight.table].prefetch_index(sight.hash);
@@ -118,7 +118,7 @@ impl Ahead {
     }
 
     /// Asks for the records that the buckets name.
-    #[inline]
+    #[inline(never)]
     fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
         let keys = self.keys(event);
         for sight in &mut self.sights[keys] {
@@ -131,7 +131,7 @@ impl Ahead {
     }
 
     /// Asks for the newest rows beyond the records.
-    #[inline]
+    #[inline(never)]
     fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
         for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
             let Some(record) = record else { continue };

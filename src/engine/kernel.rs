@@ -6,8 +6,8 @@
 //! short, and where in it a window begins is anybody's guess.
 //!
 //! There are two. [`Kernel::nest`] is for windows that end together and a key whose rows are in a few blocks, as nearly
-//! all are: the newest rows are added up, told as the shortest window, and added to on the way back to the longest. [`Kernel::add`]
-//! is for all else: a block of many, added to what the segments between the ends of windows came to so far.
+//! all are: the sums of all windows side by side, in registers, while the rows go by once for each lane. [`Kernel::add`] is for
+//! all else: a block of many, added to what the segments between the ends of windows came to so far.
 //!
 //! A sum of 64-bit numbers takes more than 64 bits. Their halves are added apart, the upper one with the sign: no carry is
 //! lost within 2³¹ rows.
@@ -51,11 +51,11 @@ impl Near<'_> {
 }
 
 impl<'a> Near<'a> {
-    /// Of no block yet.
+    /// Of nothing yet. It is filled where it is: to move it would be to copy wide what was just written narrow.
     #[inline(always)]
-    pub(super) fn new(own: Option<(&'a [u64], usize)>) -> Self {
+    pub(super) fn new() -> Self {
         const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
-        Self { blocks: [NONE; Self::BLOCKS], first: Self::BLOCKS, own, entries: 0 }
+        Self { blocks: [NONE; Self::BLOCKS], first: Self::BLOCKS, own: None, entries: 0 }
     }
 
     /// Adds a block of older rows, for which there must be room.
@@ -93,10 +93,9 @@ pub(super) fn all() -> Vec<(&'static str, Kernel)> {
     {
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt") {
             all.push(("avx2", x86::AVX2));
-        }
-        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f") && all.len() > 1;
-        if has_avx512 {
-            all.push(("avx512", x86::AVX512));
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                all.push(("avx512", x86::AVX512));
+            }
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -307,7 +306,8 @@ struct Own {
     windows: usize,
 }
 
-/// Where sums are written: each number by itself, so that it can be read right after.
+/// Where sums are written, from registers: one that is returned would be copied wide right after it was written narrow, for
+/// which the processor has to wait.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 struct Out<'a> {
     sums: &'a mut [Sum],
@@ -675,7 +675,8 @@ mod tests {
             let half = |half: usize, count| Block { words: &halves[half], capacity: count, count };
             let own: Vec<u64> = (0..columns).map(|_| next()).collect();
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
-            let mut near = Near::new(own);
+            let mut near = Near::new();
+            near.own = own;
             near.push_older(half(1, count - cut));
             if cut > 0 || next() & 1 == 0 {
                 near.push_older(half(0, cut));

@@ -462,6 +462,7 @@ impl Engine {
     }
 
     /// Notes the keys of a frame that has not been checked yet, if it has the right length.
+    #[inline(never)]
     fn note_keys(&mut self, input: &Input<'_>) {
         let form =
             self.plan.events.get(usize::from(input.kind)).filter(|event| {

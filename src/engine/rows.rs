@@ -263,16 +263,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// All rows that windows with these ends can reach, where they are in the record and a slab, or a few leaves of a
-    /// small tree: nearly always.
+    /// Fills in all rows that windows with these ends can reach, where they are in the record and a slab, or a few leaves of
+    /// a small tree: nearly always. False where they are not.
     #[inline(always)]
-    pub(super) fn near(&self, edges: Edges<'_>) -> Option<Near<'a>> {
+    pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a>) -> bool {
         let Self { shape, spill, record, .. } = *self;
-        let mut near = Near::new(self.own.and_then(|own| {
+        if let Some(own) = self.own {
             let before = edges.before(own.time(0));
-            (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1))
-        }));
-        let Some(record) = record else { return Some(near) };
+            near.own = (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1));
+        }
+        let Some(record) = record else { return true };
         let head = Head::of(record, shape);
         let inline = inline(record, shape, head);
         near.push_older(inline);
@@ -281,11 +281,11 @@ impl<'a> Rows<'a> {
         match head.branch.level {
             1..=LEAF_LEVEL if is_reached => near.push_older(block(spill, shape, head.branch)),
             level if level > LEAF_LEVEL && is_reached => {
-                return push_leaves(spill, shape, head.branch, edges, &mut near).then_some(near);
+                return push_leaves(spill, shape, head.branch, edges, near);
             }
             _ => {}
         }
-        Some(near)
+        true
     }
 
     /// Calls `visit` with every stored block that may hold a row after `after` and up to `until`, newest first, until it

@@ -1,11 +1,12 @@
 //! Windowed features: an exact rescan of the rows of a key, shared by all features that look at them.
 //!
-//! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Each row is looked at
-//! once: added to what its segment comes to in every [`Lane`](super::tally::Lane) that is wanted. A feature's window is a run of segments,
-//! which are then added up. The event's own row is one more block, of one row, after the stored ones.
+//! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Windows that end together
+//! are each a segment and all after it; where their rows are near, as nearly all are, they are added up side by side
+//! ([`Kernel::nest`]). Else each row is added once, to what its segment comes to in every [`Lane`](super::tally::Lane) that is
+//! wanted, and a feature's window is a run of segments, which are then added up. The event's own row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
-use super::kernel::{self, Kernel, Task, Used, nest_sums};
+use super::kernel::{self, Kernel, Near, Task, Used, nest_sums};
 use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
@@ -246,7 +247,8 @@ impl Scratch {
             let lanes = scan.lanes.len();
             let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
-            if let Some(near) = rows.near(edges).filter(|_| seen.end_together) {
+            let mut near = Near::new();
+            if seen.end_together && rows.near(edges, &mut near) {
                 self.work += near.entries;
                 self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
                 let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };

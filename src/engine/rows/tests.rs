@@ -152,7 +152,8 @@ impl Model {
         }
         let edges = Edges { times: &times, stamps: &stamps };
         let view = self.view();
-        if let Some(near) = view.near(edges) {
+        let mut near = Near::new();
+        if view.near(edges, &mut near) {
             let blocks = near.blocks().len();
             let mut nested = sums.clone();
             (kernel.nest)(
