@@ -632,7 +632,7 @@ fn what_is_lost_is_flagged() {
         lost.doorkept += engine.counters().doorkept;
     }
     assert!(flagged > 1_000 && exact > 1_000, "{flagged} flagged, {exact} exact");
-    assert!(lost.rows_lost > 1_000 && lost.keys_lost > 1_000 && lost.doorkept > 1_000, "{lost:?}");
+    assert!(lost.rows_lost > 1_000 && lost.keys_lost > 1_000 && lost.doorkept > 100, "{lost:?}");
 }
 
 /// Whether an upper bound is told of a feature that says `assume high`: counts, sums and greatest values over a range of time,
