@@ -27,43 +27,25 @@ use crate::log::Log;
 use crate::os::lock::{LockError, RuntimeLock, is_on_tmpfs};
 use crate::os::memfd::SealedMemfd;
 use crate::os::{affinity, clock, memory};
+use crate::policy::Sources;
 use crate::policy::archive::{self, ArchiveError};
-use crate::policy::{self, diagnostics};
+use crate::policy_files;
 use crate::replay::{Replay, ReplayError, abbreviated};
 use crate::stats::{Counts, Shared};
 use crate::token::Tokenizer;
 
-/// Longest policy text read.
-pub const POLICY_BYTES_MAX: u64 = 1 << 20;
 /// The demonstration policy that is built in.
 pub const DEMO_POLICY: &str = include_str!("../config/policies/demo.policy");
 
-/// A policy's text and what to call it in errors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyText {
-    /// The file it came from.
-    pub file: String,
-    /// The text.
-    pub text: String,
+/// The demonstration policy.
+#[must_use]
+pub fn demo_policy() -> Sources {
+    Sources::single("config/policies/demo.policy (built in)", DEMO_POLICY)
 }
 
-impl PolicyText {
-    /// The demonstration policy.
-    #[must_use]
-    pub fn demo() -> Self {
-        Self { file: "config/policies/demo.policy (built in)".into(), text: DEMO_POLICY.into() }
-    }
-
-    /// Reads a policy's text.
-    pub fn read(path: &Path) -> Result<Self, StartError> {
-        let unreadable = |reason: String| StartError::PolicyFile { path: path.into(), reason };
-        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if length > POLICY_BYTES_MAX {
-            return Err(unreadable(format!("its {length} bytes are more than {POLICY_BYTES_MAX}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Self { file: path.display().to_string(), text })
-    }
+/// Reads a policy with the files that it uses.
+pub fn read_policy(path: &Path) -> Result<Sources, StartError> {
+    policy_files::read(path).map_err(|reason| StartError::PolicyFile { path: path.into(), reason })
 }
 
 /// Why the appliance does not start.
@@ -205,10 +187,10 @@ struct Threads {
 }
 
 /// Compiles a policy for execution: text → program → sealed memory → validated.
-pub fn load(policy: &PolicyText) -> Result<(Loaded, Vec<u8>), StartError> {
-    let program = policy::compile(&policy.text, &Tokenizer::default()).map_err(|diagnostics| {
-        StartError::Policy(diagnostics::render(&policy.file, &policy.text, &diagnostics))
-    })?;
+pub fn load(policy: &Sources) -> Result<(Loaded, Vec<u8>), StartError> {
+    let program = policy
+        .compile(&Tokenizer::default())
+        .map_err(|diagnostics| StartError::Policy(policy.render(&diagnostics)))?;
     let sealed = archive::seal(&program);
     let memory = SealedMemfd::copy_of("tollgate-policy", &sealed).map_err(StartError::Memory)?;
     let loaded = archive::open(memory)?;
@@ -216,7 +198,7 @@ pub fn load(policy: &PolicyText) -> Result<(Loaded, Vec<u8>), StartError> {
 }
 
 /// Starts the appliance. When this returns, clients are let in.
-pub fn start(config: &Config, policy: &PolicyText) -> Result<Appliance, StartError> {
+pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError> {
     let log = Log::new(config.log.level);
     let (loaded, sealed) = load(policy)?;
     let program = loaded.program();

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod log;
 pub mod os;
 pub mod policy;
+pub mod policy_files;
 pub mod replay;
 pub mod stats;
 pub mod token;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tollgate::appliance::{self, PolicyText, StartError};
+use tollgate::appliance::{self, StartError};
 use tollgate::config::{self, Config};
 use tollgate::demo;
 use tollgate::log::{Log, causes};
@@ -74,8 +74,8 @@ fn run(config: Option<PathBuf>, policy: Option<PathBuf>) -> anyhow::Result<ExitC
     let signals = Signals::block();
     let config = config.map_or_else(|| Ok(Config::shipped()), |file| Config::read(&file))?;
     let policy = match policy.as_ref().or(config.policy_file.as_ref()) {
-        Some(file) => PolicyText::read(file)?,
-        None => PolicyText::demo(),
+        Some(file) => appliance::read_policy(file)?,
+        None => appliance::demo_policy(),
     };
     let log = Log::new(config.log.level);
     // A long journal takes long to replay: a signal must be heard meanwhile. Leaving then is as safe as being killed.

@@ -422,7 +422,7 @@ fn a_kill_while_it_starts_loses_nothing() {
 
 #[test]
 fn what_was_replayed_is_not_counted_as_traffic() {
-    use tollgate::appliance::{self, PolicyText};
+    use tollgate::appliance;
     use tollgate::config::Config;
     let rig = Rig::new(POLICY);
     let oracle = Oracle::new(&rig);
@@ -434,7 +434,7 @@ fn what_was_replayed_is_not_counted_as_traffic() {
     running.stop();
     let mut config = Config::read(&rig.config()).unwrap();
     config.log.level = tollgate::log::Level::Error;
-    let appliance = appliance::start(&config, &PolicyText::read(&rig.policy()).unwrap()).unwrap();
+    let appliance = appliance::start(&config, &appliance::read_policy(&rig.policy()).unwrap()).unwrap();
     let counts = appliance.stop().unwrap();
     assert_eq!((counts.seq, counts.decided, counts.frames), (3, 0, 0));
 }
@@ -557,17 +557,17 @@ fn the_default_configuration_is_printed() {
 
 #[test]
 fn the_library_starts_and_stops_in_process() {
-    use tollgate::appliance::{self, PolicyText};
+    use tollgate::appliance;
     use tollgate::config::Config;
     let rig = Rig::new(POLICY);
     let mut config = Config::read(&rig.config()).unwrap();
     config.log.level = tollgate::log::Level::Error;
-    let appliance = appliance::start(&config, &PolicyText::demo()).unwrap();
+    let appliance = appliance::start(&config, &appliance::demo_policy()).unwrap();
     assert_eq!(appliance.ready().policy, "demo");
     assert!(appliance.is_running());
     let counts = appliance.stop().unwrap();
     assert_eq!((counts.seq, counts.clients), (0, 0));
     // Nothing is left behind that would keep a second one from starting.
-    let appliance = appliance::start(&config, &PolicyText::demo()).unwrap();
+    let appliance = appliance::start(&config, &appliance::demo_policy()).unwrap();
     assert_eq!(appliance.ready().recovered_seq, 0);
 }

@@ -6,8 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rig::{Oracle, POLICY, Rig};
-use tollgate::appliance::{self, PolicyText};
+use tollgate::appliance;
 use tollgate::config::Config;
+use tollgate::policy::Sources;
 use tollgate_ring::{Client, ClientOptions};
 
 struct Counting;
@@ -75,7 +76,7 @@ fn the_engine_thread_serves_without_allocating() {
     let rig = Rig::new(POLICY);
     let mut config = Config::read(&rig.config()).unwrap();
     config.log.level = tollgate::log::Level::Error;
-    let policy = PolicyText { file: "test".into(), text: POLICY.into() };
+    let policy = Sources::single("test", POLICY);
     let appliance = appliance::start(&config, &policy).unwrap();
     let oracle = Oracle::new(&rig);
     let events = oracle.stream(20_000, 1);

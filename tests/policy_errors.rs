@@ -1,12 +1,12 @@
 //! What the policy language says about bad policies, word for word.
 //!
 //! Each `tests/golden/policy/NAME.policy` is a policy, and `NAME.expected` what is rendered for it; a policy that
-//! is right has no such file. After a change of words, `UPDATE_GOLDEN=1 cargo test --test policy_errors` writes the
+//! is right has no such file. What policies use is in folders beside them. After a change of words, `UPDATE_GOLDEN=1 cargo test --test policy_errors` writes the
 //! files again; read them before they are committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tollgate::policy::{check, diagnostics::render};
+use tollgate::policy::{Sources, check, diagnostics::render};
 
 fn golden_policies() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
@@ -31,14 +31,18 @@ fn bad_policies_are_refused_with_these_words() {
     for path in golden_policies() {
         let name = file_name(&path);
         let text = fs::read_to_string(&path).expect("a readable policy");
-        let rendered = match check(&text) {
+        let folder = path.parent().expect("the folder of golden policies");
+        let mut read =
+            |file: &str| fs::read_to_string(folder.join(file)).map_err(|_| "no such file".to_owned());
+        let sources = Sources::read(&name, &text, &mut read);
+        let rendered = match sources.check() {
             Ok(_) => String::new(),
             Err(diagnostics) => {
                 for diagnostic in &diagnostics {
                     assert!(!diagnostic.help.is_empty(), "{name}: no help for: {}", diagnostic.message);
                 }
                 refused += 1;
-                render(&name, &text, &diagnostics)
+                sources.render(&diagnostics)
             }
         };
         let expected_path = path.with_extension("expected");

@@ -11,7 +11,7 @@ mod stream;
 mod switch;
 mod world;
 
-use crate::appliance::{self, PolicyText};
+use crate::appliance;
 use crate::config::{Config, Idle};
 use crate::engine::Clock;
 use crate::engine::units::HOUR;
@@ -78,12 +78,18 @@ pub fn run(args: &Args) -> Result<()> {
         tempfile::Builder::new().prefix("tollgate-demo-").tempdir().context("a directory for the journal")?;
     let runtime = runtime_dir()?;
     let policy = match &args.policy {
-        Some(path) => PolicyText::read(path)?,
-        None => PolicyText::demo(),
+        Some(path) => appliance::read_policy(path)?,
+        None => appliance::demo_policy(),
     };
-    // The switch reads the same text from a file: it must lay its events out as the appliance expects them.
-    let policy_file = state.path().join("demo.policy");
-    std::fs::write(&policy_file, &policy.text).context("the policy, for the switch to read")?;
+    // The switch reads the same policy from its file: it must lay its events out as the appliance expects them.
+    let policy_file = match &args.policy {
+        Some(path) => path.clone(),
+        None => {
+            let file = state.path().join("demo.policy");
+            std::fs::write(&file, appliance::DEMO_POLICY).context("the policy, for the switch to read")?;
+            file
+        }
+    };
     let (loaded, _) = appliance::load(&policy)?;
     layout::Layout::new(loaded.program())?;
     let config = configuration(args, state.path(), runtime.path());
@@ -200,7 +206,7 @@ impl Drop for Reaped {
 
 /// Runs the simulated switch.
 pub fn run_switch(args: &SwitchArgs) -> Result<()> {
-    let (loaded, _) = appliance::load(&PolicyText::read(&args.policy)?)?;
+    let (loaded, _) = appliance::load(&appliance::read_policy(&args.policy)?)?;
     let plan = switch::Plan {
         socket: &args.socket,
         seconds: args.seconds,

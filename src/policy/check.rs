@@ -10,7 +10,7 @@ mod features;
 mod frames;
 mod functions;
 mod keys;
-mod literals;
+pub(super) mod literals;
 mod names;
 mod rules;
 #[cfg(test)]

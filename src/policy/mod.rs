@@ -11,40 +11,23 @@ pub mod diagnostics;
 mod lexer;
 pub mod lower;
 pub mod parser;
+pub mod sources;
 mod suggest;
 pub mod syntax;
 pub mod typed;
 
 use crate::engine::program::Program;
 use crate::token::Tokenizer;
-use diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
-use parser::SOURCE_BYTES_MAX;
-use typed::Span;
+use diagnostics::Diagnostic;
+pub use sources::Sources;
 
-/// Reads and checks a policy. Reports as many errors as it can find, in source order.
+/// Reads and checks a policy of one file, which cannot use others ([`Sources::read`] can). Reports as many errors as it
+/// can find, in source order.
 pub fn check(text: &str) -> Result<typed::Policy, Vec<Diagnostic>> {
-    if text.len() > SOURCE_BYTES_MAX {
-        return Err(vec![Diagnostic {
-            message: format!("this policy is {} bytes long; at most {SOURCE_BYTES_MAX} are read", text.len()),
-            span: Span::default(),
-            label: String::new(),
-            help: "move long lists out of the policy text".to_owned(),
-        }]);
-    }
-    let parse = parser::parse(text);
-    let (policy, found) = check::check(&parse);
-    let mut diagnostics = parse.errors;
-    diagnostics.extend(found);
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
-    diagnostics.truncate(DIAGNOSTICS_MAX);
-    match policy {
-        Some(policy) if diagnostics.is_empty() => Ok(policy),
-        _ => Err(diagnostics),
-    }
+    Sources::single("policy", text).check()
 }
 
-/// Reads, checks and lowers a policy.
+/// Reads, checks and lowers a policy of one file.
 pub fn compile(text: &str, tokenizer: &Tokenizer) -> Result<Program, Vec<Diagnostic>> {
-    let policy = check(text)?;
-    lower::lower(&policy, tokenizer).map_err(|error| vec![error])
+    Sources::single("policy", text).compile(tokenizer)
 }

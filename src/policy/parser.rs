@@ -29,6 +29,8 @@ pub struct Parse {
     pub errors: Vec<Diagnostic>,
     /// First bytes of the declarations in which there are errors.
     pub broken: HashSet<u32>,
+    /// Where the first file ends: what comes after it are files that it uses.
+    pub first_end: u32,
 }
 
 /// Reads a source. Any text gives a tree.
@@ -61,16 +63,16 @@ pub fn parse(text: &str) -> Parse {
     };
     let broken = parser.source();
     let green = parser.builder.finish();
-    Parse { root: SyntaxNode::new_root(green), errors: parser.errors, broken }
+    let first_end = span(text.len(), text.len()).end;
+    Parse { root: SyntaxNode::new_root(green), errors: parser.errors, broken, first_end }
 }
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] =
-    &["policy", "rates", "entity", "reason", "event", "list", "let", "feature", "rule", "decide"];
+    &["policy", "use", "rates", "entity", "reason", "event", "list", "let", "feature", "rule", "decide"];
 
 /// The words that start a declaration the language does not have yet.
-pub(super) const RESERVED: &[&str] =
-    &["model", "pattern", "penalty", "test", "scene", "effective", "alert", "use"];
+pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "test", "scene", "effective", "alert"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =
@@ -277,9 +279,9 @@ impl<'t> Parser<'t> {
         }
         let follows = self.kind_at(1);
         match self.text_at(0) {
-            "alert" | "use" | "effective" => false,
+            "alert" | "effective" => false,
             "reason" => follows == Some(SyntaxKind::Ident) && self.kind_at(2) == Some(SyntaxKind::Number),
-            "rates" | "test" => follows == Some(SyntaxKind::Text),
+            "rates" | "use" | "test" => follows == Some(SyntaxKind::Text),
             word if DECLARATIONS.contains(&word) || RESERVED.contains(&word) => {
                 follows == Some(SyntaxKind::Ident) && !self.on_new_line(1)
             }

@@ -77,6 +77,8 @@ kinds! {
     Root,
     /// `policy NAME revision N`.
     PolicyDecl,
+    /// `use "FILE"`.
+    UseDecl,
     /// `entity NAME, …`.
     EntityDecl,
     /// `reason NAME ID { … }`.

@@ -14,7 +14,7 @@ use tollgate::engine::units::Time;
 use tollgate::engine::wire::{self, Admission};
 use tollgate::engine::{Clock, Engine, Limits, Loaded, Step};
 use tollgate::journal::{Decision, Epoch, Frame, Reader, Record, SegmentInfo, SegmentState};
-use tollgate::policy::{self, archive, diagnostics};
+use tollgate::policy::archive;
 use tollgate::token::Tokenizer;
 
 /// What to do with a journal.
@@ -216,17 +216,10 @@ fn index(dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
 
 /// A policy from its archive (`.tgp`) or its source.
 fn load_policy(path: &Path) -> anyhow::Result<Loaded> {
+    if path.extension().is_none_or(|extension| extension != "tgp") {
+        return crate::policy::load(path, &Tokenizer::default());
+    }
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let bytes = if path.extension().is_some_and(|extension| extension == "tgp") {
-        bytes
-    } else {
-        let text = String::from_utf8(bytes)
-            .with_context(|| format!("{} is not UTF-8 text; archives end in .tgp", path.display()))?;
-        match policy::compile(&text, &Tokenizer::default()) {
-            Ok(program) => archive::seal(&program),
-            Err(errors) => bail!("{}", diagnostics::render(&path.display().to_string(), &text, &errors)),
-        }
-    };
     archive::open(bytes).with_context(|| format!("{} is no policy", path.display()))
 }
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use tollgate::config::Config;
 use tollgate::engine::Loaded;
 use tollgate::engine::budget::Budget;
-use tollgate::policy;
+use tollgate::policy::{self, Sources};
 use tollgate::token::Tokenizer;
 
-/// The most bytes of a policy or a key file.
+/// The most bytes of a key file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// What to do with a policy.
@@ -72,14 +72,19 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 
 /// Reads, compiles and opens a policy. The error is the rendered list of everything that is wrong with it.
 pub(crate) fn load(path: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Loaded> {
-    let text = String::from_utf8(read(path)?).map_err(|_| {
-        Problem::new("is not UTF-8", "convert the file to UTF-8").at(path.display().to_string())
-    })?;
-    let program = policy::compile(&text, tokenizer).map_err(|diagnostics| {
-        anyhow!("{}", policy::diagnostics::render(&path.display().to_string(), &text, &diagnostics))
-    })?;
+    let sources = sources(path)?;
+    let program =
+        sources.compile(tokenizer).map_err(|diagnostics| anyhow!("{}", sources.render(&diagnostics)))?;
     policy::archive::open(policy::archive::seal(&program))
         .with_context(|| format!("{}: the compiled policy cannot be opened", path.display()))
+}
+
+/// Reads a policy with the files that it uses.
+pub(crate) fn sources(path: &Path) -> Result<Sources, Fault> {
+    tollgate::policy_files::read(path).map_err(|reason| {
+        let fix = "check the path and its permissions; policies are text in UTF-8";
+        Problem::new(format!("cannot be read: {reason}"), fix).at(path.display().to_string())
+    })
 }
 
 /// The tokenizer of a key file, or the one for replays.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-use tollgate::appliance::{self, Appliance, PolicyText, StartError};
+use tollgate::appliance::{self, Appliance, StartError};
 use tollgate::config::Config;
 
 const POLICY: &str = r#"
@@ -81,7 +81,7 @@ impl Rig {
             self.memory.path().join("run")
         );
         let config = Config::from_text("test.toml", &config).unwrap();
-        let policy = PolicyText::read(&self.file("fx.policy")).unwrap();
+        let policy = appliance::read_policy(&self.file("fx.policy")).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             match appliance::start(&config, &policy) {

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
-use tollgate::appliance::{self, PolicyText};
+use tollgate::appliance;
 use tollgate::config::Config;
 use tollgate::encode::{self, EventWords};
 use tollgate::engine::program::SEMANTICS_VERSION;
@@ -60,7 +60,7 @@ fields = { is_fraud = \"fraud\" }
 fn child() {
     let Some(config) = std::env::var_os(CHILD) else { return };
     let config = Config::read(Path::new(&config)).unwrap();
-    let policy = PolicyText::read(config.policy_file.as_deref().unwrap()).unwrap();
+    let policy = appliance::read_policy(config.policy_file.as_deref().unwrap()).unwrap();
     let running = appliance::start(&config, &policy).unwrap();
     println!("\nready {}", running.ready().socket.display());
     // Until the other side goes away or kills it.
@@ -340,7 +340,8 @@ fn what_cannot_be_resolved_is_told_row_by_row() {
 /// A journal as an appliance would have written it for these events: (sender, kind, id, time, card).
 fn journal(rig: &Rig, events: &[(u32, &str, u64, i64, u64)]) {
     let config = Config::read(&rig.path("appliance.toml")).unwrap();
-    let (loaded, archive) = appliance::load(&PolicyText::read(&rig.path("test.policy")).unwrap()).unwrap();
+    let (loaded, archive) =
+        appliance::load(&appliance::read_policy(&rig.path("test.policy")).unwrap()).unwrap();
     let program = loaded.program();
     let mut options = JournalOptions::new(rig.path("journal"), rig.runtime());
     (options.ring_bytes, options.segment_bytes, options.batch_bytes_max) = (1 << 16, 1 << 16, 1 << 14);

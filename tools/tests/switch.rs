@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tollgate::appliance::{self, Appliance, PolicyText};
+use tollgate::appliance::{self, Appliance};
 use tollgate::config::Config;
 
 fn golden() -> PathBuf {
@@ -40,7 +40,7 @@ impl Rig {
             self.memory.path().join("run")
         );
         let config = Config::from_text("test.toml", &config).unwrap();
-        appliance::start(&config, &PolicyText::read(&golden().join("golden.policy")).unwrap()).unwrap()
+        appliance::start(&config, &appliance::read_policy(&golden().join("golden.policy")).unwrap()).unwrap()
     }
 
     fn tollctl(&self, command: &str, policy: &str, out: &Path, more: &[&str]) -> Output {

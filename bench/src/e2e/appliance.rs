@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
-use tollgate::appliance::{self, PolicyText};
+use tollgate::appliance;
 use tollgate::config::{Config, Idle};
 use tollgate::engine::Clock;
 use tollgate::log::Level;
+use tollgate::policy::Sources;
 
 use crate::machine::pin;
 
@@ -39,9 +40,9 @@ pub(crate) const SOCKET: &str = "switch.sock";
 pub(crate) const READY: &str = "ready";
 
 /// The handbook's policy.
-pub(crate) fn policy() -> PolicyText {
+pub(crate) fn policy() -> Sources {
     let text = include_str!("../../../config/handbook/handbook.policy");
-    PolicyText { file: "config/handbook/handbook.policy".into(), text: text.into() }
+    Sources::single("config/handbook/handbook.policy", text)
 }
 
 /// Serves until standard input ends; then prints its counts.

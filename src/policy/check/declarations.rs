@@ -26,10 +26,16 @@ const RATES_NAME_BYTES_MAX: usize = 64;
 const TYPES: &[&str] = &["bool", "int", "decimal", "money", "enum", "geo"];
 
 impl Checker<'_> {
-    /// `policy NAME revision N`: once, and first.
+    /// `policy NAME revision N`: once, and first; in files that are used not at all.
     pub(super) fn header(&mut self, root: &SyntaxNode) {
         const HELP: &str = "a policy starts with, for example, `policy card_payments revision 1`";
-        let mut headers = ast::children(root, K::PolicyDecl);
+        let first_end = self.parse.first_end;
+        let is_first = |node: &SyntaxNode| u32::from(node.text_range().start()) < first_end;
+        for node in ast::children(root, K::PolicyDecl).filter(|node| !is_first(node)) {
+            let help = "remove this line: the header stands in the file that uses the others";
+            self.push(ast::head_span(&node), "a file that is used has no header", "a second header", help);
+        }
+        let mut headers = ast::children(root, K::PolicyDecl).filter(is_first);
         let Some(node) = headers.next() else {
             self.push(
                 Span::default(),

@@ -80,7 +80,7 @@ pub(super) fn duration(text: &str) -> Result<i64, (String, String)> {
 }
 
 /// What a text in quotes says: `\"` and `\\` stand for `"` and `\`.
-pub(super) fn text(quoted: &str) -> String {
+pub(in crate::policy) fn text(quoted: &str) -> String {
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(quoted);
     let mut plain = String::with_capacity(inner.len());
     let mut chars = inner.chars();

@@ -47,6 +47,7 @@ impl Parser<'_> {
         let word = if self.is(K::Ident) { self.text_at(0) } else { "" };
         let (kind, body): (K, fn(&mut Self)) = match word {
             "policy" => (K::PolicyDecl, Self::policy),
+            "use" => (K::UseDecl, Self::uses),
             "rates" => (K::RatesDecl, Self::rates),
             "entity" => (K::EntityDecl, Self::entity),
             "reason" => (K::ReasonDecl, Self::reason),
@@ -101,6 +102,10 @@ impl Parser<'_> {
         self.name("the policy's name");
         self.expect_word("revision", HELP);
         self.expect(K::Number, "the revision number", HELP);
+    }
+
+    fn uses(&mut self) {
+        self.expect(K::Text, "a file in quotes", "for example: use \"cards.policy\"");
     }
 
     fn rates(&mut self) {
@@ -659,7 +664,7 @@ impl Parser<'_> {
             "scene" => "write the scene's condition into each rule: `when channel == ecom and …`",
             "alert" => "use the action `review`, which holds the payment for a person",
             _ => {
-                "the declarations are: policy, rates, entity, reason, event, list, let, feature, rule, decide"
+                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, rule, decide"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

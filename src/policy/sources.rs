@@ -1,0 +1,386 @@
+//! The files of a policy: the one that is named, and those that it uses.
+//!
+//! All files are one source for whoever checks them: file after file, a line end between two, so that a [`Span`] says
+//! file and place at once. Each file is parsed alone, so that a brace left open ends with its file.
+//!
+//! Nothing here touches a disk: files are read by a function that is handed in.
+
+use super::ast;
+use super::check::{self, literals};
+use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, render};
+use super::lower::lower;
+use super::parser::{Parse, SOURCE_BYTES_MAX, parse};
+use super::syntax::{SyntaxKind as K, SyntaxNode};
+use super::typed::{Policy, Span};
+use crate::engine::program::Program;
+use crate::token::Tokenizer;
+use rowan::{GreenNode, GreenToken, NodeOrToken};
+use std::collections::{HashMap, HashSet};
+
+/// The most files of one policy.
+pub const FILES_MAX: usize = 64;
+
+/// Reads a file by its path from the first file's folder, `/` between the parts. The error says why it cannot.
+pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<String, String>;
+
+/// The files of a policy, read and parsed.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    files: Vec<File>,
+    /// The trees of all files in one, whose text is that of all files.
+    tree: GreenNode,
+    errors: Vec<Diagnostic>,
+    broken: HashSet<u32>,
+    /// Longer than a policy may be: nothing was parsed.
+    too_long: bool,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+struct File {
+    /// What errors call it.
+    name: String,
+    text: String,
+    /// Its first byte among all.
+    start: usize,
+}
+
+impl Sources {
+    /// A policy of one file, which cannot use others. `name` is what errors call it.
+    #[must_use]
+    pub fn single(name: &str, text: &str) -> Self {
+        Loader::load(name, text, None)
+    }
+
+    /// A policy with all files that it uses. Files that cannot be read, or may not be used, are errors of the policy.
+    ///
+    /// `name` is the path of the first file as errors say it; those of others are told from its folder.
+    #[must_use]
+    pub fn read(name: &str, text: &str, read: ReadFile<'_>) -> Self {
+        Loader::load(name, text, Some(read))
+    }
+
+    /// Checks the policy. Reports as many errors as it can find, file by file, in source order.
+    pub fn check(&self) -> Result<Policy, Vec<Diagnostic>> {
+        if self.too_long {
+            return Err(self.errors.clone());
+        }
+        let parse = Parse {
+            root: SyntaxNode::new_root(self.tree.clone()),
+            errors: self.errors.clone(),
+            broken: self.broken.clone(),
+            first_end: offset(self.files[0].text.len()),
+        };
+        let (policy, found) = check::check(&parse);
+        let mut diagnostics = parse.errors;
+        diagnostics.extend(found);
+        diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
+        diagnostics.truncate(DIAGNOSTICS_MAX);
+        match policy {
+            Some(policy) if diagnostics.is_empty() => Ok(policy),
+            _ => Err(diagnostics),
+        }
+    }
+
+    /// Checks and lowers the policy.
+    pub fn compile(&self, tokenizer: &Tokenizer) -> Result<Program, Vec<Diagnostic>> {
+        lower(&self.check()?, tokenizer).map_err(|error| vec![error])
+    }
+
+    /// All of them with file, line, column and the source lines, for a person to read.
+    #[must_use]
+    pub fn render(&self, diagnostics: &[Diagnostic]) -> String {
+        let mut rendered = String::new();
+        for diagnostic in diagnostics {
+            let file = self.file_at(diagnostic.span.start);
+            let start = offset(file.start);
+            let span = Span {
+                start: diagnostic.span.start.saturating_sub(start),
+                end: diagnostic.span.end.saturating_sub(start),
+            };
+            rendered.push_str(&render(&file.name, &file.text, &[Diagnostic { span, ..diagnostic.clone() }]));
+        }
+        rendered
+    }
+
+    /// The first file's text.
+    #[must_use]
+    pub fn first_text(&self) -> &str {
+        &self.files[0].text
+    }
+
+    /// The file in which a byte is. What is said of the end of a file is at one past its last byte.
+    fn file_at(&self, at: u32) -> &File {
+        let after = self.files.partition_point(|file| file.start <= at as usize);
+        &self.files[after.saturating_sub(1)]
+    }
+}
+
+/// Reads files, each after the one that used it first.
+struct Loader<'r> {
+    read: Option<ReadFile<'r>>,
+    /// The folder of the first file as errors say it, with its `/`, or empty.
+    folder: String,
+    files: Vec<File>,
+    trees: Vec<GreenNode>,
+    errors: Vec<Diagnostic>,
+    broken: HashSet<u32>,
+    /// Bytes of all files so far, with the line ends between them.
+    len: usize,
+    /// Files by their path from the first file's folder; true while what they use is being read.
+    seen: HashMap<String, bool>,
+}
+
+impl<'r> Loader<'r> {
+    fn load(name: &str, text: &str, read: Option<ReadFile<'r>>) -> Sources {
+        let (folder, file) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+        let mut loader = Loader {
+            read,
+            folder: folder.to_owned(),
+            files: Vec::new(),
+            trees: Vec::new(),
+            errors: Vec::new(),
+            broken: HashSet::new(),
+            len: 0,
+            seen: HashMap::new(),
+        };
+        let too_long = text.len() > SOURCE_BYTES_MAX;
+        if too_long {
+            loader.errors.push(Diagnostic {
+                message: format!(
+                    "this policy is {} bytes long; at most {SOURCE_BYTES_MAX} are read",
+                    text.len()
+                ),
+                span: Span::default(),
+                label: String::new(),
+                help: "move long lists out of the policy text".to_owned(),
+            });
+            loader.add(name.to_owned(), String::new());
+        } else {
+            loader.file(file, name.to_owned(), text.to_owned());
+        }
+        let tree = loader.tree();
+        let Loader { files, errors, broken, .. } = loader;
+        Sources { files, tree, errors, broken, too_long }
+    }
+
+    /// Takes a file in. Returns its tree, and where it starts.
+    fn add(&mut self, name: String, text: String) -> (SyntaxNode, u32) {
+        let start = if self.files.is_empty() { 0 } else { self.len + 1 };
+        let parsed = parse(&text);
+        let from = offset(start);
+        self.errors.extend(parsed.errors.into_iter().map(|error| moved(error, from)));
+        self.broken.extend(parsed.broken.iter().map(|at| at + from));
+        self.trees.push(parsed.root.green().into_owned());
+        self.len = start + text.len();
+        self.files.push(File { name, text, start });
+        (parsed.root, from)
+    }
+
+    fn file(&mut self, path: &str, name: String, text: String) {
+        self.seen.insert(path.to_owned(), true);
+        let (root, start) = self.add(name, text);
+        let mut used = HashSet::new();
+        let mut others = false;
+        for node in root.children() {
+            match node.kind() {
+                K::PolicyDecl => continue,
+                K::UseDecl => {}
+                _ => {
+                    others = true;
+                    continue;
+                }
+            }
+            let Some(token) = ast::token(&node, K::Text) else { continue };
+            let at = ast::token_span(&token);
+            let at = Span { start: at.start + start, end: at.end + start };
+            let written = literals::text(token.text());
+            let done = if others {
+                refuse(
+                    "files are used before anything is declared",
+                    "too late",
+                    "move it to the top of the file",
+                )
+            } else if self.read.is_none() {
+                let help = "check the file itself, from where the others can be read";
+                refuse("this text stands alone: it cannot use other files", "not read", help)
+            } else {
+                match from_root(path, &written) {
+                    Ok(target) if !used.insert(target.clone()) => {
+                        refuse("this file is used twice here", "again here", "remove one of the two")
+                    }
+                    Ok(target) => self.used(&target),
+                    Err(refused) => Err(refused),
+                }
+            };
+            if let Err(Refused { message, label, help }) = done {
+                self.errors.push(Diagnostic { message, span: at, label: label.to_owned(), help });
+                // What the file declares is not known: names that are not found are no errors.
+                self.broken.insert(u32::from(node.text_range().start()) + start);
+            }
+        }
+        self.seen.insert(path.to_owned(), false);
+    }
+
+    /// Reads a file that is used, unless it was read before.
+    fn used(&mut self, path: &str) -> Result<(), Refused> {
+        match self.seen.get(path) {
+            Some(true) => {
+                let help = "move what both need into a third file, and use that in both";
+                return refuse("this file uses the one it is used by", "a circle", help);
+            }
+            Some(false) => return Ok(()),
+            None => {}
+        }
+        if self.files.len() >= FILES_MAX {
+            let message = format!("a policy has at most {FILES_MAX} files");
+            return refuse(message, "one too many", "join some of them");
+        }
+        let Some(read) = &mut self.read else { return Ok(()) };
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(reason) => {
+                let message = format!("`{path}` cannot be read: {reason}");
+                return refuse(message, "this file", "paths are from the folder of the file that says `use`");
+            }
+        };
+        if self.len + 1 + text.len() > SOURCE_BYTES_MAX {
+            let message = format!("with this file the policy is longer than {SOURCE_BYTES_MAX} bytes");
+            return refuse(message, "this file", "move long lists out of the policy text");
+        }
+        let name = format!("{}{path}", self.folder);
+        self.file(path, name, text);
+        Ok(())
+    }
+
+    /// The trees of all files under one root.
+    fn tree(&self) -> GreenNode {
+        if let [only] = &self.trees[..] {
+            return only.clone();
+        }
+        let mut children = Vec::new();
+        for (at, tree) in self.trees.iter().enumerate() {
+            if at > 0 {
+                children.push(NodeOrToken::Token(GreenToken::new(K::Whitespace.into(), "\n")));
+            }
+            children.extend(tree.children().map(|child| child.to_owned()));
+        }
+        GreenNode::new(K::Root.into(), children)
+    }
+}
+
+/// Why a file is not used.
+struct Refused {
+    message: String,
+    label: &'static str,
+    help: String,
+}
+
+fn refuse<T>(message: impl Into<String>, label: &'static str, help: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused { message: message.into(), label, help: help.into() })
+}
+
+/// The path from the first file's folder of what the file at `user` writes as `written`.
+fn from_root(user: &str, written: &str) -> Result<String, Refused> {
+    const HELP: &str =
+        "name a file in the folder of the first file or below, as in `use \"cards/limits.policy\"`";
+    if written.starts_with('/') || written.contains(['\\', ':', '\0']) {
+        return refuse("a used file is named by a path from this file's folder", "not such a path", HELP);
+    }
+    let mut parts: Vec<&str> = user.split('/').collect();
+    parts.pop();
+    for part in written.split('/') {
+        match part {
+            "." => {}
+            ".." => {
+                if parts.pop().is_none() {
+                    return refuse("this path leaves the folder of the policy", "outside", HELP);
+                }
+            }
+            "" => return refuse("this path has an empty part", "not a path", HELP),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() || written.ends_with('.') {
+        return refuse("this is a folder, not a file", "not a file", HELP);
+    }
+    Ok(parts.join("/"))
+}
+
+fn moved(mut error: Diagnostic, by: u32) -> Diagnostic {
+    error.span = Span { start: error.span.start + by, end: error.span.end + by };
+    error
+}
+
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &str)]) -> Sources {
+        let mut reader = |path: &str| match files.iter().find(|(name, _)| *name == path) {
+            Some((_, text)) => Ok((*text).to_owned()),
+            None => Err("no such file".to_owned()),
+        };
+        Sources::read("folder/main.policy", files[0].1, &mut reader)
+    }
+
+    const EVENTS: &str = "entity card\nevent e { card: card, n: int }";
+    const DECIDE: &str = "decide e { score = max(rule_scores), unassessed review }\n";
+
+    #[test]
+    fn a_policy_of_several_files_is_that_of_all_their_declarations() {
+        let main = format!("policy p revision 3\nuse \"a/events.policy\"\nuse \"rules.policy\"\n{DECIDE}");
+        let rules = "use \"a/events.policy\"\nrule r on e { when n > 3 then score 7 }\n";
+        let sources = read(&[("main.policy", &main), ("a/events.policy", EVENTS), ("rules.policy", rules)]);
+        let joined = format!("policy p revision 3\n{DECIDE}{EVENTS}\n{}", rules.split_once('\n').unwrap().1);
+        assert_eq!(sources.check(), crate::policy::check(&joined));
+        assert!(sources.check().is_ok());
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_the_file_it_is_in() {
+        let main = format!("policy p revision 3\nuse \"events.policy\"\nuse \"rules.policy\"\n{DECIDE}");
+        let rules = "rule r on e { when m > 3 then score 7 }\nrule s on e { when n > 3 then block";
+        let sources = read(&[("main.policy", &main), ("events.policy", EVENTS), ("rules.policy", rules)]);
+        let found = sources.check().unwrap_err();
+        let rendered = sources.render(&found);
+        assert_eq!(found.len(), 2, "{rendered}");
+        assert!(rendered.contains("folder/rules.policy:1:20"), "{rendered}");
+        // Of the end of a file: not of the file after it.
+        assert!(rendered.contains("folder/rules.policy:2:36"), "{rendered}");
+    }
+
+    #[test]
+    fn a_text_that_stands_alone_uses_nothing() {
+        let found = crate::policy::check(
+            "policy p revision 1\nuse \"a.policy\"\nrule r on e { when x then block }\n",
+        );
+        let found = found.unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].message, "this text stands alone: it cannot use other files");
+    }
+
+    #[test]
+    fn the_number_of_files_and_their_length_are_bounded() {
+        let uses: String = (0..FILES_MAX).map(|n| format!("use \"f{n}\"\n")).collect();
+        let mut asked = 0;
+        let sources = Sources::read("main", &format!("policy p revision 1\n{uses}"), &mut |_| {
+            asked += 1;
+            Ok(String::new())
+        });
+        let found = sources.check().unwrap_err();
+        assert_eq!((found.len(), asked), (1, FILES_MAX - 1), "{found:?}");
+        assert!(found[0].message.contains("at most 64 files"));
+
+        let long = " ".repeat(SOURCE_BYTES_MAX / 2);
+        let sources =
+            Sources::read("main", "policy p revision 1\nuse \"a\"\nuse \"b\"\n", &mut |_| Ok(long.clone()));
+        let found = sources.check().unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.contains("longer than 1048576 bytes"));
+    }
+}
