@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tollgate::policy::{Sources, check, diagnostics::render};
+use tollgate::policy::diagnostics::{json, render};
+use tollgate::policy::{Sources, check};
 
 fn golden_policies() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
@@ -40,6 +41,12 @@ fn bad_policies_are_refused_with_these_words() {
             Err(diagnostics) => {
                 for diagnostic in &diagnostics {
                     assert!(!diagnostic.help.is_empty(), "{name}: no help for: {}", diagnostic.message);
+                    if diagnostic.code == "invalid" {
+                        wrong.push(format!(
+                            "{name}: no line of src/policy/codes.rs for: {}; {}",
+                            diagnostic.message, diagnostic.label
+                        ));
+                    }
                 }
                 refused += 1;
                 sources.render(&diagnostics)
@@ -56,6 +63,53 @@ fn bad_policies_are_refused_with_these_words() {
     }
     assert!(wrong.is_empty(), "{}\n{} golden files differ", wrong.join("\n"), wrong.len());
     assert!(refused >= 50, "only {refused} bad policies");
+}
+
+/// What scripts read: as JSON, beside some of the golden policies.
+#[test]
+fn diagnostics_are_told_as_json() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    for name in [
+        "card_number_in_text",
+        "currency_unknown",
+        "name_unknown_word",
+        "syntax_several_errors",
+        "type_choice",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/policy/{name}.policy"));
+        let text = fs::read_to_string(&path).expect("a readable policy");
+        let diagnostics = check(&text).expect_err("a bad policy");
+        let told: String =
+            diagnostics.iter().map(|diagnostic| json(&file_name(&path), &text, diagnostic) + "\n").collect();
+        let expected_path = path.with_extension("json");
+        if update {
+            fs::write(&expected_path, &told).expect("a writable golden file");
+        }
+        assert_eq!(told, fs::read_to_string(&expected_path).expect("a golden file"), "{name}");
+    }
+}
+
+/// A fix is certain: after it, what it was for is no longer reported there.
+#[test]
+fn fixes_put_right_what_they_are_for() {
+    let (mut fixes, mut kinds) = (0, std::collections::BTreeSet::new());
+    for path in golden_policies() {
+        let text = fs::read_to_string(&path).expect("a readable policy");
+        let Err(diagnostics) = check(&text) else { continue };
+        for diagnostic in &diagnostics {
+            let Some(fix) = &diagnostic.fix else { continue };
+            let mut fixed = text.clone();
+            fixed.replace_range(fix.span.start as usize..fix.span.end as usize, &fix.replacement);
+            let left = check(&fixed).err().unwrap_or_default();
+            let again = left
+                .iter()
+                .find(|left| left.span.start == diagnostic.span.start && left.message == diagnostic.message);
+            assert!(again.is_none(), "{}: not put right: {}", file_name(&path), diagnostic.message);
+            fixes += 1;
+            kinds.insert(diagnostic.code);
+        }
+    }
+    assert!(fixes >= 20 && kinds.len() >= 3, "only {fixes} fixes, of {kinds:?}");
 }
 
 #[test]
@@ -176,7 +230,7 @@ mod hostile {
                 prop_assert!(diagnostic.span.end as usize <= text.len());
                 prop_assert!(!diagnostic.message.is_empty() && !diagnostic.help.is_empty());
             }
-            prop_assert!(render("hostile.policy", text, &diagnostics).contains("error: "));
+            prop_assert!(render("hostile.policy", text, &diagnostics).contains("error["));
         }
         Ok(())
     }

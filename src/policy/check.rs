@@ -17,7 +17,7 @@ mod rules;
 mod tests;
 
 use super::ast::{self, Named};
-use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
+use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Fix};
 use super::parser::{DECLARATIONS, Parse, RESERVED};
 use super::suggest::nearest;
 use super::syntax::{SyntaxKind as K, SyntaxNode};
@@ -197,12 +197,15 @@ impl<'p> Checker<'p> {
         help: impl Into<String>,
     ) {
         if self.diagnostics.len() < DIAGNOSTICS_MAX {
-            self.diagnostics.push(Diagnostic {
-                message: message.into(),
-                span,
-                label: label.into(),
-                help: help.into(),
-            });
+            self.diagnostics.push(Diagnostic::error(span, message, label, help));
+        }
+    }
+
+    /// Reports an error that is surely put right by replacing these bytes.
+    fn push_fixed(&mut self, at: Span, message: String, label: &str, help: String, fix: Fix) {
+        if self.diagnostics.len() < DIAGNOSTICS_MAX {
+            let error = Diagnostic::error(at, message, label, help);
+            self.diagnostics.push(Diagnostic { fix: Some(Box::new(fix)), ..error });
         }
     }
 

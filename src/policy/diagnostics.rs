@@ -1,15 +1,50 @@
 //! What is wrong with a policy, where, and what to do about it.
 
+use super::codes;
 use super::typed::Span;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::ops::Range;
 
-/// The most errors reported for one source.
+/// The most errors, and the most warnings, reported for one source.
 pub const DIAGNOSTICS_MAX: usize = 50;
 
-/// One error.
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The policy is refused.
+    Error,
+    /// The policy is taken, and may not say what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A change of the text that surely puts something right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// What is replaced.
+    pub span: Span,
+    /// By what.
+    pub replacement: String,
+}
+
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Of which kind it is: a word of [`codes::ALL`].
+    pub code: &'static str,
     /// What is wrong, in one sentence.
     pub message: String,
     /// Where.
@@ -18,6 +53,33 @@ pub struct Diagnostic {
     pub label: String,
     /// What to do.
     pub help: String,
+    /// The same as a change of the text, when there is no doubt about it.
+    pub fix: Option<Box<Fix>>,
+}
+
+impl Diagnostic {
+    /// An error. Its code follows from its words; the nearest name, when the help proposes one, is its fix.
+    pub(super) fn error(
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        let (message, label, help) = (message.into(), label.into(), help.into());
+        let code = codes::of_error(&message, &label);
+        let near = help.strip_prefix("did you mean `").and_then(|rest| rest.strip_suffix("`?"));
+        // An empty span lies before what is wrong, not on it.
+        let fix = near
+            .filter(|_| span.start < span.end)
+            .map(|near| Box::new(Fix { span, replacement: near.to_owned() }));
+        Self { severity: Severity::Error, code, message, span, label, help, fix }
+    }
+
+    /// An error of the grammar.
+    pub(super) fn syntax(span: Span, message: String, label: String, help: String) -> Self {
+        let code = codes::of_syntax(&message, &label);
+        Self { code, ..Self::error(span, message, label, help) }
+    }
 }
 
 /// All of them with file, line, column and the source lines, for a person to read.
@@ -36,8 +98,13 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
         if !label.is_empty() {
             annotation = annotation.label(label.as_str());
         }
-        let mut group = Level::ERROR
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = level
             .primary_title(message.as_str())
+            .id(diagnostic.code)
             .element(Snippet::source(text.as_str()).path(file).annotation(annotation));
         if !help.is_empty() {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -48,8 +115,74 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
     rendered
 }
 
+/// One diagnostic as a JSON object on one line, for scripts and editors: `file`, `line`, `column`, `end_line`,
+/// `end_column` (counted from 1, columns in characters; the end is just behind the last one), `span` (bytes, from 0),
+/// `severity`, `code`, `message`, `label`, `help`, and `fix` (`span`, `replacement`) when there is one.
+///
+/// What could be a card number is shown as asterisks.
+#[must_use]
+pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
+    let range = in_text(text, diagnostic.span);
+    let place = |at: usize| {
+        let before = &text[..at];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    };
+    let ((line, column), (end_line, end_column)) = (place(range.start), place(range.end));
+    let bytes = |range: Range<usize>| Bytes { start: range.start, end: range.end };
+    let told = Told {
+        file,
+        line,
+        column,
+        end_line,
+        end_column,
+        span: bytes(range),
+        severity: diagnostic.severity.word(),
+        code: diagnostic.code,
+        message: mask(&diagnostic.message),
+        label: mask(&diagnostic.label),
+        help: mask(&diagnostic.help),
+        fix: diagnostic
+            .fix
+            .as_ref()
+            .map(|fix| ToldFix { span: bytes(in_text(text, fix.span)), replacement: mask(&fix.replacement) }),
+    };
+    // Strings and numbers have no way to fail.
+    serde_json::to_string(&told).unwrap_or_default()
+}
+
+/// The keys of a diagnostic in JSON, in this order.
+#[derive(serde::Serialize)]
+struct Told<'d> {
+    file: &'d str,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    span: Bytes,
+    severity: &'d str,
+    code: &'d str,
+    message: String,
+    label: String,
+    help: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<ToldFix>,
+}
+
+#[derive(serde::Serialize)]
+struct ToldFix {
+    span: Bytes,
+    replacement: String,
+}
+
+#[derive(serde::Serialize)]
+struct Bytes {
+    start: usize,
+    end: usize,
+}
+
 /// The span as a range that is surely inside the text and on its character boundaries.
-fn in_text(text: &str, span: Span) -> std::ops::Range<usize> {
+fn in_text(text: &str, span: Span) -> Range<usize> {
     let boundary = |at: u32| {
         let mut at = (at as usize).min(text.len());
         while !text.is_char_boundary(at) {
@@ -109,23 +242,35 @@ mod tests {
         ] {
             assert_eq!(mask(text), shown);
         }
-        let diagnostic = Diagnostic {
-            message: "found `4111111111111111`".to_owned(),
-            span: Span { start: 0, end: 16 },
-            label: "4111111111111111".to_owned(),
-            help: "4111111111111111".to_owned(),
-        };
+        let digits = "4111111111111111";
+        let diagnostic =
+            Diagnostic::error(Span { start: 0, end: 16 }, "found `4111111111111111`", digits, digits);
         assert!(!render("f", "4111111111111111", &[diagnostic]).contains("4111"));
     }
 
     #[test]
+    fn places_are_counted_from_one_in_characters_and_spans_from_zero_in_bytes() {
+        let text = "風 x\n  風風 y 4111111111111111\n";
+        let at = text.find('y').unwrap() as u32;
+        let diagnostic = Diagnostic::error(
+            Span { start: at, end: at + 2 },
+            "4111 1111 1111 1111",
+            "4111111111111111",
+            "did you mean `4111111111111111`?",
+        );
+        let line = json("f", text, &diagnostic);
+        assert!(!line.contains("4111") && !line.contains('\n'), "{line}");
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let number = |key: &str| object[key].as_u64().unwrap();
+        assert_eq!([number("line"), number("column")], [2, 6]);
+        assert_eq!([number("end_line"), number("end_column")], [2, 8]);
+        assert_eq!(object["span"]["start"], at);
+        assert_eq!(object["fix"]["span"]["end"], at + 2);
+    }
+
+    #[test]
     fn a_span_outside_the_text_is_drawn_at_its_end() {
-        let diagnostic = Diagnostic {
-            message: "m".to_owned(),
-            span: Span { start: 7, end: 900 },
-            label: String::new(),
-            help: String::new(),
-        };
+        let diagnostic = Diagnostic::error(Span { start: 7, end: 900 }, "m", "", "");
         assert!(render("f.policy", "風", &[diagnostic]).contains("f.policy:1"));
     }
 }

@@ -160,7 +160,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
 
 /// An error that names no place: what is too much is rarely one expression.
 fn bound(message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
-    Diagnostic { message: message.into(), span: Span::default(), label: String::new(), help: help.into() }
+    Diagnostic::error(Span::default(), message, "", help)
 }
 
 fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {

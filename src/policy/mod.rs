@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod ast;
 mod check;
+pub mod codes;
 pub mod diagnostics;
 mod lexer;
 pub mod lower;

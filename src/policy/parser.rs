@@ -238,7 +238,7 @@ impl<'t> Parser<'t> {
         if !self.recovering {
             self.errors_seen += 1;
             if self.errors.len() < DIAGNOSTICS_MAX {
-                self.errors.push(Diagnostic { message, span, label, help });
+                self.errors.push(Diagnostic::syntax(span, message, label, help));
             }
         }
         self.recovering = true;

@@ -7,7 +7,7 @@
 
 use super::ast;
 use super::check::{self, literals};
-use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, render};
+use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, json, render};
 use super::lower::lower;
 use super::parser::{Parse, SOURCE_BYTES_MAX, parse};
 use super::syntax::{SyntaxKind as K, SyntaxNode};
@@ -92,15 +92,29 @@ impl Sources {
     pub fn render(&self, diagnostics: &[Diagnostic]) -> String {
         let mut rendered = String::new();
         for diagnostic in diagnostics {
-            let file = self.file_at(diagnostic.span.start);
-            let start = offset(file.start);
-            let span = Span {
-                start: diagnostic.span.start.saturating_sub(start),
-                end: diagnostic.span.end.saturating_sub(start),
-            };
-            rendered.push_str(&render(&file.name, &file.text, &[Diagnostic { span, ..diagnostic.clone() }]));
+            let (file, diagnostic) = self.in_file(diagnostic);
+            rendered.push_str(&render(&file.name, &file.text, &[diagnostic]));
         }
         rendered
+    }
+
+    /// The same for scripts: a JSON object a line (see [`json`]).
+    #[must_use]
+    pub fn json(&self, diagnostics: &[Diagnostic]) -> String {
+        let mut lines = String::new();
+        for diagnostic in diagnostics {
+            let (file, diagnostic) = self.in_file(diagnostic);
+            lines.push_str(&json(&file.name, &file.text, &diagnostic));
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// The file that a diagnostic is about, and the diagnostic with its spans from that file's beginning.
+    fn in_file(&self, diagnostic: &Diagnostic) -> (&File, Diagnostic) {
+        let file = self.file_at(diagnostic.span.start);
+        let start = offset(file.start);
+        (file, moved(diagnostic.clone(), |at| at.saturating_sub(start)))
     }
 
     /// The first file's text.
@@ -146,15 +160,10 @@ impl<'r> Loader<'r> {
         };
         let too_long = text.len() > SOURCE_BYTES_MAX;
         if too_long {
-            loader.errors.push(Diagnostic {
-                message: format!(
-                    "this policy is {} bytes long; at most {SOURCE_BYTES_MAX} are read",
-                    text.len()
-                ),
-                span: Span::default(),
-                label: String::new(),
-                help: "move long lists out of the policy text".to_owned(),
-            });
+            let message =
+                format!("this policy is {} bytes long; at most {SOURCE_BYTES_MAX} are read", text.len());
+            let help = "move long lists out of the policy text";
+            loader.errors.push(Diagnostic::error(Span::default(), message, "", help));
             loader.add(name.to_owned(), String::new());
         } else {
             loader.file(file, name.to_owned(), text.to_owned());
@@ -169,7 +178,7 @@ impl<'r> Loader<'r> {
         let start = if self.files.is_empty() { 0 } else { self.len + 1 };
         let parsed = parse(&text);
         let from = offset(start);
-        self.errors.extend(parsed.errors.into_iter().map(|error| moved(error, from)));
+        self.errors.extend(parsed.errors.into_iter().map(|error| moved(error, |at| at + from)));
         self.broken.extend(parsed.broken.iter().map(|at| at + from));
         self.trees.push(parsed.root.green().into_owned());
         self.len = start + text.len();
@@ -214,7 +223,7 @@ impl<'r> Loader<'r> {
                 }
             };
             if let Err(Refused { message, label, help }) = done {
-                self.errors.push(Diagnostic { message, span: at, label: label.to_owned(), help });
+                self.errors.push(Diagnostic::error(at, message, label, help));
                 // What the file declares is not known: names that are not found are no errors.
                 self.broken.insert(u32::from(node.text_range().start()) + start);
             }
@@ -307,9 +316,14 @@ fn from_root(user: &str, written: &str) -> Result<String, Refused> {
     Ok(parts.join("/"))
 }
 
-fn moved(mut error: Diagnostic, by: u32) -> Diagnostic {
-    error.span = Span { start: error.span.start + by, end: error.span.end + by };
-    error
+/// A diagnostic with its places turned into others.
+fn moved(mut diagnostic: Diagnostic, place: impl Fn(u32) -> u32) -> Diagnostic {
+    let span = |span: Span| Span { start: place(span.start), end: place(span.end) };
+    diagnostic.span = span(diagnostic.span);
+    if let Some(fix) = &mut diagnostic.fix {
+        fix.span = span(fix.span);
+    }
+    diagnostic
 }
 
 fn offset(at: usize) -> u32 {

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let said = tollgate::log::causes(error.as_ref());
             // What is wrong with a policy comes as a list in which each entry is marked already.
-            let mark = if said.starts_with("error: ") { "" } else { "error: " };
+            let mark = if said.starts_with("error[") { "" } else { "error: " };
             // Nobody may be reading any more.
             let _ = writeln!(std::io::stderr(), "{mark}{}", said.trim_end());
             ExitCode::FAILURE

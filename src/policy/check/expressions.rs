@@ -6,10 +6,11 @@
 use super::{Checker, literals, nearest, one_of};
 use crate::engine::units::{CURRENCIES, Currency, Value};
 use crate::policy::ast::{self, Named};
+use crate::policy::diagnostics::Fix;
 use crate::policy::parser::DEPTH_MAX;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, Type,
+    Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, Span, Type,
 };
 
 /// How deep an expression may get when every `let` in it is written out.
@@ -178,6 +179,44 @@ impl Checker<'_> {
             "may be in any currency",
             format!("convert it to one: `{text} in USD`"),
         );
+    }
+
+    /// Money of unknown currency beside something: if that is money of a known one, it surely is meant.
+    fn currency_unknown_beside(&mut self, node: &SyntaxNode, other: Type) {
+        let (Type::Money(currency), K::NameRef | K::PathExpr | K::CallExpr | K::ParenExpr) =
+            (other, node.kind())
+        else {
+            self.currency_unknown(node);
+            return;
+        };
+        let at = ast::span(node);
+        let (message, help) = (
+            "the currency of this money is only known at run time".to_owned(),
+            format!("convert it: `{} in {}`", node.text().to_string().trim(), currency.alpha()),
+        );
+        let fix = Fix {
+            span: Span { start: at.end, end: at.end },
+            replacement: format!(" in {}", currency.alpha()),
+        };
+        self.push_fixed(at, message, "may be in any currency", help, fix);
+    }
+
+    /// A bare number compared with money: an amount that lacks its currency.
+    fn number_beside_money(
+        &mut self,
+        symbol: &str,
+        node: &SyntaxNode,
+        (a, b): (Type, Type),
+        number: &SyntaxNode,
+        currency: Currency,
+    ) {
+        let message = format!("`{symbol}` between {} and {}", self.type_name(a), self.type_name(b));
+        let alpha = currency.alpha();
+        let help =
+            format!("write the amount with its currency: `{} {alpha}`", number.text().to_string().trim());
+        let end = ast::span(number).end;
+        let fix = Fix { span: Span { start: end, end }, replacement: format!(" {alpha}") };
+        self.push_fixed(ast::span(node), message, "these do not compare", help, fix);
     }
 
     /// An expression that is a value, not a key. `hint` is the enum a bare word may belong to.
@@ -471,11 +510,19 @@ impl Checker<'_> {
                 self.same_key(op, symbol, node, (x, x_kind), (y, y_kind))
             }
             (Operand::Value(a, a_type), Operand::Value(b, b_type)) => {
-                for (side, ty) in [(left, a_type), (right, b_type)] {
+                for (side, ty, other) in [(left, a_type, b_type), (right, b_type, a_type)] {
                     if ty == Type::AnyMoney {
-                        self.currency_unknown(side);
+                        self.currency_unknown_beside(side, other);
                         return None;
                     }
+                }
+                if let (Type::Money(currency), number, Type::Int | Type::Decimal)
+                | (Type::Int | Type::Decimal, number, Type::Money(currency)) =
+                    (a_type, if matches!(a_type, Type::Money(_)) { right } else { left }, b_type)
+                    && number.kind() == K::Literal
+                {
+                    self.number_beside_money(symbol, node, (a_type, b_type), number, currency);
+                    return None;
                 }
                 self.comparable(op, symbol, node, a_type, b_type)?;
                 Some((Expr::Compare(op, Box::new(a), Box::new(b)), Type::Bool))
