@@ -52,7 +52,8 @@ impl EventWords {
         self.words[6] = time.0 as u64;
     }
 
-    /// Sets a one-word field: a bool, an int, a decimal (×10⁶), an enum's ordinal, a currency's number.
+    /// Sets a one-word field: a bool, an int, a decimal (×10⁶), an enum's ordinal, a currency's number, a code's number
+    /// ([`codes`](crate::engine::units::codes)), a time or a duration (µs).
     pub fn set_number(&mut self, slot: FieldSlot, number: i64) {
         self.words[usize::from(slot.word)] = number as u64;
         self.mark(slot);

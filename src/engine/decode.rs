@@ -2,6 +2,7 @@
 
 use super::earth::Place;
 use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE};
+use super::units::codes::{Bin, Country, MCC_MAX};
 use super::units::{CURRENCIES, EventId, TIME_END, TIME_MIN, Time};
 use super::wire::{
     AMEND_HEADER_WORDS, HEADER_WORDS, PRESENCE_WORD, RATE_PART_MAX, Refusal, event_id, event_time, target_id,
@@ -120,7 +121,7 @@ impl FieldForm {
         let in_type = match self.kind {
             ArchivedFieldKind::Bool => first < 2,
             ArchivedFieldKind::Enum => first < self.below,
-            ArchivedFieldKind::Int | ArchivedFieldKind::Decimal => true,
+            ArchivedFieldKind::Int | ArchivedFieldKind::Decimal | ArchivedFieldKind::Duration => true,
             ArchivedFieldKind::Money => currencies.knows(second),
             ArchivedFieldKind::Entity if is_digits(first) && is_digits(second) => {
                 return Err(Refusal::RawCardNumber);
@@ -129,6 +130,10 @@ impl FieldForm {
             ArchivedFieldKind::Currency => currencies.knows(first),
             ArchivedFieldKind::Rate => [first, second].iter().all(|part| (1..=RATE_PART_MAX).contains(part)),
             ArchivedFieldKind::Geo => Place::from_word(first).is_some(),
+            ArchivedFieldKind::Country => Country::from_number(first).is_some(),
+            ArchivedFieldKind::Mcc => first <= MCC_MAX,
+            ArchivedFieldKind::Bin => Bin::from_number(first).is_some(),
+            ArchivedFieldKind::Time => is_accepted(Time(first as i64)),
         };
         if in_type { Ok(()) } else { Err(Refusal::BadValue) }
     }
@@ -173,7 +178,9 @@ mod tests {
 
     #[test]
     fn each_type_takes_its_values_and_no_others() {
-        use ArchivedFieldKind::{Bool, Currency, Decimal, Entity, Enum, Geo, Int, Money, Rate};
+        use ArchivedFieldKind::{
+            Bin, Bool, Country, Currency, Decimal, Duration, Entity, Enum, Geo, Int, Mcc, Money, Rate, Time,
+        };
         let place = |latitude: i32, longitude: i32| {
             u64::from(latitude.cast_unsigned()) << 32 | u64::from(longitude.cast_unsigned())
         };
@@ -213,6 +220,22 @@ mod tests {
             (Geo, 0, 1, [place(0, 180_000_001), 0], Err(Refusal::BadValue)),
             (Geo, 0, 1, [place(0, i32::MIN), 0], Err(Refusal::BadValue)),
             (Geo, 0, 0, [1, 0], Err(Refusal::BadValue)),
+            (Country, 0, 1, [0x434e, 0], Ok(())),
+            (Country, 0, 1, [0x434f, 0], Ok(())),
+            (Country, 0, 1, [0x434a, 0], Err(Refusal::BadValue)),
+            (Country, 0, 1, [0, 0], Err(Refusal::BadValue)),
+            (Country, 0, 1, [0x434e + (1 << 16), 0], Err(Refusal::BadValue)),
+            (Mcc, 0, 1, [9_999, 0], Ok(())),
+            (Mcc, 0, 1, [10_000, 0], Err(Refusal::BadValue)),
+            (Bin, 0, 1, [411_111_006, 0], Ok(())),
+            (Bin, 0, 1, [411_111_228, 0], Ok(())),
+            (Bin, 0, 1, [411_111_226, 0], Err(Refusal::BadValue)),
+            (Bin, 0, 1, [u64::MAX, 0], Err(Refusal::BadValue)),
+            (Time, 0, 1, [TIME_END.0 as u64 - 1, 0], Ok(())),
+            (Time, 0, 1, [TIME_END.0 as u64, 0], Err(Refusal::BadValue)),
+            (Time, 0, 1, [u64::MAX, 0], Err(Refusal::BadValue)),
+            (Duration, 0, 1, [u64::MAX, 0], Ok(())),
+            (Duration, 0, 0, [1, 0], Err(Refusal::BadValue)),
         ] {
             let form = form(kind, below);
             let words = [9, 9, 1_000, present, value[0], value[1]];

@@ -14,7 +14,7 @@ use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 4;
+pub const SEMANTICS_VERSION: u32 = 5;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
@@ -306,12 +306,43 @@ pub enum FieldKind {
     Enum,
     /// A key of entity kind `arg`.
     Entity,
-    /// A known ISO numeric currency. Of rates alone.
+    /// A known ISO numeric currency.
     Currency,
     /// Numerator and denominator, each from 1 to [`RATE_PART_MAX`](super::wire::RATE_PART_MAX). Of rates alone.
     Rate,
     /// Latitude and longitude in millionths of a degree, in one word.
     Geo,
+    /// The number of a known [`Country`](super::units::codes::Country).
+    Country,
+    /// A merchant category, up to [`MCC_MAX`](super::units::codes::MCC_MAX).
+    Mcc,
+    /// The number of a [`Bin`](super::units::codes::Bin).
+    Bin,
+    /// An instant that events can have, in microseconds since 1970.
+    Time,
+    /// Microseconds, any i64.
+    Duration,
+}
+
+impl FieldKind {
+    /// How many words a field of this type takes.
+    #[must_use]
+    pub const fn words(self) -> usize {
+        match self {
+            Self::Money | Self::Entity | Self::Rate => 2,
+            Self::Bool
+            | Self::Int
+            | Self::Decimal
+            | Self::Enum
+            | Self::Currency
+            | Self::Geo
+            | Self::Country
+            | Self::Mcc
+            | Self::Bin
+            | Self::Time
+            | Self::Duration => 1,
+        }
+    }
 }
 
 /// One field on the wire.

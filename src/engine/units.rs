@@ -3,6 +3,8 @@
 //! Nothing here is a floating-point number. A value on which a decision may depend is an exact fraction of
 //! two 64-bit integers ([`Value`]), compared by multiplying out in 128 bits.
 
+pub mod codes;
+
 use std::cmp::Ordering;
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z.

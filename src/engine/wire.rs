@@ -11,8 +11,9 @@
 //! then        the fields, at the word each was given by the compiler; an absent field is all zeros
 //! ```
 //!
-//! A field is 1 word (bool, int, decimal, enum; geo: latitude in the high half, longitude in the low half, each an
-//! i32 in millionths of a degree) or 2 (entity: the key; money: minor units, then ISO numeric currency). An amendment
+//! A field is 1 word or 2 (entity: the key; money: minor units, then ISO numeric currency). One word are bool; int; decimal;
+//! enum; geo: latitude in the high half, longitude in the low half, each an i32 in millionths of a degree; country, mcc and
+//! bin as [`codes`](super::units::codes) numbers them; currency: its ISO number; time: µs since 1970; duration: µs. An amendment
 //! carries, after its own fields, every entity field of the event it amends, so that it can find the windows that
 //! counted it. The event kind travels beside the words, in the ring slot.
 //!

@@ -4,6 +4,7 @@
 //! their dependencies); then features; then rules; then decisions. A declaration that was refused leaves its name
 //! behind as *poisoned*: using it is not reported again, so that one mistake gives one error.
 
+mod codes;
 mod declarations;
 mod expressions;
 mod features;
@@ -320,6 +321,11 @@ impl<'p> Checker<'p> {
             Type::Duration => "a duration".to_owned(),
             Type::Distance => "a distance".to_owned(),
             Type::Speed => "a speed".to_owned(),
+            Type::Country => "a country".to_owned(),
+            Type::Currency => "a currency".to_owned(),
+            Type::Mcc => "a merchant category".to_owned(),
+            Type::Bin => "the leading digits of a card".to_owned(),
+            Type::Time => "a time".to_owned(),
             Type::Enum(event, field) => {
                 format!(
                     "a word of `{}.{}`",

@@ -216,7 +216,9 @@ fn feature_plan(
 ) -> Result<FeaturePlan, Diagnostic> {
     let unit = match feature.ty {
         Type::Bool => Unit::Bool,
-        Type::Int | Type::Enum(..) => Unit::Int,
+        Type::Int | Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin | Type::Time => {
+            Unit::Int
+        }
         Type::Decimal => Unit::Decimal,
         Type::Money(currency) => Unit::Money(currency.0),
         Type::Duration => Unit::Duration,

@@ -159,6 +159,39 @@ pub enum FieldType {
     /// beyond ±180° are refused. No expression reads it; only [`Expr::FieldMissing`], [`Aggregate::Distance`] and
     /// [`Aggregate::Speed`] do.
     Geo,
+    /// `country`: an ISO 3166-1 alpha-2 code, by its number (see [`Country`](crate::engine::units::codes::Country)).
+    Country,
+    /// `currency`: a currency, by its ISO 4217 number.
+    Currency,
+    /// `mcc`: a merchant category, four digits, by its number.
+    Mcc,
+    /// `bin`: the 6 to 8 leading digits of a card, by their number (see [`Bin`](crate::engine::units::codes::Bin)).
+    Bin,
+    /// `time`: an instant, in microseconds since 1970-01-01T00:00Z; before 2200, as events are.
+    Time,
+    /// `duration`: a length of time, in microseconds; may be negative.
+    Duration,
+}
+
+impl FieldType {
+    /// How many words of 8 bytes a field of this type takes on the wire.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        match self {
+            Self::Money | Self::Entity(_) => 2,
+            Self::Bool
+            | Self::Int
+            | Self::Decimal
+            | Self::Enum(_)
+            | Self::Geo
+            | Self::Country
+            | Self::Currency
+            | Self::Mcc
+            | Self::Bin
+            | Self::Time
+            | Self::Duration => 1,
+        }
+    }
 }
 
 /// The type of an expression.
@@ -182,6 +215,16 @@ pub enum Type {
     Distance,
     /// Kilometres per hour, an exact fraction. Literals are `900 km/h`.
     Speed,
+    /// The number of a country. Literals are bare words (`CN`).
+    Country,
+    /// The ISO number of a currency. Literals are bare words (`USD`).
+    Currency,
+    /// The number of a merchant category. Literals are four digits (`0742`).
+    Mcc,
+    /// The number of leading digits of a card. Literals are 6 to 8 digits (`411111`); equal are the same digits, as many.
+    Bin,
+    /// An instant, in microseconds since 1970-01-01T00:00Z.
+    Time,
 }
 
 /// Comparison operators.
@@ -214,7 +257,7 @@ pub enum Arithmetic {
 pub enum Expr {
     /// A literal, already in the unit of its type: minor units for money, ordinals for enums.
     Const(Value, Type),
-    /// A bool, int, decimal, enum or money ([`Type::AnyMoney`]) field of the event in context.
+    /// A field of the event in context that is neither key nor place; money is [`Type::AnyMoney`].
     Field(FieldIx),
     /// A field of the newest amendment of this kind (greatest event time, then id) applied to the event in context;
     /// missing when there is none, and always missing outside aggregates.
@@ -238,6 +281,8 @@ pub enum Expr {
     InCurrency(Box<Expr>, Currency),
     /// Money as a decimal number of major units.
     Major(Box<Expr>),
+    /// The currency of money of type [`Type::AnyMoney`]; of `first_present` that of the first that is there.
+    CurrencyOf(Box<Expr>),
     /// The first of these that is there. All of one type.
     FirstPresent(Vec<Expr>),
     /// Greatest (or least) of those that are there; missing when none is. All of one comparable type.
@@ -253,11 +298,12 @@ pub enum Expr {
     And(Box<Expr>, Box<Expr>),
     /// Kleene disjunction: true if either is true.
     Or(Box<Expr>, Box<Expr>),
-    /// Numbers with numbers, money with money of the same currency, durations, distances and speeds with their like,
-    /// enums and bools with their like (`Eq`, `Ne` only).
+    /// Numbers with numbers, money with money of the same currency, durations, distances, speeds and times with their
+    /// like; bools, enums, countries, currencies, categories and leading digits with their like (`Eq`, `Ne` only, but that
+    /// `mcc in 5000 to 5999` stands here as `Ge` and `Le`).
     Compare(Compare, Box<Expr>, Box<Expr>),
     /// Number with number; money ± money of one currency; money × number; money ÷ number; money ÷ money = number;
-    /// duration ± duration; duration × number; duration ÷ number.
+    /// duration ± duration; duration × number; duration ÷ number; time − time = duration; time ± duration = time.
     Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
     /// Sign change.
     Negate(Box<Expr>),
@@ -554,7 +600,7 @@ pub enum Aggregate {
     /// there are fewer than two values, when n·Σx² leaves 127 bits, or the result 64 bits in millionths. The values'
     /// type; of whole numbers decimal.
     Stddev(Source, Expr),
-    /// The earliest value; missing of none. Of any type but those of durations, distances and speeds.
+    /// The earliest value; missing of none. Of any type but those of distances and speeds.
     First(Source, Expr),
     /// The latest value.
     Last(Source, Expr),

@@ -18,7 +18,17 @@ pub struct Layout {
 pub fn width(ty: &FieldType) -> usize {
     match ty {
         FieldType::Money | FieldType::Entity(_) => 2,
-        FieldType::Bool | FieldType::Int | FieldType::Decimal | FieldType::Enum(_) | FieldType::Geo => 1,
+        FieldType::Bool
+        | FieldType::Int
+        | FieldType::Decimal
+        | FieldType::Enum(_)
+        | FieldType::Geo
+        | FieldType::Country
+        | FieldType::Currency
+        | FieldType::Mcc
+        | FieldType::Bin
+        | FieldType::Time
+        | FieldType::Duration => 1,
     }
 }
 

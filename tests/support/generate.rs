@@ -21,6 +21,22 @@ use tollgate::policy::typed::{
 /// With two, zero and three digits after the point.
 pub const CURRENCIES: [&str; 4] = ["USD", "EUR", "JPY", "KWD"];
 
+/// Leading digits of cards, by their numbers: some the beginning of others.
+pub const BINS: [i64; 5] = [411_111_006, 411_111_228, 411_111_118, 411_112_006, 550_000_107];
+
+/// What fields hold in one word besides numbers.
+const CODES: [FieldType; 6] = [
+    FieldType::Country,
+    FieldType::Currency,
+    FieldType::Mcc,
+    FieldType::Bin,
+    FieldType::Time,
+    FieldType::Duration,
+];
+
+/// An instant that times are compared with: among those of the streams.
+const START_US: i64 = 1_700_000_000 * SECOND;
+
 const ZONES: [&str; 14] = [
     "UTC",
     "Europe/London",
@@ -140,8 +156,9 @@ impl Maker<'_> {
             types.push(FieldType::Entity(EntityIx(self.rng.below(self.policy.entities.len()) as u16)));
         }
         for _ in 0..1 + self.rng.below(others_max) {
-            types.push(match self.rng.below(9) {
+            types.push(match self.rng.below(12) {
                 8 => FieldType::Geo,
+                9..12 => self.rng.pick(&CODES).clone(),
                 0..3 => FieldType::Money,
                 3..5 => FieldType::Int,
                 5 => FieldType::Decimal,
@@ -476,7 +493,13 @@ impl Maker<'_> {
         let event = scope.event;
         let words = self.fields_where(event, |ty| matches!(ty, FieldType::Enum(_)));
         let truths = self.fields_where(event, |ty| *ty == FieldType::Bool);
-        match self.rng.below(4) {
+        let codes = self.fields_where(event, |ty| code_type(ty).is_some() || *ty == FieldType::Time);
+        match self.rng.below(5) {
+            4 if !codes.is_empty() => {
+                let field = *self.rng.pick(&codes);
+                let ty = code_type(&self.policy.events[event.index()].fields[field.index()].ty);
+                (Expr::Field(field), ty.unwrap_or(Type::Time))
+            }
             0 if !words.is_empty() => {
                 let field = *self.rng.pick(&words);
                 (Expr::Field(field), Type::Enum(event, field))
@@ -490,6 +513,7 @@ impl Maker<'_> {
     /// A value to aggregate.
     fn value(&mut self, scope: &Scope) -> (Expr, Type) {
         let decimals = self.fields_where(scope.event, |ty| *ty == FieldType::Decimal);
+        let lengths = self.fields_where(scope.event, |ty| *ty == FieldType::Duration);
         match self.rng.below(10) {
             0..3 if !decimals.is_empty() => {
                 let field = Expr::Field(*self.rng.pick(&decimals));
@@ -499,6 +523,13 @@ impl Maker<'_> {
                 (expr, Type::Decimal)
             }
             3..6 => (self.int(scope, 1), Type::Int),
+            6 | 7 if !lengths.is_empty() => {
+                let field = Expr::Field(*self.rng.pick(&lengths));
+                let times = self.rng.between(-2, 3);
+                let expr =
+                    if self.rng.percent(30) { binary(Arithmetic::Mul, field, int(times)) } else { field };
+                (expr, Type::Duration)
+            }
             _ => {
                 let currency = self.currency();
                 (self.money(scope, currency, 1), Type::Money(currency))
@@ -649,7 +680,7 @@ impl Maker<'_> {
         }
         let depth = depth.saturating_sub(1);
         let how = self.compare_how();
-        let found = match self.rng.below(16) {
+        let found = match self.rng.below(20) {
             0..2 => {
                 let currency = self.currency();
                 let (a, b) = (self.money(scope, currency, depth), self.money(scope, currency, 0));
@@ -685,6 +716,8 @@ impl Maker<'_> {
             11 => self.in_list(scope),
             12 => self.same_key(scope),
             13 => self.let_of(scope, Type::Bool),
+            15..18 => self.coded(scope),
+            18 => self.timed(scope, how),
             14 => self.field(scope, |ty| *ty == FieldType::Bool).map(|(field, ..)| {
                 compare(Compare::Eq, field, Expr::Const(Value::bool(self.rng.percent(50)), Type::Bool))
             }),
@@ -718,8 +751,71 @@ impl Maker<'_> {
                 };
                 compare(how, value, bound)
             }
+            Type::Country | Type::Currency | Type::Mcc | Type::Bin => {
+                let ty = self.policy.features[feature.index()].ty;
+                let how = if self.rng.percent(50) { Compare::Eq } else { Compare::Ne };
+                compare(how, value, self.code(ty))
+            }
+            Type::Time => compare(how, value, Expr::Const(Value::int(START_US), Type::Time)),
             Type::AnyMoney => unreachable!("no feature is of this type"),
         }
+    }
+
+    /// A literal of a code.
+    fn code(&mut self, ty: Type) -> Expr {
+        let numbers: &[i64] = match ty {
+            Type::Country => &[0x434e, 0x5553],
+            Type::Currency => &[840, 978],
+            Type::Mcc => &[0, 5411, 7995],
+            _ => &BINS,
+        };
+        Expr::Const(Value::int(*self.rng.pick(numbers)), ty)
+    }
+
+    /// A code compared with another, or a category with the ends of a range.
+    fn coded(&mut self, scope: &Scope) -> Option<Expr> {
+        let how = if self.rng.percent(50) { Compare::Eq } else { Compare::Ne };
+        if self.rng.percent(30) {
+            let any = self.any_money(scope)?;
+            return Some(compare(how, Expr::CurrencyOf(Box::new(any)), self.code(Type::Currency)));
+        }
+        let coded = |ty: &FieldType| code_type(ty).is_some();
+        let (field, event, index) = self.field(scope, coded)?;
+        let ty = code_type(&self.policy.events[event.index()].fields[index.index()].ty)?;
+        if ty == Type::Mcc && self.rng.percent(50) {
+            let end = |number| Expr::Const(Value::int(number), Type::Mcc);
+            let (low, high) = (self.rng.between(0, 6_000), self.rng.between(5_000, 9_999));
+            let low = compare(Compare::Ge, field.clone(), end(low));
+            return Some(Expr::And(Box::new(low), Box::new(compare(Compare::Le, field, end(high)))));
+        }
+        Some(compare(how, field, self.code(ty)))
+    }
+
+    /// A time or a length of time, compared.
+    fn timed(&mut self, scope: &Scope, how: Compare) -> Option<Expr> {
+        let length = Expr::Const(Value::int(*self.rng.pick(&[0, 1, HOUR, 3 * HOUR])), Type::Duration);
+        if let Some((time, ..)) = self.field(scope, |ty| *ty == FieldType::Time)
+            && self.rng.percent(60)
+        {
+            let (other, ..) = self.field(scope, |ty| *ty == FieldType::Time)?;
+            return Some(match self.rng.below(3) {
+                0 => compare(how, binary(Arithmetic::Sub, time, other), length),
+                1 => compare(how, binary(Arithmetic::Add, time, length), other),
+                _ => compare(how, time, Expr::Const(Value::int(START_US), Type::Time)),
+            });
+        }
+        let lasting = self.lasting(scope)?;
+        Some(compare(how, lasting, length))
+    }
+
+    /// A length of time that events carry.
+    fn lasting(&mut self, scope: &Scope) -> Option<Expr> {
+        let (lasting, ..) = self.field(scope, |ty| *ty == FieldType::Duration)?;
+        Some(match self.rng.below(4) {
+            0 => binary(Arithmetic::Mul, lasting, self.int(scope, 0)),
+            1 if !scope.plain => binary(Arithmetic::Div, lasting, self.int(scope, 0)),
+            _ => lasting,
+        })
     }
 
     fn in_list(&mut self, scope: &Scope) -> Option<Expr> {
@@ -837,6 +933,17 @@ impl Maker<'_> {
         };
         found.unwrap_or_else(|| Expr::Const(Value::int(self.rng.between(0, 500)), Type::Money(currency)))
     }
+}
+
+/// The type of a code, and of nothing else.
+fn code_type(ty: &FieldType) -> Option<Type> {
+    Some(match ty {
+        FieldType::Country => Type::Country,
+        FieldType::Currency => Type::Currency,
+        FieldType::Mcc => Type::Mcc,
+        FieldType::Bin => Type::Bin,
+        _ => return None,
+    })
 }
 
 fn int(number: i64) -> Expr {

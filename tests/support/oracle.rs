@@ -34,6 +34,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX};
+use tollgate::engine::units::codes::COUNTRIES;
 use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::{
     Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, PRESENCE_WORD, Refusal,
@@ -934,7 +935,28 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
     match ty {
         FieldType::Bool => below(2),
         FieldType::Enum(labels) => below(labels.len() as u64),
-        FieldType::Int | FieldType::Decimal => Ok(Cell::Number(words[0] as i64)),
+        FieldType::Int | FieldType::Decimal | FieldType::Duration => Ok(Cell::Number(words[0] as i64)),
+        FieldType::Mcc => below(10_000),
+        FieldType::Time => below(7_258_118_400_000_000),
+        FieldType::Currency if Currency::from_numeric(words[0]).is_none() => Err(Refusal::BadValue),
+        FieldType::Currency => below(1_000),
+        FieldType::Country => {
+            let known = COUNTRIES.iter().any(|code| {
+                let letters = code.as_bytes();
+                u64::from(letters[0]) * 256 + u64::from(letters[1]) == words[0]
+            });
+            if known { below(u64::MAX) } else { Err(Refusal::BadValue) }
+        }
+        FieldType::Bin => {
+            // Eight digits and how many of them count; those that do not are zero.
+            let text = words[0].to_string();
+            let text = format!("{text:0>9}");
+            let (digits, count) = text.split_at(8);
+            let count =
+                count.parse().ok().filter(|count| (6..=8).contains(count)).ok_or(Refusal::BadValue)?;
+            let filled = text.len() == 9 && digits[count..].bytes().all(|digit| digit == b'0');
+            if filled { below(u64::MAX) } else { Err(Refusal::BadValue) }
+        }
         FieldType::Geo => {
             let (latitude, longitude) = aggregates::degrees(words[0] as i64);
             let exists = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
@@ -1056,6 +1078,10 @@ impl Reader<'_> {
                 let scale = Fraction::int(10_i64.pow(currency.exponent()));
                 arithmetic(eval(of), Answer::Number(scale), Fraction::div)
             }
+            Expr::CurrencyOf(of) => match eval(of) {
+                Answer::Cash(_, currency, _) => Answer::int(i64::from(currency.0)),
+                _ => Answer::Missing,
+            },
             Expr::FirstPresent(of) => {
                 of.iter().map(eval).find(|answer| *answer != Answer::Missing).unwrap_or(Answer::Missing)
             }
@@ -1161,7 +1187,17 @@ impl Reader<'_> {
         let Some(cell) = event.cells[field.index()] else { return Answer::Missing };
         match (&self.policy.events[event.kind.index()].fields[field.index()].ty, cell) {
             (FieldType::Bool, Cell::Number(number)) => Answer::Truth(number != 0),
-            (FieldType::Int | FieldType::Enum(_), Cell::Number(number)) => Answer::int(number),
+            (
+                FieldType::Int
+                | FieldType::Enum(_)
+                | FieldType::Country
+                | FieldType::Currency
+                | FieldType::Mcc
+                | FieldType::Bin
+                | FieldType::Time
+                | FieldType::Duration,
+                Cell::Number(number),
+            ) => Answer::int(number),
             (FieldType::Decimal, Cell::Number(number)) => {
                 Answer::number(Fraction::new(i128::from(number), 1_000_000))
             }
@@ -1182,6 +1218,8 @@ impl Reader<'_> {
             {
                 FieldType::Int => Some(Type::Int),
                 FieldType::Decimal => Some(Type::Decimal),
+                FieldType::Time => Some(Type::Time),
+                FieldType::Duration => Some(Type::Duration),
                 _ => None,
             };
         match expr {
@@ -1201,6 +1239,8 @@ impl Reader<'_> {
                 let (a, b) = (self.type_of(a, event)?, self.type_of(b, event)?);
                 Some(match (how, a, b) {
                     (Arithmetic::Div, Type::Money(_), Type::Money(_)) => Type::Decimal,
+                    (_, Type::Time, Type::Time) => Type::Duration,
+                    (_, Type::Time, _) | (_, _, Type::Time) => Type::Time,
                     (_, Type::Money(_) | Type::Duration, _) => a,
                     (_, _, Type::Money(_) | Type::Duration) => b,
                     (Arithmetic::Div, _, _) | (_, Type::Decimal, _) | (_, _, Type::Decimal) => Type::Decimal,

@@ -424,6 +424,15 @@ impl Maker<'_> {
             }
             FieldType::Entity(entity) => Cell::Key(self.key(*entity)),
             FieldType::Geo => Cell::Number(self.place()),
+            FieldType::Country => Cell::Number(*self.rng.pick(&[0x434e, 0x5553, 0x4445])),
+            FieldType::Currency => Cell::Number(*self.rng.pick(&[840, 978, 392])),
+            FieldType::Mcc => Cell::Number(*self.rng.pick(&[0, 5411, 5967, 7995, 9999])),
+            FieldType::Bin => Cell::Number(*self.rng.pick(&super::generate::BINS)),
+            FieldType::Time => {
+                let near = self.rng.between(-3, 3) * HOUR;
+                Cell::Number((self.now + near).clamp(0, TIME_END.0 - 1))
+            }
+            FieldType::Duration => Cell::Number(self.number(-1, 8).saturating_mul(MINUTE)),
         }
     }
 
@@ -656,7 +665,21 @@ impl Maker<'_> {
                             let beyond = [90_000_001 << 32, 180_000_001, 1 << 63, 1 << 31];
                             words[word] = *self.rng.pick(&beyond);
                         }
-                        FieldType::Int | FieldType::Decimal => words.push(1),
+                        FieldType::Country => {
+                            words[word] = *self.rng.pick(&[0, 0x434a, 0x434e + (1 << 16), u64::MAX, 0x636e]);
+                        }
+                        FieldType::Currency => {
+                            words[word] = *self.rng.pick(&[0, 999, 840 + (1 << 32), u64::MAX]);
+                        }
+                        FieldType::Mcc => words[word] = *self.rng.pick(&[10_000, u64::MAX, 1 << 32]),
+                        FieldType::Bin => {
+                            let beyond = [0, 411_111_005, 411_111_009, 411_111_017, 1_000_000_008, u64::MAX];
+                            words[word] = *self.rng.pick(&beyond);
+                        }
+                        FieldType::Time => {
+                            words[word] = *self.rng.pick(&[TIME_END.0 as u64, u64::MAX, 1 << 63]);
+                        }
+                        FieldType::Int | FieldType::Decimal | FieldType::Duration => words.push(1),
                     }
                 }
             }

@@ -5,6 +5,7 @@
 
 use crate::fault::{Problem, shown};
 use std::fmt::Write as _;
+use tollgate::engine::units::codes::{Bin, Country, MCC_MAX};
 use tollgate::engine::units::{Currency, DECIMAL_DEN, EventId, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::RATE_PART_MAX;
 
@@ -268,6 +269,51 @@ pub(crate) fn currency(cell: Cell<'_>) -> Result<Currency, Problem> {
     })
 }
 
+/// A country, by its two letters.
+pub(crate) fn country(cell: Cell<'_>) -> Result<i64, Problem> {
+    let found = match cell {
+        Cell::Text(text) => Country::from_alpha(text),
+        _ => None,
+    };
+    found.map(|country| i64::from(country.0)).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not a country", shown(cell)),
+            "write its two letters by ISO 3166-1 in capitals, such as DE",
+        )
+    })
+}
+
+/// A merchant category: four digits, or a number whose leading zeros a spreadsheet took away.
+pub(crate) fn mcc(cell: Cell<'_>) -> Result<i64, Problem> {
+    int(cell).ok().filter(|number| (0..=MCC_MAX as i64).contains(number)).ok_or_else(|| {
+        Problem::new(
+            format!("{} is not a merchant category", shown(cell)),
+            "write its four digits, such as 5411",
+        )
+    })
+}
+
+/// The 6 to 8 leading digits of a card.
+pub(crate) fn bin(cell: Cell<'_>) -> Result<i64, Problem> {
+    let mut digits = String::new();
+    let found = name(cell, &mut digits).ok().and_then(|()| Bin::from_digits(&digits));
+    found.map(|bin| i64::from(bin.0)).ok_or_else(|| {
+        let help = "give 6 to 8 digits, and never the whole number";
+        Problem::new("the value is not the leading digits of a card", help)
+    })
+}
+
+/// A duration in microseconds, from a number of units; what is finer is rounded half-even.
+pub(crate) fn duration(cell: Cell<'_>, unit_us: i64) -> Result<i64, Problem> {
+    let exact = Exact::of(cell).and_then(|exact| {
+        let mantissa = exact.mantissa.checked_mul(i128::from(unit_us))?;
+        Exact { mantissa, ..exact }.rounded(0)
+    });
+    exact.map(|(us, _)| us).ok_or_else(|| {
+        Problem::new(format!("{} is not a number of units of time", shown(cell)), "correct the row")
+    })
+}
+
 /// A time.
 pub(crate) fn time(cell: Cell<'_>, unit: TimeUnit) -> Result<Time, Problem> {
     let micros = match unit {
@@ -401,6 +447,7 @@ mod tests {
     use super::*;
 
     const USD: Currency = Currency(840);
+    const SECOND: i64 = 1_000_000;
 
     #[test]
     fn degrees_end_at_the_edges_of_the_map() {
@@ -449,6 +496,33 @@ mod tests {
             (Cell::Bool(true), USD, None),
         ] {
             assert_eq!(money(cell, currency).ok(), minor, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn codes_and_durations_are_read() {
+        assert_eq!(country(Cell::Text("CN")).ok(), Some(0x434e));
+        assert!(country(Cell::Text("cn")).is_err() && country(Cell::Int(156)).is_err());
+        for (cell, number) in [
+            (Cell::Text("0742"), Some(742)),
+            (Cell::Int(742), Some(742)),
+            (Cell::Int(10_000), None),
+            (Cell::Text("food"), None),
+        ] {
+            assert_eq!(mcc(cell).ok(), number, "{cell:?}");
+        }
+        assert_eq!(bin(Cell::Int(411_111)).ok(), Some(411_111_006));
+        assert_eq!(bin(Cell::Text("41111122")).ok(), Some(411_111_228));
+        let problem = bin(Cell::Text("4111111111111111")).unwrap_err();
+        assert!(!format!("{problem:?}").contains("4111"), "a card number is not told");
+        for (cell, unit, us) in [
+            (Cell::Text("1.5"), SECOND, Some(1_500_000)),
+            (Cell::Int(-3), 60 * SECOND, Some(-180_000_000)),
+            (Cell::Float(0.000_000_5), SECOND, Some(0)),
+            (Cell::Int(i64::MAX), SECOND, None),
+            (Cell::Text("1h"), SECOND, None),
+        ] {
+            assert_eq!(duration(cell, unit).ok(), us, "{cell:?}");
         }
     }
 

@@ -10,6 +10,8 @@
 //! amount = { column = "TX_AMOUNT", currency = "USD" }      # or currency_column = "CURRENCY"
 //! channel = { constant = "pos" }
 //! location = { latitude = "LAT", longitude = "LON" }       # degrees, for a field of type geo
+//! opened = { column = "OPENED", unit = "rfc3339" }         # a field of type time; units as above
+//! idle = { column = "IDLE_SECONDS", unit = "s" }           # a duration: us, ms, s, m, h or d
 //!
 //! [event.label]                                            # an amendment, made from the same row
 //! when = { column = "TX_FRAUD", equals = 1 }
@@ -145,6 +147,18 @@ pub(crate) enum Target {
     Entity(usize, String),
     /// `geo`: the source is the latitude; this is the column of the longitude.
     Geo(usize),
+    /// `country`.
+    Country,
+    /// `currency`.
+    Currency,
+    /// `mcc`.
+    Mcc,
+    /// `bin`.
+    Bin,
+    /// `time`, and how it is written.
+    Time(TimeUnit),
+    /// `duration`, and the unit it is a number of.
+    Duration(i64),
 }
 
 /// Where a currency comes from.
@@ -618,7 +632,8 @@ impl Checker<'_> {
     ) -> Result<FieldMap, Fault> {
         let is_money = field.kind == ArchivedFieldKind::Money;
         let is_place = field.kind == ArchivedFieldKind::Geo;
-        let (mut source, mut currency, mut longitude) = (None, None, None);
+        let is_spanned = matches!(field.kind, ArchivedFieldKind::Time | ArchivedFieldKind::Duration);
+        let (mut source, mut currency, mut longitude, mut unit) = (None, None, None, None);
         if !is_place && matches!(value.get_ref(), DeValue::String(_)) {
             source = Some(Source::Column(self.column(value, "a column")?));
         } else {
@@ -640,6 +655,8 @@ impl Checker<'_> {
                     "currency_column" if is_money => {
                         currency.replace(CurrencySource::Column(self.column(value, "a column")?)).is_none()
                     }
+                    "unit" if is_spanned => unit.replace(self.string(value, "unit")?.to_owned()).is_none(),
+                    _ if is_spanned => return Err(self.unknown_key(key, span, "column, constant, unit")),
                     _ if is_money => {
                         return Err(self.unknown_key(
                             key,
@@ -667,7 +684,7 @@ impl Checker<'_> {
         })?;
         let target = match longitude {
             Some(longitude) => Target::Geo(longitude),
-            None => self.target(field, currency, value.span())?,
+            None => self.target(field, currency, unit, value.span())?,
         };
         let slot = FieldSlot { word: field.word.to_native(), bit: field.bit, kind: field.kind };
         let mapped = FieldMap { slot, required, target, source };
@@ -682,6 +699,7 @@ impl Checker<'_> {
         &self,
         field: &ArchivedFieldPlan,
         currency: Option<CurrencySource>,
+        unit: Option<String>,
         span: Range<usize>,
     ) -> Result<Target, Fault> {
         let arg = usize::from(field.arg.to_native());
@@ -703,7 +721,32 @@ impl Checker<'_> {
                 let name = self.program.entities.get(arg).map_or("", |entity| entity.name.as_str());
                 Target::Entity(arg, name.to_owned())
             }
-            ArchivedFieldKind::Currency | ArchivedFieldKind::Rate => {
+            ArchivedFieldKind::Country => Target::Country,
+            ArchivedFieldKind::Currency => Target::Currency,
+            ArchivedFieldKind::Mcc => Target::Mcc,
+            ArchivedFieldKind::Bin => Target::Bin,
+            ArchivedFieldKind::Time | ArchivedFieldKind::Duration => {
+                let is_time = field.kind == ArchivedFieldKind::Time;
+                let word = unit.ok_or_else(|| {
+                    let (what, example) = if is_time { ("a time", "rfc3339") } else { ("a duration", "s") };
+                    self.fault(
+                        span.clone(),
+                        format!("`{}` is {what} and has no unit", field.name),
+                        format!("write it as {{ column = \"COLUMN\", unit = \"{example}\" }}"),
+                    )
+                })?;
+                let known = if is_time {
+                    TimeUnit::from_word(&word).map(Target::Time)
+                } else {
+                    duration_unit(&word).map(Target::Duration)
+                };
+                known.ok_or_else(|| {
+                    let words = if is_time { TimeUnit::WORDS } else { "us, ms, s, m, h, d" };
+                    let message = format!("{} is not a unit of {}", shown_text(&word), field.name);
+                    self.fault(span, message, format!("the units are {words}"))
+                })?
+            }
+            ArchivedFieldKind::Rate => {
                 return Err(self.fault(
                     span,
                     "rates are not made from rows of events",
@@ -734,6 +777,12 @@ fn check_constant(target: &Target, constant: &Constant) -> Result<(), Problem> {
         Target::Money(CurrencySource::Fixed(currency)) => cell::money(cell, *currency).map(drop),
         Target::Money(CurrencySource::Column(_)) => Ok(()),
         Target::Enum(words) => cell::ordinal(cell, words).map(drop),
+        Target::Country => cell::country(cell).map(drop),
+        Target::Currency => cell::currency(cell).map(drop),
+        Target::Mcc => cell::mcc(cell).map(drop),
+        Target::Bin => cell::bin(cell).map(drop),
+        Target::Time(unit) => cell::time(cell, *unit).map(drop),
+        Target::Duration(unit_us) => cell::duration(cell, *unit_us).map(drop),
         // A place has columns alone.
         Target::Geo(_) => Ok(()),
         Target::Entity(..) => {
@@ -748,13 +797,18 @@ fn check_constant(target: &Target, constant: &Constant) -> Result<(), Problem> {
 fn duration(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let unit = match unit {
+    number.parse::<i64>().ok()?.checked_mul(duration_unit(unit)?)
+}
+
+/// A unit of durations, in microseconds.
+fn duration_unit(word: &str) -> Option<i64> {
+    Some(match word {
+        "us" => 1,
         "ms" => 1000,
         "s" => SECOND,
         "m" => MINUTE,
         "h" => HOUR,
         "d" => DAY,
         _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(unit)
+    })
 }

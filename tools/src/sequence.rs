@@ -527,6 +527,16 @@ impl RowOf<'_> {
             Target::Bool => words.set_number(field.slot, i64::from(cell::truth(cell).map_err(at)?)),
             Target::Int => words.set_number(field.slot, cell::int(cell).map_err(at)?),
             Target::Decimal => words.set_number(field.slot, cell::decimal(cell).map_err(at)?),
+            Target::Country => words.set_number(field.slot, cell::country(cell).map_err(at)?),
+            Target::Currency => {
+                words.set_number(field.slot, i64::from(cell::currency(cell).map_err(at)?.0));
+            }
+            Target::Mcc => words.set_number(field.slot, cell::mcc(cell).map_err(at)?),
+            Target::Bin => words.set_number(field.slot, cell::bin(cell).map_err(at)?),
+            Target::Time(unit) => words.set_number(field.slot, cell::time(cell, *unit).map_err(at)?.0),
+            Target::Duration(unit_us) => {
+                words.set_number(field.slot, cell::duration(cell, *unit_us).map_err(at)?);
+            }
             Target::Enum(labels) => words.set_number(field.slot, cell::ordinal(cell, labels).map_err(at)?),
             Target::Money(currency) => {
                 let currency = match currency {

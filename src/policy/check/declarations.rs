@@ -23,7 +23,9 @@ const ENTITIES_MAX: usize = 64;
 /// The longest name of rates, in bytes.
 const RATES_NAME_BYTES_MAX: usize = 64;
 
-const TYPES: &[&str] = &["bool", "int", "decimal", "money", "enum", "geo"];
+const TYPES: &[&str] = &[
+    "bool", "int", "decimal", "money", "enum", "geo", "country", "currency", "mcc", "bin", "time", "duration",
+];
 
 impl Checker<'_> {
     /// `policy NAME revision N`: once, and first; in files that are used not at all.
@@ -243,6 +245,12 @@ impl Checker<'_> {
             "decimal" => return Some(FieldType::Decimal),
             "money" => return Some(FieldType::Money),
             "geo" => return Some(FieldType::Geo),
+            "country" => return Some(FieldType::Country),
+            "currency" => return Some(FieldType::Currency),
+            "mcc" => return Some(FieldType::Mcc),
+            "bin" => return Some(FieldType::Bin),
+            "time" => return Some(FieldType::Time),
+            "duration" => return Some(FieldType::Duration),
             _ => {}
         }
         if let Some(entity) = self.entities.get(&name.text) {
@@ -257,7 +265,7 @@ impl Checker<'_> {
                 self.policy.entities.join(", ")
             }
         );
-        if matches!(name.text.as_str(), "text" | "string" | "time" | "date" | "country" | "ip" | "duration") {
+        if matches!(name.text.as_str(), "text" | "string" | "ip") {
             self.push(
                 name.span,
                 format!("the type `{}` is not there yet", name.text),
@@ -270,6 +278,7 @@ impl Checker<'_> {
             "float" | "double" | "number" => Some("decimal".to_owned()),
             "integer" | "long" => Some("int".to_owned()),
             "boolean" => Some("bool".to_owned()),
+            "date" | "datetime" | "timestamp" | "instant" => Some("time".to_owned()),
             "location" | "place" | "coordinates" | "latlon" => Some("geo".to_owned()),
             word => {
                 let names: Vec<&str> =
@@ -370,11 +379,7 @@ impl Checker<'_> {
     fn check_size(&mut self, event: EventIx, name: &Named) {
         let fields = &self.event(event).fields;
         let header = if self.event(event).amends.is_some() { AMEND_HEADER_WORDS } else { HEADER_WORDS };
-        let words = header
-            + fields
-                .iter()
-                .map(|f| if matches!(f.ty, FieldType::Money | FieldType::Entity(_)) { 2 } else { 1 })
-                .sum::<usize>();
+        let words = header + fields.iter().map(|field| field.ty.words()).sum::<usize>();
         let (count, inherited) =
             (fields.len(), fields.iter().filter(|field| field.inherited.is_some()).count());
         if count > FIELDS_MAX {

@@ -62,7 +62,8 @@ pub(super) enum Meaning {
 }
 
 /// Functions, for suggestions.
-pub(super) const FUNCTIONS: &[&str] = &["first_present", "max", "min", "major", "hour", "weekday"];
+pub(super) const FUNCTIONS: &[&str] =
+    &["first_present", "max", "min", "major", "currency", "hour", "weekday"];
 /// Aggregates.
 pub(super) const AGGREGATES: &[&str] = &[
     "count",
@@ -137,9 +138,12 @@ impl Checker<'_> {
         match expr {
             Expr::Amended(..) | Expr::AmendMissing(..) => true,
             Expr::Let(ix) => self.mentions_amendment(&self.policy.lets[ix.index()].expr),
-            Expr::IsMissing(a) | Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Not(a) | Expr::Negate(a) => {
-                self.mentions_amendment(a)
-            }
+            Expr::IsMissing(a)
+            | Expr::InCurrency(a, _)
+            | Expr::Major(a)
+            | Expr::CurrencyOf(a)
+            | Expr::Not(a)
+            | Expr::Negate(a) => self.mentions_amendment(a),
             Expr::And(a, b) | Expr::Or(a, b) | Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => {
                 self.mentions_amendment(a) || self.mentions_amendment(b)
             }
@@ -159,9 +163,12 @@ impl Checker<'_> {
         };
         match expr {
             Expr::Let(ix) => self.let_extents.get(ix.index()).copied().unwrap_or((1, 1)),
-            Expr::IsMissing(a) | Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Not(a) | Expr::Negate(a) => {
-                join(&mut std::iter::once(self.extent(a)))
-            }
+            Expr::IsMissing(a)
+            | Expr::InCurrency(a, _)
+            | Expr::Major(a)
+            | Expr::CurrencyOf(a)
+            | Expr::Not(a)
+            | Expr::Negate(a) => join(&mut std::iter::once(self.extent(a))),
             Expr::And(a, b) | Expr::Or(a, b) | Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => {
                 join(&mut [self.extent(a), self.extent(b)].into_iter())
             }
@@ -219,7 +226,7 @@ impl Checker<'_> {
         self.push_fixed(ast::span(node), message, "these do not compare", help, fix);
     }
 
-    /// An expression that is a value, not a key. `hint` is the enum a bare word may belong to.
+    /// An expression that is a value, not a key. `hint` is the type that a bare word or digits may be of.
     pub(super) fn value(
         &mut self,
         node: &SyntaxNode,
@@ -254,7 +261,7 @@ impl Checker<'_> {
             K::ParenExpr => return self.operand(&ast::expression(node)?, scope, hint),
             K::NameRef => return self.bare_name(&ast::word(node)?, scope, hint),
             K::PathExpr => return self.path(node, scope),
-            K::Literal => self.literal(node),
+            K::Literal => self.literal(node, hint),
             K::MoneyLiteral => self.money(node),
             K::UnitLiteral => self.measure(node),
             K::PrefixExpr => self.prefix(node, scope),
@@ -267,11 +274,16 @@ impl Checker<'_> {
         value.map(|(expr, ty)| Operand::Value(expr, ty))
     }
 
-    pub(super) fn literal(&mut self, node: &SyntaxNode) -> Option<(Expr, Type)> {
+    pub(super) fn literal(&mut self, node: &SyntaxNode, hint: Option<Type>) -> Option<(Expr, Type)> {
         let token = ast::tokens(node).next()?;
         let span = ast::token_span(&token);
         match token.kind() {
             K::Ident => Some((Expr::Const(Value::bool(token.text() == "true"), Type::Bool), Type::Bool)),
+            K::Number if matches!(hint, Some(Type::Mcc | Type::Bin)) => {
+                let ty = hint?;
+                let number = if ty == Type::Mcc { self.mcc(&token) } else { self.bin(&token) };
+                Some((Expr::Const(Value::int(number?), ty), ty))
+            }
             K::Number => match literals::number(token.text()) {
                 Ok((value, decimal)) => {
                     let ty = if decimal { Type::Decimal } else { Type::Int };
@@ -421,7 +433,7 @@ impl Checker<'_> {
         scope: Scope,
     ) -> Option<(Expr, Type)> {
         use Arithmetic::{Add, Div, Mul, Sub};
-        use Type::{AnyMoney, Decimal, Duration, Int, Money};
+        use Type::{AnyMoney, Decimal, Duration, Int, Money, Time};
         let a = self.value(left, scope, None);
         let b = self.value(right, scope, None);
         let ((a, a_type), (b, b_type)) = (a?, b?);
@@ -455,7 +467,9 @@ impl Checker<'_> {
             (Mul | Div, Money(x), Int | Decimal) | (Mul, Int | Decimal, Money(x)) => Money(x),
             (Add | Sub, Duration, Duration)
             | (Mul | Div, Duration, Int | Decimal)
-            | (Mul, Int | Decimal, Duration) => Duration,
+            | (Mul, Int | Decimal, Duration)
+            | (Sub, Time, Time) => Duration,
+            (Add | Sub, Time, Duration) | (Add, Duration, Time) => Time,
             _ => {
                 let help = match (a_type, b_type) {
                     (Money(x), Money(y)) if x != y => format!("convert one side: `in {}`", x.alpha()),
@@ -464,6 +478,10 @@ impl Checker<'_> {
                     }
                     (Money(x), _) | (_, Money(x)) if matches!(op, Add | Sub) => {
                         format!("write the amount with its currency, as in `100 {}`", x.alpha())
+                    }
+                    (Time, _) | (_, Time) => {
+                        "a time less a time is a duration, and a duration can be added to a time or subtracted"
+                            .to_owned()
                     }
                     (Duration, _) | (_, Duration) => {
                         "durations are added to and subtracted from durations, and multiplied by numbers"
@@ -489,17 +507,23 @@ impl Checker<'_> {
         right: &SyntaxNode,
         scope: Scope,
     ) -> Option<(Expr, Type)> {
-        let (bare_left, bare_right) = (left.kind() == K::NameRef, right.kind() == K::NameRef);
-        // A bare name may be a word of the enum on the other side: that side is looked at first.
+        let is_bare = |node: &SyntaxNode| {
+            node.kind() == K::NameRef || node.kind() == K::Literal && ast::token(node, K::Number).is_some()
+        };
+        let (bare_left, bare_right) = (is_bare(left), is_bare(right));
+        // What a bare name or a number is may depend on the other side: that side is looked at first.
         let right_first =
-            bare_left && (!bare_right || !self.names_enum(left, scope) && self.names_enum(right, scope));
+            bare_left && (!bare_right || !self.names_coded(left, scope) && self.names_coded(right, scope));
         let (first, second) = if right_first { (right, left) } else { (left, right) };
         let a = self.operand(first, scope, None);
         if a.is_none() && second.kind() == K::NameRef {
             return None;
         }
         let hint = match &a {
-            Some(Operand::Value(_, ty @ Type::Enum(..))) => Some(*ty),
+            Some(Operand::Value(
+                _,
+                ty @ (Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin),
+            )) => Some(*ty),
             _ => None,
         };
         let b = self.operand(second, scope, hint);
@@ -583,13 +607,32 @@ impl Checker<'_> {
         a: Type,
         b: Type,
     ) -> Option<()> {
-        use Type::{Bool, Decimal, Distance, Duration, Enum, Int, Money, Speed};
+        use Type::{
+            Bin, Bool, Country, Currency, Decimal, Distance, Duration, Enum, Int, Mcc, Money, Speed, Time,
+        };
         let ordered = !matches!(op, Compare::Eq | Compare::Ne);
         let help = match (a, b) {
             (Int | Decimal, Int | Decimal) => return Some(()),
             (Money(x), Money(y)) if x == y => return Some(()),
-            (Duration, Duration) | (Distance, Distance) | (Speed, Speed) => return Some(()),
-            (Bool, Bool) if !ordered => return Some(()),
+            (Duration, Duration) | (Distance, Distance) | (Speed, Speed) | (Time, Time) => return Some(()),
+            (Bool, Bool) | (Country, Country) | (Currency, Currency) | (Mcc, Mcc) | (Bin, Bin)
+                if !ordered =>
+            {
+                return Some(());
+            }
+            (Mcc, Mcc) => "categories have no order; write a range as `mcc in 5000 to 5999`".to_owned(),
+            (Country, Country) | (Currency, Currency) | (Bin, Bin) => {
+                "codes have no order; use `==`, `!=`, or `in` with a list".to_owned()
+            }
+            (Country, _) | (_, Country) => "write a country as its two letters, as in `… == CN`".to_owned(),
+            (Currency, _) | (_, Currency) => {
+                "write a currency as its three letters, as in `… == USD`".to_owned()
+            }
+            (Mcc, _) | (_, Mcc) => "write a category as its four digits, as in `… == 5411`".to_owned(),
+            (Bin, _) | (_, Bin) => "write 6 to 8 digits, as in `… == 411111`".to_owned(),
+            (Time, _) | (_, Time) => {
+                "compare it with another time; the time between two is a duration".to_owned()
+            }
             (Enum(e, f), Enum(g, h)) if self.words(e, f) == self.words(g, h) => {
                 if !ordered {
                     return Some(());
@@ -627,17 +670,26 @@ impl Checker<'_> {
         None
     }
 
-    /// Whether a bare name stands for an enum value here (reports nothing).
-    pub(super) fn names_enum(&self, node: &SyntaxNode, scope: Scope) -> bool {
+    /// Whether a bare name stands for a value of an enum or a code here (reports nothing).
+    pub(super) fn names_coded(&self, node: &SyntaxNode, scope: Scope) -> bool {
         let Some(name) = ast::word(node) else { return false };
         let ty = match self.meaning(&name.text, scope) {
             Meaning::Field(field) => {
-                return matches!(self.field_type(scope.event, field), Some(FieldType::Enum(_)));
+                return matches!(
+                    self.field_type(scope.event, field),
+                    Some(
+                        FieldType::Enum(_)
+                            | FieldType::Country
+                            | FieldType::Currency
+                            | FieldType::Mcc
+                            | FieldType::Bin
+                    )
+                );
             }
             Meaning::Let(ix) => self.policy.lets[ix.index()].ty,
             Meaning::Feature(ix) => self.policy.features[ix.index()].ty,
             _ => return false,
         };
-        matches!(ty, Type::Enum(..))
+        matches!(ty, Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin)
     }
 }

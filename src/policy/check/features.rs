@@ -508,12 +508,14 @@ impl Checker<'_> {
             }
             Aggregated::Value(expr, ty) => (expr, ty),
         };
-        if matches!(ty, Type::Int | Type::Decimal | Type::Money(_)) {
+        let ordered = ty == Type::Time && matches!(function, "min" | "max");
+        if ordered || matches!(ty, Type::Int | Type::Decimal | Type::Money(_) | Type::Duration) {
             return Some((source, expr, ty));
         }
         let message = format!("`{function}` computes with numbers or money; this is {}", self.type_name(ty));
         let help = match ty {
             Type::Bool => "events for which it is true are counted by `count(… where …)`",
+            Type::Time => "times have a `min` and a `max`; the time between two is a duration",
             _ => "different words are counted by `distinct`, events with one of them by `count(… where …)`",
         };
         self.push(ast::span(&at), message, "not a number", help);
@@ -563,7 +565,7 @@ impl Checker<'_> {
             return Some((source, Aggregated::Key(field)));
         }
         let (expr, ty) = self.whole(&value, scope)?;
-        if matches!(ty, Type::Duration | Type::Distance | Type::Speed) {
+        if matches!(ty, Type::Distance | Type::Speed) {
             let message = format!("`{function}` takes what events carry; this is {}", self.type_name(ty));
             self.push(ast::span(&value), message, "the same for every event", "use a field of the event");
             return None;

@@ -2,9 +2,10 @@
 
 use super::expressions::{AGGREGATES, FUNCTIONS, Meaning, Operand, Place, Scope};
 use super::{Checker, literals, nearest};
+use crate::engine::units::Value;
 use crate::policy::ast::{self};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
-use crate::policy::typed::{Expr, Type};
+use crate::policy::typed::{Compare, Expr, Type};
 
 impl Checker<'_> {
     pub(super) fn is_missing(&mut self, node: &SyntaxNode, scope: Scope) -> Option<(Expr, Type)> {
@@ -61,6 +62,9 @@ impl Checker<'_> {
         let negated = ast::has_word(node, "not");
         if let Some(zone) = ast::token(node, K::Text) {
             return self.in_zone(node, &left, &zone, negated);
+        }
+        if ast::token(node, K::Number).is_some() {
+            return self.in_range(node, &left, negated, scope);
         }
         let name = ast::word(&parts.next()?)?;
         if left.kind() == K::CallExpr
@@ -137,6 +141,33 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// `in 5000 to 5999`, both ends included.
+    fn in_range(
+        &mut self,
+        node: &SyntaxNode,
+        left: &SyntaxNode,
+        negated: bool,
+        scope: Scope,
+    ) -> Option<(Expr, Type)> {
+        let mut ends = ast::tokens(node).filter(|token| token.kind() == K::Number);
+        let (first, last) = (ends.next()?, ends.next()?);
+        let (value, ty) = self.value(left, scope, None)?;
+        if ty != Type::Mcc {
+            let message = format!("a range follows a merchant category; this is {}", self.type_name(ty));
+            let help =
+                "compare twice, as in `a >= 3 and a <= 5`; categories are written `mcc in 5000 to 5999`";
+            self.push(ast::span(left), message, "not of type `mcc`", help);
+            return None;
+        }
+        let (first, last) = self.mcc_range(&first, &last)?;
+        let end = |how, number| {
+            let number = Expr::Const(Value::int(number), Type::Mcc);
+            Expr::Compare(how, Box::new(value.clone()), Box::new(number))
+        };
+        let inside = Expr::And(Box::new(end(Compare::Ge, first)), Box::new(end(Compare::Le, last)));
+        Some((if negated { Expr::Not(Box::new(inside)) } else { inside }, Type::Bool))
     }
 
     /// What is stored of an event is converted when it enters, what an amendment brings when that comes: what is made of
@@ -241,6 +272,7 @@ impl Checker<'_> {
             "max" if is_rule_scores(&values) => self.value(&values[0], scope, None),
             "max" | "min" | "first_present" => self.choice(node, function, &values, scope),
             "major" => self.major(node, &values, scope),
+            "currency" => self.currency_of(node, &values, scope),
             _ if AGGREGATES.contains(&function) => {
                 let message = format!("the aggregate `{function}` is only possible in a feature");
                 let help = "declare a feature, as in `feature n_1h = count(payment) by card last 1h`, and use its name";
@@ -312,14 +344,18 @@ impl Checker<'_> {
             return Some((Expr::FirstPresent(of), ty));
         }
         match ty {
-            Type::Int | Type::Decimal | Type::Money(_) | Type::Duration | Type::Distance | Type::Speed => {
-                Some((Expr::Extreme { greatest: function == "max", of }, ty))
-            }
+            Type::Int
+            | Type::Decimal
+            | Type::Money(_)
+            | Type::Duration
+            | Type::Distance
+            | Type::Speed
+            | Type::Time => Some((Expr::Extreme { greatest: function == "max", of }, ty)),
             Type::AnyMoney => {
                 self.currency_unknown(&values[0]);
                 None
             }
-            Type::Bool | Type::Enum(..) => {
+            Type::Bool | Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin => {
                 let message =
                     format!("`{function}` needs values with an order; this is {}", self.type_name(ty));
                 self.push(
@@ -331,6 +367,35 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// `currency(MONEY)`.
+    fn currency_of(
+        &mut self,
+        node: &SyntaxNode,
+        values: &[SyntaxNode],
+        scope: Scope,
+    ) -> Option<(Expr, Type)> {
+        let [value] = values else {
+            let help = "for example: currency(amount) == USD";
+            self.push(ast::span(node), "`currency` takes one amount of money", "not one amount", help);
+            return None;
+        };
+        let (message, label, help) = match self.value(value, scope, None)? {
+            (expr, Type::AnyMoney) => return Some((Expr::CurrencyOf(Box::new(expr)), Type::Currency)),
+            (_, Type::Money(currency)) => (
+                format!("this is always in {}", currency.alpha()),
+                "of one currency",
+                "ask for the currency of a field of type `money`, as in `currency(amount) == USD`",
+            ),
+            (_, ty) => (
+                format!("`currency` takes money; this is {}", self.type_name(ty)),
+                "not money",
+                "for example: currency(amount) == USD",
+            ),
+        };
+        self.push(ast::span(value), message, label, help);
+        None
     }
 
     pub(super) fn major(

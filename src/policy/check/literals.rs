@@ -79,6 +79,12 @@ pub(super) fn duration(text: &str) -> Result<i64, (String, String)> {
         .ok_or_else(|| ("this duration does not fit 64 bits".to_owned(), UNITS.to_owned()))
 }
 
+/// The number of a merchant category: four digits.
+pub(super) fn mcc(text: &str) -> Option<i64> {
+    let is_code = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_code.then(|| text.parse().ok()).flatten()
+}
+
 /// What a text in quotes says: `\"` and `\\` stand for `"` and `\`.
 pub(in crate::policy) fn text(quoted: &str) -> String {
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(quoted);
@@ -138,6 +144,13 @@ mod tests {
         }
         for wrong in ["5min", "1.5h", "9999999999999w"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn categories_are_four_digits() {
+        for (written, number) in [("5411", Some(5_411)), ("0742", Some(742)), ("742", None), ("54.1", None)] {
+            assert_eq!(mcc(written), number, "{written}");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::expressions::{Meaning, Operand, Place, Scope};
 use super::{Checker, one_of};
-use crate::engine::units::Value;
+use crate::engine::units::codes::Country;
+use crate::engine::units::{Currency, Value};
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::SyntaxNode;
 use crate::policy::typed::{EventIx, Expr, FeatureIx, FeatureKind, FieldIx, FieldType, Type};
@@ -36,6 +37,16 @@ impl Checker<'_> {
                 return None;
             }
             return value(Expr::Const(Value::int(ordinal as i64), ty), ty);
+        }
+        if let Some(ty @ (Type::Country | Type::Currency)) = hint {
+            // Codes are in capitals; whatever else is written may be a name.
+            let number = match ty {
+                Type::Country => Country::from_alpha(&name.text).map(|country| country.0),
+                _ => Currency::from_alpha(&name.text).map(|currency| currency.0),
+            };
+            if let Some(number) = number {
+                return value(Expr::Const(Value::int(i64::from(number)), ty), ty);
+            }
         }
         match name.text.as_str() {
             "score" => return self.final_score(name, scope),
@@ -98,6 +109,12 @@ impl Checker<'_> {
             FieldType::Decimal => Type::Decimal,
             FieldType::Money => Type::AnyMoney,
             FieldType::Enum(_) => Type::Enum(event, field),
+            FieldType::Country => Type::Country,
+            FieldType::Currency => Type::Currency,
+            FieldType::Mcc => Type::Mcc,
+            FieldType::Bin => Type::Bin,
+            FieldType::Time => Type::Time,
+            FieldType::Duration => Type::Duration,
             FieldType::Entity(entity) => return Some(Operand::Key(field, *entity)),
             FieldType::Geo => return Some(Operand::Place),
         };
@@ -154,6 +171,19 @@ impl Checker<'_> {
             return;
         }
         let event = self.event_name(scope.event);
+        if hint == Some(Type::Currency) {
+            self.currency(name);
+            return;
+        }
+        if hint == Some(Type::Country) {
+            let capitals = name.text.to_ascii_uppercase();
+            let help = match Country::from_alpha(&capitals) {
+                Some(country) => format!("write `{}`, in capitals", country.alpha()),
+                None => "write its two letters by ISO 3166-1 in capitals, such as DE, US or CN".to_owned(),
+            };
+            self.push(name.span, format!("there is no country `{}`", name.text), "not known", help);
+            return;
+        }
         if matches!(name.text.as_str(), "missing" | "null" | "nil" | "none" | "unknown") && hint.is_none() {
             let help = "ask `… is missing` or `… is not missing`";
             self.push(name.span, format!("there is no value `{}`", name.text), "not a value", help);

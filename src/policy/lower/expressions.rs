@@ -318,6 +318,7 @@ impl<'p> Graph<'p> {
                     self.binary(Op::Div, minor, units)
                 }
             }
+            Expr::CurrencyOf(of) => self.currency_of(of)?,
             Expr::FirstPresent(of) => {
                 self.fold(zones, of, |graph, a, b| graph.add(Node::FirstPresent(a, b)))?
             }
@@ -502,6 +503,31 @@ impl<'p> Graph<'p> {
         }
     }
 
+    /// The ISO number of the currency of the first of these that is there.
+    fn currency_of(&mut self, expr: &Expr) -> Result<NodeId, Diagnostic> {
+        match expr {
+            Expr::Field(field) => {
+                let slot = self.layouts[self.event.index()].slot(*field);
+                Ok(self.load(Op::Field, slot.word + 1, u16::from(slot.bit), 0))
+            }
+            Expr::Amended(event, field) if self.amendments => {
+                let slot = self.layouts[event.index()].slot(*field);
+                let load = Load { op: Op::Field, a: slot.word + 1, b: u16::from(slot.bit), imm: 0 };
+                Ok(self.add(Node::Amended(event.0, load)))
+            }
+            Expr::Amended(..) => Ok(self.literal(Value::MISSING)),
+            Expr::FirstPresent(of) => {
+                let mut first = self.literal(Value::MISSING);
+                for (position, candidate) in of.iter().enumerate() {
+                    let next = self.currency_of(candidate)?;
+                    first = if position == 0 { next } else { self.add(Node::FirstPresent(first, next)) };
+                }
+                Ok(first)
+            }
+            _ => Err(internal("money of unknown currency is computed with")),
+        }
+    }
+
     /// Money of any currency as minor units of this one. The first that is *there* counts, even where it then
     /// turns out to be in a currency that cannot be converted.
     fn convert(&mut self, expr: &Expr, currency: Currency) -> Result<NodeId, Diagnostic> {
@@ -562,6 +588,8 @@ impl Graph<'_> {
                 if decimal { FieldScale::Decimal } else { FieldScale::Whole }
             }
             Expr::Negate(of) => self.field_scale(of),
+            // What a duration is multiplied or divided by does not make it anything else.
+            Expr::Arithmetic(_, a, b) if self.is_duration(a) || self.is_duration(b) => FieldScale::Whole,
             Expr::Arithmetic(operator, a, b) => match (operator, self.money(a), self.money(b)) {
                 // Money ÷ number is money.
                 (Arithmetic::Div, Money::Of(_), Money::None) => FieldScale::Whole,
@@ -577,13 +605,43 @@ impl Graph<'_> {
     }
 }
 
+impl Graph<'_> {
+    fn is_duration(&self, expr: &Expr) -> bool {
+        let of_field = |event: EventIx, field: FieldIx| {
+            self.policy.events[event.index()].fields[field.index()].ty == FieldType::Duration
+        };
+        match expr {
+            Expr::Const(_, ty) => *ty == Type::Duration,
+            Expr::Field(field) => of_field(self.event, *field),
+            Expr::Amended(event, field) => of_field(*event, *field),
+            Expr::Let(definition) => self.policy.lets[definition.index()].ty == Type::Duration,
+            Expr::Feature(feature) => self.policy.features[feature.index()].ty == Type::Duration,
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
+                of.first().is_some_and(|of| self.is_duration(of))
+            }
+            Expr::Negate(of) => self.is_duration(of),
+            Expr::Arithmetic(_, a, b) => self.is_duration(a) || self.is_duration(b),
+            _ => false,
+        }
+    }
+}
+
 fn number_op(kind: FieldKind) -> Result<Op, Diagnostic> {
     match kind {
-        FieldKind::Bool | FieldKind::Int | FieldKind::Enum | FieldKind::Geo => Ok(Op::Field),
+        FieldKind::Bool
+        | FieldKind::Int
+        | FieldKind::Enum
+        | FieldKind::Geo
+        | FieldKind::Country
+        | FieldKind::Currency
+        | FieldKind::Mcc
+        | FieldKind::Bin
+        | FieldKind::Time
+        | FieldKind::Duration => Ok(Op::Field),
         FieldKind::Decimal => Ok(Op::FieldDecimal),
         FieldKind::Money => Err(internal("money of unknown currency is used without `in`")),
         FieldKind::Entity => Err(internal("a key is used as a number")),
-        FieldKind::Currency | FieldKind::Rate => Err(internal("a rate is used as a number")),
+        FieldKind::Rate => Err(internal("a rate is used as a number")),
     }
 }
 

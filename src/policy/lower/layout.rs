@@ -60,6 +60,12 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
                 FieldType::Enum(labels) => (FieldKind::Enum, labels.len() as u16, &labels[..]),
                 FieldType::Entity(entity) => (FieldKind::Entity, entity.0, &[][..]),
                 FieldType::Geo => (FieldKind::Geo, 0, &[][..]),
+                FieldType::Country => (FieldKind::Country, 0, &[][..]),
+                FieldType::Currency => (FieldKind::Currency, 0, &[][..]),
+                FieldType::Mcc => (FieldKind::Mcc, 0, &[][..]),
+                FieldType::Bin => (FieldKind::Bin, 0, &[][..]),
+                FieldType::Time => (FieldKind::Time, 0, &[][..]),
+                FieldType::Duration => (FieldKind::Duration, 0, &[][..]),
             };
             let name = match (field.inherited, event.amends) {
                 (Some(_), Some(amended)) => format!("{}.{}", policy.events[amended.index()].name, field.name),
@@ -67,7 +73,7 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
             };
             let plan =
                 FieldPlan { name, kind, arg, word: word as u16, bit: bit as u8, labels: labels.to_vec() };
-            word += field_words(kind);
+            word += field.ty.words();
             layout.known |= 1 << bit;
             if !field.optional {
                 layout.required |= 1 << bit;
@@ -84,18 +90,6 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
         layouts.push(layout);
     }
     Ok(layouts)
-}
-
-fn field_words(kind: FieldKind) -> usize {
-    match kind {
-        FieldKind::Money | FieldKind::Entity | FieldKind::Rate => 2,
-        FieldKind::Bool
-        | FieldKind::Int
-        | FieldKind::Decimal
-        | FieldKind::Enum
-        | FieldKind::Geo
-        | FieldKind::Currency => 1,
-    }
 }
 
 /// The event that brings rates: nothing is kept of it, and it is not judged.

@@ -147,8 +147,12 @@ impl Parser<'_> {
                 self.bump();
             }
             self.bump();
-            if !self.eat(K::Text) {
-                self.name_ref("a currency, a list or a \"time zone\"");
+            if self.eat(K::Number) {
+                const HELP: &str = "a range of merchant categories is written `mcc in 5000 to 5999`";
+                self.expect_word("to", HELP);
+                self.expect(K::Number, "the last of the range", HELP);
+            } else if !self.eat(K::Text) {
+                self.name_ref("a currency, a list, a range or a \"time zone\"");
             }
             self.finish();
             height += 1;

@@ -131,6 +131,7 @@ impl Context<'_> {
                 let (num, den) = self.number(of)?;
                 fraction(num, den * 100)
             }
+            Expr::CurrencyOf(of) => self.any_money(of).map(|(_, currency)| (i128::from(currency.0), 1)),
             Expr::FirstPresent(of) => of.iter().find_map(|of| self.number(of)),
             Expr::Extreme { greatest, of } => {
                 let there = of.iter().filter_map(|of| self.number(of));

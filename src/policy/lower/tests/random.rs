@@ -218,6 +218,11 @@ impl Writer<'_> {
                 Expr::IsMissing(Box::new(self.expr(ty, next)))
             }
             4 => {
+                if self.random.one_in(3) {
+                    let currency = Expr::CurrencyOf(Box::new(self.any_money(2)));
+                    let wanted = Expr::Const(Value::int([840, 978][self.random.below(2)]), Type::Currency);
+                    return Expr::Compare(Compare::Eq, Box::new(currency), Box::new(wanted));
+                }
                 let ty = [Type::Bool, kind][self.random.below(2)];
                 let operator = [Compare::Eq, Compare::Ne][self.random.below(2)];
                 compare(operator, self.expr(ty, next), self.expr(ty, next))
@@ -334,9 +339,9 @@ fn fill(random: &mut Random, plan: &ArchivedEventPlan, time: Time, keys: &[Key])
                     Held::Money(random.number(), if random.one_in(4) { EUR } else { USD })
                 }
                 ArchivedFieldKind::Enum => Held::Number(random.below(3) as i64),
-                ArchivedFieldKind::Currency | ArchivedFieldKind::Rate => continue,
-                ArchivedFieldKind::Geo => unreachable!("the event has no places"),
+                ArchivedFieldKind::Rate => continue,
                 ArchivedFieldKind::Entity => Held::Key(keys[random.below(keys.len())]),
+                kind => unreachable!("the event has no field of kind {kind:?}"),
             }
         };
         match value {
