@@ -5,8 +5,8 @@ use tollgate::engine::units::{Action, DAY, HOUR, Time, Value};
 use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, Input, Outcome};
 use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::typed::{
-    Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
+    Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
+    FeatureKind, Field, FieldIx, FieldType, Frame, Policy, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -38,6 +38,8 @@ fn policy() -> Policy {
         monitor,
         salience,
         allow_over: Vec::new(),
+        within: None,
+        effective: Effective::default(),
     };
     Policy {
         name: "bounds".into(),
@@ -60,6 +62,7 @@ fn policy() -> Policy {
             kind: FeatureKind::Window(window),
             assume: None,
         }],
+        scenes: Vec::new(),
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
         rates: None,
         decides: vec![Decide {

@@ -11,8 +11,8 @@ use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, Time, Value, 
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Counters, Engine, Limits};
 use tollgate::policy::typed::{
-    Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind, Field,
-    FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
+    Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
+    FeatureKind, Field, FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -80,6 +80,7 @@ fn policy() -> Policy {
         lists: Vec::new(),
         lets: Vec::new(),
         features: features(),
+        scenes: Vec::new(),
         rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
         rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {
@@ -201,6 +202,8 @@ fn rule(name: &str, feature: u16, count: i64, score: i16) -> Rule {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        within: None,
+        effective: Effective::default(),
     }
 }
 

@@ -16,8 +16,9 @@ use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{
-    self, Aggregate, By, Compare, Decide, EntityIx, Event, EventIx, Expr, Feature, FeatureIx, FeatureKind,
-    Field, FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type, Window,
+    self, Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
+    FeatureKind, Field, FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type,
+    Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -87,6 +88,8 @@ fn rule(name: &str, when: Expr) -> Rule {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        within: None,
+        effective: Effective::default(),
     }
 }
 
@@ -161,6 +164,8 @@ fn policy() -> Policy {
         Rule {
             action: Some(Action::Allow),
             allow_over: vec![RuleIx(0)],
+            within: None,
+            effective: Effective::default(),
             ..rule("vip", Expr::InList(CARD, ListIx(0)))
         },
         Rule {
@@ -205,6 +210,7 @@ fn policy() -> Policy {
         }],
         lets: Vec::new(),
         features,
+        scenes: Vec::new(),
         rules,
         decides: vec![decide],
         rates: None,

@@ -299,6 +299,8 @@ impl Reach {
             "jumps by the wall clock",
             "jumps by the event clock",
             "spared by a jump",
+            "not effective",
+            "not let to fire",
         ];
         wanted.extend(time.map(str::to_owned));
         let rates = ["rates unused", "rate missing", "rate stale", "rate overflow"];
@@ -355,6 +357,8 @@ fn run(
     reach.note("amended at its receipt", oracle.amended_elsewhere());
     reach.note("told by a bound", oracle.bounded());
     reach.note("spared by a jump", oracle.spared());
+    reach.note("not effective", oracle.not_effective());
+    reach.note("not let to fire", oracle.not_let());
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, &single)?;
     replay(compiled, frames, limits, &steps, &digests)

@@ -87,6 +87,10 @@ pub enum Op {
     SkipUnlessTrue,
     /// Skip the next `imm` instructions. Forward only, inside the same run.
     Skip,
+    /// `dst =` the event's time, in microseconds since 1970-01-01T00:00Z.
+    EventTime,
+    /// `dst` and the registers behind it, `imm` of them in all, `=` false.
+    Clear,
 }
 
 /// Which of an instruction's operands are registers.
@@ -102,7 +106,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Const,
         Self::Move,
         Self::Field,
@@ -131,6 +135,8 @@ impl Op {
         Self::SkipIfPresent,
         Self::SkipUnlessTrue,
         Self::Skip,
+        Self::EventTime,
+        Self::Clear,
     ];
 
     /// Which of its operands are registers.
@@ -145,7 +151,9 @@ impl Op {
             | Self::InList
             | Self::SameKey
             | Self::Hour
-            | Self::Weekday => (true, false, false),
+            | Self::Weekday
+            | Self::EventTime
+            | Self::Clear => (true, false, false),
             Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert => (true, true, false),
             Self::And
             | Self::Or

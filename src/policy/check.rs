@@ -14,6 +14,7 @@ mod keys;
 pub(super) mod literals;
 mod names;
 mod rules;
+mod scenes;
 #[cfg(test)]
 mod tests;
 
@@ -97,6 +98,7 @@ impl<'p> Checker<'p> {
                 lists: Vec::new(),
                 lets: Vec::new(),
                 features: Vec::new(),
+                scenes: Vec::new(),
                 rules: Vec::new(),
                 decides: Vec::new(),
                 rates: None,
@@ -177,6 +179,8 @@ impl<'p> Checker<'p> {
             if !self.is_broken(&node) {
                 continue;
             }
+            self.poisoned
+                .extend(ast::children(&node, K::RuleDecl).filter_map(|rule| Some(ast::name(&rule)?.text)));
             match ast::name(&node) {
                 Some(name) => {
                     self.poisoned.insert(name.text);

@@ -39,6 +39,9 @@ fn first_token(text: &str) -> (SyntaxKind, usize) {
         b'/' if second == b'/' => (K::Comment, run(2, |b| *b != b'\n')),
         b'a'..=b'z' | b'A'..=b'Z' | b'_' => (K::Ident, run(1, is_word)),
         b'0'..=b'9' => {
+            if let Some(len) = date(bytes) {
+                return (K::Date, len);
+            }
             let is_digit: fn(&u8) -> bool = |b| b.is_ascii_digit() || *b == b'_';
             let mut end = run(1, is_digit);
             if bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
@@ -78,6 +81,21 @@ fn first_token(text: &str) -> (SyntaxKind, usize) {
 
 fn is_word(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || *byte == b'_'
+}
+
+/// The length of `2026-01-31` or `2026-01-31T08:30` at the start of a text, if it is there and no word goes on behind it.
+fn date(bytes: &[u8]) -> Option<usize> {
+    let has = |from: usize, form: &[u8]| {
+        let there = bytes.get(from..from + form.len())?;
+        let fits = |(byte, form): (&u8, &u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            form => byte == form,
+        };
+        there.iter().zip(form).all(fits).then_some(from + form.len())
+    };
+    let day = has(0, b"0000-00-00")?;
+    let end = has(day, b"T00:00").unwrap_or(day);
+    (!bytes.get(end).is_some_and(is_word)).then_some(end)
 }
 
 /// Text up to its closing quote; without one, up to the end of the line.
@@ -123,6 +141,26 @@ mod tests {
                 (K::Number, "1"),
                 (K::Dot, "."),
                 (K::Ident, "x"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_date_is_one_token() {
+        use SyntaxKind as K;
+        check(
+            "2026-01-31 2026-01-31T08:30 2026-01-31T8 2026 - 1",
+            &[
+                (K::Date, "2026-01-31"),
+                (K::Date, "2026-01-31T08:30"),
+                (K::Number, "2026"),
+                (K::Minus, "-"),
+                (K::Number, "01"),
+                (K::Minus, "-"),
+                (K::Duration, "31T8"),
+                (K::Number, "2026"),
+                (K::Minus, "-"),
+                (K::Number, "1"),
             ],
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! * [`layout`] gives every field of an event its words and its presence bit.
 //! * [`expressions`] turns trees into graphs in which equal expressions are one node.
-//! * [`code`] turns graphs into runs of instructions.
+//! * [`code`] turns graphs into runs of instructions; [`rules`] has those of rules.
 //! * [`groups`] decides what is stored of an event under a key, and packs it into rows and records.
 //! * [`zones`] writes out the offsets of the time zones that are mentioned.
 //!
@@ -15,6 +15,7 @@ mod code;
 mod expressions;
 mod groups;
 mod layout;
+mod rules;
 mod zones;
 
 #[cfg(test)]
@@ -55,11 +56,6 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
     }
     let tables = groups.finish(&mut code)?;
 
-    let rules_of = |event: EventIx| {
-        let of_event =
-            move |(index, rule): (usize, &super::typed::Rule)| (rule.event == event).then_some(index);
-        policy.rules.iter().enumerate().filter_map(of_event).collect::<Vec<_>>()
-    };
     let mut events = Vec::with_capacity(policy.events.len());
     let mut conditions = vec![0; policy.rules.len()];
     for (index, event) in policy.events.iter().enumerate() {
@@ -86,14 +82,11 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         }
         let scalars = code.emit(&graph, &scalars, &HashMap::new())?.0;
 
-        let rules = rules_of(this);
-        let mut roots = Vec::with_capacity(rules.len());
-        for rule in &rules {
-            roots.push((graph.intern(&mut zones, &policy.rules[*rule].when)?, Target::Keep));
-        }
-        let (conditions_run, registers) = code.emit(&graph, &roots, &HashMap::new())?;
-        for (rule, register) in rules.iter().zip(registers) {
-            conditions[*rule] = register;
+        let (conditions_run, mut of_event) =
+            rules::conditions(policy, this, &mut graph, &mut zones, &mut code)?;
+        of_event.sort_unstable();
+        for (rule, register) in &of_event {
+            conditions[*rule] = *register;
         }
 
         let decide = match decide {
@@ -114,7 +107,7 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
             windows: Vec::new(),
             scalars,
             conditions: conditions_run,
-            rules: rules.iter().map(|rule| *rule as u16).collect(),
+            rules: of_event.iter().map(|(rule, _)| *rule as u16).collect(),
             decide,
         };
         look_up(&mut plan, policy, this, layout, &tables, &features)?;
@@ -171,6 +164,7 @@ fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
         ("lists", policy.lists.len()),
         ("features", policy.features.len()),
         ("rules", policy.rules.len()),
+        ("scenes", policy.scenes.len()),
     ];
     for (what, count) in counts {
         if count > COUNT_MAX {

@@ -68,11 +68,13 @@ pub fn parse(text: &str) -> Parse {
 }
 
 /// The words that start a declaration.
-pub(super) const DECLARATIONS: &[&str] =
-    &["policy", "use", "rates", "entity", "reason", "event", "list", "let", "feature", "rule", "decide"];
+pub(super) const DECLARATIONS: &[&str] = &[
+    "policy", "use", "rates", "entity", "reason", "event", "list", "let", "feature", "scene", "rule",
+    "decide",
+];
 
 /// The words that start a declaration the language does not have yet.
-pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "test", "scene", "effective", "alert"];
+pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "test", "effective", "alert"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =

@@ -28,6 +28,8 @@ kinds! {
     Number,
     /// A number with letters right behind it: `24h`, `500us`.
     Duration,
+    /// `2026-01-31`, `2026-01-31T08:30`.
+    Date,
     /// `"…"`.
     Text,
     /// `{`.
@@ -125,10 +127,14 @@ kinds! {
     DelayedClause,
     /// `assume high|low`.
     AssumeClause,
+    /// `scene NAME on EVENT when EXPR { rule … }`.
+    SceneDecl,
     /// `rule NAME on EVENT … { when … then … }`.
     RuleDecl,
     /// `mandatory`, `monitor`, `salience N`.
     Modifier,
+    /// `effective from DATE until DATE in "zone"`.
+    EffectiveClause,
     /// `when EXPR`.
     WhenClause,
     /// `block`, `score N`, `reason NAME`, `allow over NAME, …`.

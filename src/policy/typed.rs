@@ -59,6 +59,10 @@ index!(
     /// Index into [`Policy::lists`].
     ListIx
 );
+index!(
+    /// Index into [`Policy::scenes`].
+    SceneIx
+);
 
 /// A whole checked policy. Vectors are in source order.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +83,9 @@ pub struct Policy {
     pub lets: Vec<Let>,
     /// Features, in the order in which they are reported.
     pub features: Vec<Feature>,
-    /// Rules.
+    /// Scenes: rules that share a condition.
+    pub scenes: Vec<Scene>,
+    /// Rules, those of scenes included.
     pub rules: Vec<Rule>,
     /// At most one per event; only events with one are judged.
     pub decides: Vec<Decide>,
@@ -684,14 +690,63 @@ pub struct List {
     pub entries: Vec<String>,
 }
 
+/// `effective from DATE until DATE in "Zone"`: when something holds, by the time of the judged event as windows take it
+/// (a time that is not believed is the receipt's).
+///
+/// Dates are instants here. `2026-03-29` is its midnight and `2026-03-29T08:30` that time of day, in the zone, UTC where none
+/// is named. Where clocks go back, of two instants with this local time it is the earlier; where they go forward over it, the
+/// instant at which they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// First instant, in microseconds since 1970-01-01T00:00Z; `None` from the beginning of time.
+    pub from: Option<i64>,
+    /// First instant no longer, later than `from`; `None` for ever.
+    pub until: Option<i64>,
+}
+
+impl Effective {
+    /// Whether it holds for an event of this time, in microseconds.
+    #[must_use]
+    pub fn holds_at(self, time: i64) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// `scene NAME on EVENT when CONDITION { rule … }`: its rules fire only for events for which it holds, that is, for which it is
+/// effective and its condition is true (not unknown).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// Its name.
+    pub name: String,
+    /// The judged event, of its rules too.
+    pub event: EventIx,
+    /// When it can hold.
+    pub effective: Effective,
+    /// Its condition, of type bool.
+    pub when: Expr,
+}
+
+/// What a rule is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// A scene.
+    Scene(SceneIx),
+}
+
 /// `rule NAME on EVENT … { when … then … }`.
+///
+/// It fires when it is effective, what it is part of lets it, and its condition is true (not unknown).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its name.
     pub name: String,
     /// The judged event.
     pub event: EventIx,
-    /// Its condition, of type bool; the rule fires when it is true (not unknown).
+    /// What it is part of, if anything.
+    pub within: Option<Within>,
+    /// When it can fire.
+    pub effective: Effective,
+    /// Its condition, of type bool.
     pub when: Expr,
     /// Action, if any.
     pub action: Option<Action>,

@@ -13,9 +13,10 @@ use super::rng::Rng;
 use tollgate::engine::program::Assume;
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, By, Compare, Decide, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX, Feature,
-    FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx, Period, Policy,
-    Rates, Reason, Rule, RuleIx, Source, Type, WINDOW_MAX_DAYS, Window,
+    Aggregate, Arithmetic, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX,
+    Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx,
+    Period, Policy, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type, WINDOW_MAX_DAYS, Window,
+    Within,
 };
 
 /// With two, zero and three digits after the point.
@@ -96,6 +97,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         lists: Vec::new(),
         lets: Vec::new(),
         features: Vec::new(),
+        scenes: Vec::new(),
         rules: Vec::new(),
         decides: Vec::new(),
         rates,
@@ -555,7 +557,20 @@ impl Maker<'_> {
     fn rules(&mut self, event: EventIx) {
         let scope = self.deciding_scope(event);
         let first = self.policy.rules.len();
-        for _ in 0..self.rng.below(10) {
+        let first_scene = self.policy.scenes.len();
+        for _ in 0..self.rng.below(3) {
+            let (depth, effective) = (self.rng.below(3) as u32, self.effective());
+            let (name, when) = (format!("scene{}", self.policy.scenes.len()), self.truth(&scope, depth));
+            self.policy.scenes.push(Scene { name, event, effective, when });
+        }
+        let scenes = self.policy.scenes.len() - first_scene;
+        // Rules of a scene stand together.
+        let mut within: Vec<Option<Within>> = (0..self.rng.below(10))
+            .map(|_| (scenes > 0 && self.rng.percent(60)).then(|| first_scene + self.rng.below(scenes)))
+            .map(|scene| scene.map(|scene| Within::Scene(SceneIx(scene as u16))))
+            .collect();
+        within.sort_by_key(|within| within.map(|Within::Scene(scene)| scene));
+        for within in within {
             let depth = self.rng.below(4) as u32;
             let when = self.truth(&scope, depth);
             let salience = match self.rng.below(12) {
@@ -568,6 +583,7 @@ impl Maker<'_> {
             let reasons = self.policy.reasons.len();
             let reason = self.rng.percent(85).then(|| self.rng.below(reasons) as u16);
             let monitor = self.rng.percent(12);
+            let effective = self.effective();
             self.policy.rules.push(Rule {
                 name: format!("rule{}", self.policy.rules.len()),
                 event,
@@ -579,6 +595,8 @@ impl Maker<'_> {
                 monitor,
                 salience,
                 allow_over: Vec::new(),
+                within,
+                effective,
             });
         }
         for rule in first..self.policy.rules.len() {
@@ -588,6 +606,21 @@ impl Maker<'_> {
                 });
                 self.policy.rules[rule].allow_over = over.map(|other| RuleIx(other as u16)).collect();
             }
+        }
+    }
+
+    /// Mostly always; else bounds around which streams have events.
+    fn effective(&mut self) -> Effective {
+        if self.rng.percent(75) {
+            return Effective::default();
+        }
+        let from = self.rng.between(1_500_000_000, 1_900_000_000) * SECOND + self.rng.between(0, 1);
+        let long = *self.rng.pick(&SPANS);
+        let until = from + self.rng.between(1, long);
+        match self.rng.below(3) {
+            0 => Effective { from: Some(from), until: None },
+            1 => Effective { from: None, until: Some(until) },
+            _ => Effective { from: Some(from), until: Some(until) },
         }
     }
 
@@ -965,6 +998,9 @@ pub fn simpler(policy: &Policy) -> Vec<Policy> {
     let mut simpler = Vec::new();
     for i in 0..policy.rules.len() {
         let mut less = policy.clone();
+        less.rules[i].within = None;
+        less.rules[i].effective = Effective::default();
+        simpler.push(less.clone());
         let rule = &mut less.rules[i];
         rule.when = never();
         rule.allow_over.clear();

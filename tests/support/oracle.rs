@@ -42,7 +42,7 @@ use tollgate::engine::wire::{
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
     self, Aggregate, Arithmetic, By, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
-    Source, Type, Window,
+    Source, Type, Window, Within,
 };
 use tollgate::token::Tokenizer;
 
@@ -196,6 +196,10 @@ pub struct Oracle<'p> {
     amended_elsewhere: u64,
     /// Events that had a history only because a jump of the clock let nothing expire.
     spared: u64,
+    /// Times that a rule did not fire because it was not effective, or because of what it is part of, though its condition was
+    /// true.
+    not_effective: u64,
+    not_let: u64,
 }
 
 /// What an expression may look at.
@@ -272,6 +276,8 @@ impl<'p> Oracle<'p> {
             bounded: 0,
             amended_elsewhere: 0,
             spared: 0,
+            not_effective: 0,
+            not_let: 0,
         }
     }
 
@@ -295,6 +301,14 @@ impl<'p> Oracle<'p> {
 
     pub fn bounded(&self) -> u64 {
         self.bounded
+    }
+
+    pub fn not_effective(&self) -> u64 {
+        self.not_effective
+    }
+
+    pub fn not_let(&self) -> u64 {
+        self.not_let
     }
 
     pub fn spared(&self) -> u64 {
@@ -771,7 +785,7 @@ impl<'p> Oracle<'p> {
         let mut context = Context::judging(event, &features);
         let mut fired = BTreeSet::new();
         for (index, rule) in policy.rules.iter().enumerate() {
-            if rule.event == event.kind && !rule.monitor && self.evaluate(&rule.when, &context).is_true() {
+            if rule.event == event.kind && !rule.monitor && self.fires(rule, &context) {
                 fired.insert(index);
             }
         }
@@ -827,6 +841,22 @@ impl<'p> Oracle<'p> {
             policy_revision: 0,
             reasons: reasons(policy, survivors),
         }
+    }
+
+    fn fires(&mut self, rule: &typed::Rule, context: &Context<'_>) -> bool {
+        let is_true = self.evaluate(&rule.when, context).is_true();
+        let is_effective = rule.effective.holds_at(context.event.time);
+        let let_to = match rule.within {
+            None => true,
+            Some(Within::Scene(scene)) => {
+                let scene = &self.policy.scenes[scene.index()];
+                let holds = scene.effective.holds_at(context.event.time);
+                holds && self.evaluate(&scene.when, context).is_true()
+            }
+        };
+        self.not_effective += u64::from(is_true && !is_effective);
+        self.not_let += u64::from(is_true && !let_to);
+        is_true && is_effective && let_to
     }
 
     fn evaluate(&mut self, expr: &Expr, context: &Context<'_>) -> Answer {

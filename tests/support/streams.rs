@@ -169,9 +169,15 @@ pub fn stream(
         }
     }
     edges.extend(policy.rates.as_ref().map(|rates| rates.max_age_us));
+    let effective = policy.rules.iter().map(|rule| rule.effective);
+    let effective = effective.chain(policy.scenes.iter().map(|scene| scene.effective));
+    let dates: Vec<i64> =
+        effective.flat_map(|effective| [effective.from, effective.until]).flatten().collect();
     let start = match rng.below(8) {
         0 => 0,
         1 => TIME_END.0 - DAY,
+        // In time to have events on both sides of a date.
+        2..6 if !dates.is_empty() => *rng.pick(&dates) - rng.between(0, 10 * shape.step),
         _ => rng.between(1_500_000_000, 1_900_000_000) * SECOND + rng.between(0, SECOND - 1),
     };
     let ids = rng.word();

@@ -3,6 +3,8 @@
 use super::Checked;
 use crate::engine::program::{ArchivedEventPlan, ArchivedInstr, ArchivedProgram, ArchivedRun, Op};
 use crate::engine::units::Currency;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// What code may read besides registers.
 #[derive(Clone, Copy)]
@@ -79,31 +81,44 @@ impl<'p> Checker<'p> {
         if features == Features::Read {
             self.known[..self.program.features.len()].fill(self.round);
         }
-        // What is set between a skip and where it leads is only known in between.
-        let (mut skip_end, mut unsure) = (0, Vec::new());
+        // What is set between a skip and where it leads is only known in between: up to where the first of the skips that are
+        // open there leads. The nearest of each is on top.
+        let mut ends: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+        let mut unsure: BinaryHeap<(Reverse<usize>, u16)> = BinaryHeap::new();
         for (index, instr) in code.iter().enumerate() {
-            if index >= skip_end {
-                self.forget(&mut unsure);
+            while ends.peek().is_some_and(|Reverse(end)| *end <= index) {
+                ends.pop();
             }
+            self.forget(&mut unsure, index);
             self.instr(instr, reads, features, len - index - 1)
                 .map_err(|error| format!("{what}, instruction {index} ({:?}): {error}", instr.op))?;
-            if instr.op.native().uses().dst {
-                let dst = instr.dst.to_native();
-                if self.known[usize::from(dst)] != self.round && index < skip_end {
-                    unsure.push(dst);
+            let (op, imm) = (instr.op.native(), instr.imm.to_native());
+            if !op.uses().dst {
+                ends.push(Reverse(index + 1 + imm as usize));
+                continue;
+            }
+            let first = instr.dst.to_native();
+            let count = if op == Op::Clear { imm as u16 } else { 1 };
+            for dst in first..first + count {
+                if self.known[usize::from(dst)] != self.round
+                    && let Some(end) = ends.peek()
+                {
+                    unsure.push((*end, dst));
                 }
                 self.known[usize::from(dst)] = self.round;
-            } else {
-                skip_end = skip_end.max(index + 1 + instr.imm.to_native() as usize);
             }
         }
-        self.forget(&mut unsure);
+        self.forget(&mut unsure, usize::MAX);
         Ok(())
     }
 
-    fn forget(&mut self, unsure: &mut Vec<u16>) {
-        for register in unsure.drain(..) {
+    /// Forgets the registers that are only known up to before `index`.
+    fn forget(&mut self, unsure: &mut BinaryHeap<(Reverse<usize>, u16)>, index: usize) {
+        while let Some(&(Reverse(end), register)) = unsure.peek()
+            && end <= index
+        {
             self.known[usize::from(register)] = 0;
+            unsure.pop();
         }
     }
 
@@ -162,6 +177,11 @@ impl<'p> Checker<'p> {
             Op::SameKey => {
                 place(reads, a, 2, b)?;
                 place(reads, (imm & 0xffff) as u16, 2, (imm >> 16) as u16)?;
+            }
+            Op::EventTime => place(reads, 0, 1, 0)?,
+            Op::Clear => {
+                let (first, registers) = (usize::from(instr.dst.to_native()), usize::from(self.registers));
+                ensure!(imm > 0 && first + imm <= registers, "it clears {imm} registers from {first} on");
             }
             Op::Hour | Op::Weekday => {
                 place(reads, 0, 1, 0)?;

@@ -5,7 +5,7 @@ use super::{Checker, DECLARATIONS_MAX, Namespace};
 use crate::engine::units::Action;
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
-use crate::policy::typed::{Decide, EventIx, Expr, Late, Rule, RuleIx, Type};
+use crate::policy::typed::{Decide, EventIx, Expr, Late, Rule, RuleIx, SceneIx, Type, Within};
 
 impl Checker<'_> {
     /// Which events are judged, before features and rules ask.
@@ -24,47 +24,68 @@ impl Checker<'_> {
     /// Rules first by name, because `allow over` may name a later one.
     pub(super) fn each_rule(&mut self, root: &SyntaxNode) {
         let mut declared = Vec::new();
-        for (count, node) in ast::children(root, K::RuleDecl).enumerate() {
-            if count >= DECLARATIONS_MAX {
+        for node in root.children() {
+            match node.kind() {
+                _ if self.is_broken(&node) => {}
+                K::RuleDecl => self.declare_rule(&node, None, &mut declared),
+                K::SceneDecl => {
+                    let scene = self.scene(&node);
+                    for rule in ast::children(&node, K::RuleDecl) {
+                        match scene {
+                            Some(scene) => self.declare_rule(&rule, Some(scene), &mut declared),
+                            None => self.poisoned.extend(ast::name(&rule).map(|name| name.text)),
+                        }
+                    }
+                }
+                _ => {}
+            }
+            if declared.len() > DECLARATIONS_MAX {
                 self.too_many(&node, DECLARATIONS_MAX);
                 break;
             }
-            if self.is_broken(&node) {
-                continue;
-            }
-            let (Some(name), Some(on)) = (ast::name(&node), ast::clause_name(&node, K::OnClause)) else {
-                continue;
-            };
-            if !self.declare(Namespace::Rule, &name, "a rule") {
-                continue;
-            }
-            let event = self.event_named(&on).filter(|event| self.judged(*event, &on, "rule"));
-            let Some(event) = event else {
-                self.poisoned.insert(name.text);
-                continue;
-            };
-            self.rules.insert(name.text.clone(), RuleIx(self.policy.rules.len() as u16));
-            let modifiers: Vec<SyntaxNode> = ast::children(&node, K::Modifier).collect();
-            let has = |word| modifiers.iter().any(|modifier| ast::has_word(modifier, word));
-            let (mandatory, monitor) = (has("mandatory"), has("monitor"));
-            let salience = self.salience(&modifiers);
-            self.policy.rules.push(Rule {
-                name: name.text,
-                event,
-                when: Expr::Score,
-                action: None,
-                score: None,
-                reason: None,
-                mandatory,
-                monitor,
-                salience,
-                allow_over: Vec::new(),
-            });
-            declared.push(node);
         }
         for (at, node) in declared.iter().enumerate() {
             self.rule(RuleIx(at as u16), node);
         }
+    }
+
+    fn declare_rule(&mut self, node: &SyntaxNode, scene: Option<SceneIx>, declared: &mut Vec<SyntaxNode>) {
+        let Some(name) = ast::name(node) else { return };
+        if declared.len() > DECLARATIONS_MAX || !self.declare(Namespace::Rule, &name, "a rule") {
+            return;
+        }
+        let event = match scene {
+            Some(scene) => Some(self.policy.scenes[scene.index()].event),
+            None => {
+                let Some(on) = ast::clause_name(node, K::OnClause) else { return };
+                self.event_named(&on).filter(|event| self.judged(*event, &on, "rule"))
+            }
+        };
+        let Some(event) = event else {
+            self.poisoned.insert(name.text);
+            return;
+        };
+        self.rules.insert(name.text.clone(), RuleIx(self.policy.rules.len() as u16));
+        let modifiers: Vec<SyntaxNode> = ast::children(node, K::Modifier).collect();
+        let has = |word| modifiers.iter().any(|modifier| ast::has_word(modifier, word));
+        let (mandatory, monitor) = (has("mandatory"), has("monitor"));
+        let salience = self.salience(&modifiers);
+        let effective = self.effective(node);
+        self.policy.rules.push(Rule {
+            name: name.text,
+            event,
+            within: scene.map(Within::Scene),
+            effective,
+            when: Expr::Score,
+            action: None,
+            score: None,
+            reason: None,
+            mandatory,
+            monitor,
+            salience,
+            allow_over: Vec::new(),
+        });
+        declared.push(node.clone());
     }
 
     fn salience(&mut self, modifiers: &[SyntaxNode]) -> i32 {

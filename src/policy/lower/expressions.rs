@@ -11,7 +11,9 @@ use crate::engine::program::{FieldKind, Op};
 use crate::engine::units::{Currency, DECIMAL_DEN, Value};
 use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
-use crate::policy::typed::{Arithmetic, Compare, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type};
+use crate::policy::typed::{
+    Arithmetic, Compare, Effective, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type,
+};
 use std::collections::HashMap;
 
 /// A node of a [`Graph`].
@@ -244,6 +246,23 @@ impl<'p> Graph<'p> {
 
     fn load(&mut self, op: Op, a: u16, b: u16, imm: u32) -> NodeId {
         self.add(Node::Load(Load { op, a, b, imm }))
+    }
+
+    /// Whether something holds that holds only while effective, and, where a condition is given, only while that is true.
+    /// Always when there is neither.
+    pub(super) fn effective(&mut self, effective: Effective, when: Option<NodeId>) -> NodeId {
+        let time = self.load(Op::EventTime, 0, 0, 0);
+        let from = effective.from.map(|from| {
+            let from = self.literal(Value::int(from));
+            self.binary(Op::Le, from, time)
+        });
+        let until = effective.until.map(|until| {
+            let until = self.literal(Value::int(until));
+            self.binary(Op::Lt, time, until)
+        });
+        let mut parts = [from, until, when].into_iter().flatten();
+        let Some(first) = parts.next() else { return self.literal(Value::TRUE) };
+        parts.fold(first, |all, part| self.binary(Op::And, all, part))
     }
 
     /// Adds an expression; equal expressions get equal nodes.

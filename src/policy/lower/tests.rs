@@ -11,8 +11,8 @@ use crate::engine::units::{Currency, HOUR, Value};
 use crate::engine::validate::PAIR_HEADER_WORDS;
 use crate::policy::archive;
 use crate::policy::typed::{
-    Arithmetic, Compare, Decide, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx, List,
-    ListIx, Rates, Reason, Rule, RuleIx, Window,
+    Arithmetic, Compare, Decide, Effective, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx,
+    List, ListIx, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Window, Within,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -139,6 +139,7 @@ pub(super) fn payments() -> Policy {
                 },
             },
         ],
+        scenes: Vec::new(),
         rules: vec![
             Rule {
                 name: "listed".into(),
@@ -151,6 +152,8 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 0,
                 allow_over: Vec::new(),
+                within: None,
+                effective: Effective::default(),
             },
             Rule {
                 name: "velocity".into(),
@@ -166,6 +169,8 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 5,
                 allow_over: Vec::new(),
+                within: None,
+                effective: Effective::default(),
             },
             Rule {
                 name: "night".into(),
@@ -178,6 +183,8 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 0,
                 allow_over: vec![RuleIx(1)],
+                within: None,
+                effective: Effective::default(),
             },
         ],
         rates: None,

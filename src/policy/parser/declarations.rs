@@ -55,6 +55,7 @@ impl Parser<'_> {
             "list" => (K::ListDecl, Self::list),
             "let" => (K::LetDecl, Self::definition),
             "feature" => (K::FeatureDecl, Self::feature),
+            "scene" => (K::SceneDecl, Self::scene),
             "rule" => (K::RuleDecl, Self::rule),
             "decide" => (K::DecideDecl, Self::decide),
             word if RESERVED.contains(&word) => (K::ReservedDecl, Self::reserved),
@@ -379,6 +380,57 @@ impl Parser<'_> {
         const HELP: &str = "for example: rule velocity on payment { when declines_1h >= 5 then block, score 90, reason VELOCITY }";
         self.name("the rule's name");
         self.clause(K::OnClause, "on", "an event", HELP);
+        self.rule_body(HELP);
+    }
+
+    /// `scene NAME on EVENT when EXPR { rule NAME { … } … }`: its rules have no `on` of their own.
+    fn scene(&mut self) {
+        const HELP: &str =
+            "for example: scene online on payment when channel == ecom { rule far { when … then … } }";
+        self.name("the scene's name");
+        self.clause(K::OnClause, "on", "an event", HELP);
+        if !self.recovering && self.is_word("effective") {
+            self.effective();
+        }
+        self.when(HELP);
+        if !self.open_brace(HELP) {
+            return;
+        }
+        while !self.at_end() && !self.is(K::RBrace) {
+            if !self.is_word("rule") {
+                // At the beginning of a line it is what comes after a scene that was not closed.
+                if self.at_declaration() && self.is_outermost() {
+                    break;
+                }
+                let help = "a scene holds rules, and nothing else: `rule NAME { when … then … }`";
+                let found = self.found();
+                self.at_start_error(format!("expected a rule, found {found}"), "not a rule", help.to_owned());
+                self.recovering = false;
+                self.start(K::Error);
+                self.bump();
+                self.finish();
+                self.recovering = true;
+                self.recover(|parser| {
+                    parser.is_word("rule") && parser.on_new_line(0) || parser.is(K::RBrace)
+                });
+                continue;
+            }
+            self.start(K::RuleDecl);
+            self.bump();
+            self.name("the rule's name");
+            if !self.recovering && self.is_word("on") {
+                let help = "a rule of a scene is on the event of the scene: leave `on` out, or close the scene before it";
+                self.expected("`{`", help);
+            }
+            self.rule_body("for example: rule far { when travel > 900 km/h then score 60 }");
+            self.recover(|parser| parser.is_word("rule") && parser.on_new_line(0) || parser.is(K::RBrace));
+            self.finish();
+        }
+        self.expect(K::RBrace, "`}`", "close the scene with `}`");
+    }
+
+    /// What follows the name and the event of a rule.
+    fn rule_body(&mut self, help: &str) {
         while !self.recovering && self.is(K::Ident) {
             match self.text_at(0) {
                 "mandatory" | "monitor" => {
@@ -393,29 +445,43 @@ impl Parser<'_> {
                     self.expect(K::Number, "a whole number", "for example: salience 10");
                     self.finish();
                 }
-                "effective" => {
-                    self.error(
-                        "`effective from … until …` is not there yet".to_owned(),
-                        "not there yet".to_owned(),
-                        "publish a policy with or without the rule when the time comes".to_owned(),
-                    );
-                }
+                "effective" => self.effective(),
                 _ => break,
             }
         }
-        if !self.open_brace(HELP) {
+        if !self.open_brace(help) {
             return;
         }
-        self.when(HELP);
+        self.when(help);
         let lost = self.recovering;
         self.recover(|parser| parser.is_word("then") || parser.is(K::RBrace));
         if lost && !self.is_word("then") {
             self.recovering = true;
-        } else if self.expect_word("then", HELP) {
+        } else if self.expect_word("then", help) {
             self.effects();
         }
         self.recover(|parser| parser.is(K::RBrace));
         self.expect(K::RBrace, "`}`", "close the rule with `}`");
+    }
+
+    /// `effective [from DATE] [until DATE] [in "zone"]`.
+    fn effective(&mut self) {
+        const HELP: &str =
+            "for example: effective from 2026-01-31 until 2026-03-01T08:30 in \"Europe/Paris\"";
+        self.start(K::EffectiveClause);
+        self.bump();
+        if !self.is_word("from") && !self.is_word("until") {
+            self.expected("`from` or `until`", HELP);
+        }
+        for word in ["from", "until"] {
+            if self.eat_word(word) {
+                self.expect(K::Date, "a date", HELP);
+            }
+        }
+        if self.eat_word("in") {
+            self.expect(K::Text, "a time zone in quotes", HELP);
+        }
+        self.finish();
     }
 
     fn when(&mut self, help: &str) {
@@ -652,6 +718,13 @@ impl Parser<'_> {
         }
     }
 
+    /// Whether the next token is at the very beginning of its line.
+    fn is_outermost(&self) -> bool {
+        self.token(0).is_some_and(|token| {
+            token.start == 0 || self.text.as_bytes().get(token.start - 1) == Some(&b'\n')
+        })
+    }
+
     /// A declaration of a kind that does not exist yet: refused, and skipped with everything in its braces.
     fn reserved(&mut self) {
         let word = self.text_at(0);
@@ -661,10 +734,9 @@ impl Parser<'_> {
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
             "test" => "keep tests beside the policy, as recorded events with expected verdicts",
-            "scene" => "write the scene's condition into each rule: `when channel == ecom and …`",
             "alert" => "use the action `review`, which holds the payment for a person",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, rule, decide"
+                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, scene, rule, decide"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());
@@ -676,10 +748,7 @@ impl Parser<'_> {
         self.recovering = false;
         let mut depth = 0u32;
         while !self.at_end() {
-            let outermost = self.token(0).is_some_and(|token| {
-                token.start == 0 || self.text.as_bytes().get(token.start - 1) == Some(&b'\n')
-            });
-            if (depth == 0 || outermost) && self.at_any_declaration() {
+            if (depth == 0 || self.is_outermost()) && self.at_any_declaration() {
                 break;
             }
             match self.kind_at(0) {

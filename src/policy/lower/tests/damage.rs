@@ -381,3 +381,56 @@ fn an_archive_may_live_anywhere() {
     drop(shifted);
     std::thread::spawn(move || assert_eq!(moved.program().name.as_str(), "card_payments")).join().unwrap();
 }
+
+/// With a scene around its first rule.
+fn staged() -> Program {
+    let mut policy = payments();
+    let effective = Effective { from: Some(HOUR), until: None };
+    let when = Expr::FieldMissing(FieldIx(1));
+    policy.scenes.push(Scene { name: "scene".into(), event: EventIx(0), effective, when });
+    policy.rules[0].within = Some(Within::Scene(SceneIx(0)));
+    lower(&policy, &Tokenizer::default()).unwrap()
+}
+
+#[test]
+fn what_is_skipped_is_not_known_after_it() {
+    fn clear(program: &mut Program) -> &mut Instr {
+        program.code.iter_mut().find(|instr| instr.op == Op::Clear).expect("a scene's registers are cleared")
+    }
+    let (mut program, registers) = (staged(), staged().registers);
+    let own = clear(&mut program).dst;
+    let wrong =
+        format!("event 0: its conditions, instruction 0 (Clear): it clears 0 registers from {own} on");
+    refused_of(staged(), |p| clear(p).imm = 0, &wrong);
+    let wrong = format!(
+        "event 0: its conditions, instruction 0 (Clear): it clears {registers} registers from {own} on"
+    );
+    refused_of(staged(), |p| clear(p).imm = u32::from(registers), &wrong);
+    let wrong = format!("event 0: a rule's condition is in register {own}, which nothing sets");
+    refused_of(
+        staged(),
+        |p| *clear(p) = Instr { op: Op::EventTime, dst: registers - 1, a: 0, b: 0, imm: 0 },
+        &wrong,
+    );
+
+    // Of two skips, one in the other, the inner one leads to where the outer one still skips.
+    let (known, unsure) = (registers - 1, registers - 2);
+    let instr = |op, dst, a, imm| Instr { op, dst, a, b: 0, imm };
+    let nested = |p: &mut Program| {
+        let conditions = p.events[0].conditions;
+        let mut code = vec![
+            instr(Op::Const, known, 0, 0),
+            instr(Op::SkipUnlessTrue, 0, known, 3),
+            instr(Op::SkipUnlessTrue, 0, known, 1),
+            instr(Op::Const, unsure, 0, 0),
+            instr(Op::Not, known, unsure, 0),
+        ];
+        code.extend_from_slice(&p.code[conditions.start as usize..][..conditions.len as usize]);
+        p.events[0].conditions = Run { start: p.code.len() as u32, len: code.len() as u32 };
+        p.code.extend(code);
+    };
+    let wrong = format!(
+        "event 0: its conditions, instruction 4 (Not): its first operand is in register {unsure}, which nothing sets"
+    );
+    refused_of(staged(), nested, &wrong);
+}

@@ -299,6 +299,8 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        within: None,
+        effective: Effective::default(),
     });
     let rules = rules.collect();
     Policy {
@@ -310,6 +312,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         lists: vec![List { name: "list".into(), entity: EntityIx(0), entries: list_entries() }],
         lets: writer.lets,
         features,
+        scenes: Vec::new(),
         rules,
         rates: (random.below(2) == 0).then(|| typed::Rates { name: "daily".into(), max_age_us: HOUR }),
         decides: vec![Decide {
