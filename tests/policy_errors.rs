@@ -176,6 +176,8 @@ mod hostile {
         "in \"UTC\"",
         "against",
         "half_life",
+        "scene",
+        "effective from 2026-01-31",
         "5 km",
         "900 km/h",
         "300 metres",
