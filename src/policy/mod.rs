@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 pub mod codes;
 pub mod diagnostics;
+pub mod format;
 mod lexer;
 pub mod lower;
 pub mod parser;

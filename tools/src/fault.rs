@@ -31,6 +31,11 @@ pub(crate) struct Fault {
     problem: Problem,
 }
 
+/// The command failed, and has said why.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("see above")]
+pub(crate) struct Told;
+
 /// Characters of a value that an error shows.
 const SHOWN_MAX: usize = 40;
 

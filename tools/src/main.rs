@@ -4,6 +4,7 @@ mod cell;
 mod events;
 mod fault;
 mod files;
+mod format;
 mod journal;
 mod link;
 mod map;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     };
     match run {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<fault::Told>() => ExitCode::FAILURE,
         Err(error) => {
             let said = tollgate::log::causes(error.as_ref());
             // What is wrong with a policy comes as a list in which each entry is marked already.

@@ -23,6 +23,15 @@ pub(crate) enum Command {
         /// The policy.
         file: PathBuf,
     },
+    /// Rewrite policies in their canonical layout. A policy with errors of the grammar is left as it is; exit 1 then.
+    Fmt {
+        /// The policies; `-` reads from standard input and writes to standard output.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write nothing: list the files that would change, and exit 1 if there are any.
+        #[arg(long)]
+        check: bool,
+    },
     /// Print what the policy takes: each feature's exactness, horizon and cost, bytes per key and per event, and all that is
     /// reserved; exit 1 if that is over the configuration's `memory_bytes_max`.
     Plan {
@@ -54,6 +63,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Command::Fmt { files, check } => crate::format::run(files, *check),
         Command::Plan { file, config, json } => {
             let loaded = load(file, &Tokenizer::default())?;
             let config = config.as_ref().map_or_else(|| Ok(Config::shipped()), |file| Config::read(file))?;

@@ -1,0 +1,205 @@
+//! The formatter: every policy keeps what it says and every comment, and a second time changes nothing.
+//!
+//! Besides the policies that are there, each is taken apart into its tokens and put together again with comments, empty
+//! lines and odd spaces between them, wherever a policy may have them.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::rng::Rng;
+use tollgate::policy::check;
+use tollgate::policy::diagnostics::{Diagnostic, render};
+use tollgate::policy::format::{WIDTH, format};
+use tollgate::policy::parser::parse;
+use tollgate::policy::syntax::{SyntaxKind, SyntaxToken};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The policies of a folder and of the folders in it.
+fn policies(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "policy") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn tokens(text: &str) -> Vec<SyntaxToken> {
+    let elements = parse(text).root.descendants_with_tokens();
+    elements.filter_map(|element| element.into_token()).collect()
+}
+
+fn of_kind(text: &str, wanted: fn(SyntaxKind) -> bool) -> Vec<String> {
+    let tokens = tokens(text).into_iter().filter(|token| wanted(token.kind()));
+    tokens.map(|token| token.text().trim_end().to_owned()).collect()
+}
+
+/// Formats, and holds the result against what was there.
+fn formatted(name: &str, text: &str) -> String {
+    let once =
+        format(text).unwrap_or_else(|errors| panic!("{name}:\n{}\n{text}", render(name, text, &errors)));
+    let twice = format(&once).unwrap_or_else(|errors| panic!("{}", render(name, &once, &errors)));
+    assert_eq!(once, twice, "{name}: a second time changes it; the first was\n{text}");
+    let significant = |kind: SyntaxKind| !kind.is_trivia();
+    assert_eq!(of_kind(text, significant), of_kind(&once, significant), "{name}");
+    let comment = |kind: SyntaxKind| kind == SyntaxKind::Comment;
+    assert_eq!(of_kind(text, comment), of_kind(&once, comment), "{name}");
+    assert!(once.lines().all(|line| line.trim_end() == line), "{name}: spaces at the end of a line");
+    assert!(
+        !once.contains("\n\n\n") && !once.starts_with('\n') && !once.ends_with("\n\n"),
+        "{name}:\n{once}"
+    );
+    once
+}
+
+/// What a policy says, when it is a good one that stands alone.
+fn assert_same_meaning(name: &str, before: &str, after: &str) {
+    match (check(before), check(after)) {
+        (Ok(before), Ok(after)) => assert!(before == after, "{name}: means something else"),
+        (Err(before), Err(after)) => {
+            let messages = |errors: &[Diagnostic]| -> Vec<String> {
+                let mut messages: Vec<_> = errors.iter().map(|error| error.message.clone()).collect();
+                messages.sort();
+                messages
+            };
+            assert_eq!(messages(&before), messages(&after), "{name}");
+        }
+        _ => panic!("{name}: good before or after, not both:\n{after}"),
+    }
+}
+
+/// The kinds of nodes and the tokens, in order.
+fn shape(text: &str) -> Vec<(SyntaxKind, String)> {
+    let elements = parse(text).root.descendants_with_tokens();
+    let significant = elements.filter(|element| !element.kind().is_trivia());
+    significant
+        .map(|element| {
+            (element.kind(), element.as_token().map_or(String::new(), |token| token.text().to_owned()))
+        })
+        .collect()
+}
+
+/// The same declaration with other spaces, line ends and comments between its tokens, wherever the grammar has room for
+/// them.
+fn disturbed(declaration: &str, rng: &mut Rng, comments: &mut usize) -> String {
+    let tokens: Vec<String> = of_kind(declaration, |kind| kind != SyntaxKind::Whitespace);
+    let spaces: Vec<String> = gaps(declaration);
+    assert_eq!(tokens.len(), spaces.len() + 1);
+    let join = |spaces: &[String]| {
+        let gaps = spaces.iter().map(String::as_str).chain([""]);
+        tokens.iter().zip(gaps).map(|(token, gap)| format!("{token}{gap}")).collect::<String>()
+    };
+    let (wanted, mut text) = (shape(declaration), declaration.to_owned());
+    let mut spaces = spaces;
+    for at in 0..spaces.len() {
+        if !rng.percent(15) {
+            continue;
+        }
+        *comments += 1;
+        let other = match rng.below(7) {
+            0 => " ".to_owned(),
+            1 => "   \t ".to_owned(),
+            2 => "\n".to_owned(),
+            3 => "  \n\n\n  ".to_owned(),
+            4 => format!(" // behind {comments}\n"),
+            5 => format!("\n# alone {comments}\n   # twice  \n\n"),
+            _ => String::new(),
+        };
+        let kept = std::mem::replace(&mut spaces[at], other);
+        let changed = join(&spaces);
+        if parse(&changed).errors.is_empty() && shape(&changed) == wanted {
+            text = changed;
+        } else {
+            spaces[at] = kept;
+        }
+    }
+    text
+}
+
+/// What is between the tokens that are not spaces.
+fn gaps(text: &str) -> Vec<String> {
+    let mut gaps: Vec<String> = Vec::new();
+    let mut gap = String::new();
+    for token in tokens(text) {
+        if token.kind() == SyntaxKind::Whitespace {
+            gap = token.text().to_owned();
+        } else if token.text_range().start() > 0.into() {
+            gaps.push(std::mem::take(&mut gap));
+        }
+    }
+    gaps
+}
+
+/// Disturbs a whole policy, declaration by declaration.
+fn disturbed_policy(text: &str, rng: &mut Rng) -> String {
+    let mut comments = 0;
+    let mut whole = String::new();
+    for node in parse(text).root.children() {
+        whole.push_str(&disturbed(node.text().to_string().trim_end(), rng, &mut comments));
+        whole.push_str(match rng.below(6) {
+            0 => "  // behind it\n",
+            1 => "\n\n\n\n",
+            2 => "\n# alone\n\n# again\n",
+            _ => "\n",
+        });
+    }
+    whole
+}
+
+#[test]
+fn policies_keep_their_meaning_and_their_comments() {
+    let (mut kept, mut refused) = (0, 0);
+    for path in [policies("config"), policies("tests/golden"), policies("tools/tests")].concat() {
+        let text = fs::read_to_string(&path).expect("a readable policy");
+        let name = path.display().to_string();
+        if let Err(errors) = format(&text) {
+            assert!(!errors.is_empty() && !parse(&text).errors.is_empty(), "{name}: {errors:?}");
+            refused += 1;
+            continue;
+        }
+        assert_same_meaning(&name, &text, &formatted(&name, &text));
+        kept += 1;
+    }
+    assert!(kept >= 60 && refused >= 20, "{kept} formatted, {refused} refused");
+}
+
+#[test]
+fn comments_and_spaces_may_be_anywhere() {
+    let named = |name: &str| fs::read_to_string(root().join(name)).expect("a readable policy");
+    let mut rng = Rng::new(1);
+    for name in
+        ["tests/golden/policy/valid.policy", "config/policies/demo.policy", "config/handbook/extended.policy"]
+    {
+        let text = named(name);
+        for _ in 0..40 {
+            let disturbed = disturbed_policy(&text, &mut rng);
+            let comments = |text: &str| of_kind(text, |kind| kind == SyntaxKind::Comment).len();
+            assert!(comments(&disturbed) > 20, "{name}: hardly disturbed");
+            assert_same_meaning(name, &text, &formatted(name, &disturbed));
+        }
+    }
+}
+
+#[test]
+fn the_shipped_policies_are_formatted() {
+    for path in policies("config") {
+        let text = fs::read_to_string(&path).expect("a readable policy");
+        let name = path.display();
+        assert!(format(&text).is_ok_and(|formatted| formatted == text), "run `tollctl policy fmt {name}`");
+        // All their lines can be broken but for texts and comments.
+        let long = text.lines().find(|line| line.chars().count() > WIDTH && !line.contains(['"', '#', '/']));
+        assert_eq!(long, None, "{name}");
+    }
+}
