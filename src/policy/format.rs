@@ -617,6 +617,8 @@ fn is_known(kind: K) -> bool {
             | K::HalfLifeClause
             | K::DelayedClause
             | K::AssumeClause
+            | K::SceneDecl
+            | K::EffectiveClause
             | K::RuleDecl
             | K::Modifier
             | K::WhenClause
