@@ -22,7 +22,7 @@ use super::rates::Rates;
 use super::rows::TIERS;
 use super::shared::{Form, Shared};
 use super::sketch::Sketched;
-use super::spill::Spill;
+use super::spill::{Sizes, Spill, slab_bytes};
 use super::table::Table;
 use super::tree::{FANOUT, LEAF_ROWS};
 use super::units::Value;
@@ -200,9 +200,7 @@ pub struct FeatureBudget {
 impl Budget {
     /// Reckons up. Limits that the engine refuses have a budget all the same.
     pub fn new(program: &ArchivedProgram, limits: &Limits) -> Result<Self, LimitError> {
-        // Of this, only the sizes of slabs are wanted.
-        let mut spill = Spill::reserve(0)?;
-        let plan = Plan::new(program, limits, &mut spill);
+        let plan = Plan::new(program, limits, &mut Sizes::default());
         let table = |table: &super::plan::TableSpec| {
             let (index_bytes, records_bytes) = Table::bytes_for(table.record_words, limits.keys_max);
             TableBudget {
@@ -214,7 +212,7 @@ impl Budget {
             }
         };
         let groups: Vec<GroupBudget> =
-            (0..plan.groups.len()).map(|number| group(program, &plan, &spill, number)).collect();
+            (0..plan.groups.len()).map(|number| group(program, &plan, number)).collect();
         let features = program.features.iter().enumerate();
         let features =
             features.map(|(number, feature)| self::feature(program, &plan, &groups, number, feature));
@@ -300,7 +298,7 @@ fn role(program: &ArchivedProgram, group: &ArchivedGroupPlan) -> String {
     }
 }
 
-fn group(program: &ArchivedProgram, plan: &Plan, spill: &Spill, number: usize) -> GroupBudget {
+fn group(program: &ArchivedProgram, plan: &Plan, number: usize) -> GroupBudget {
     let (group, shape) = (&program.groups[number], &plan.groups[number].shape);
     let (inline_rows, row_words) = (index(group.inline_rows), index(group.row_words));
     let (inline_max, rows_max) = shape.rows_max();
@@ -315,9 +313,9 @@ fn group(program: &ArchivedProgram, plan: &Plan, spill: &Spill, number: usize) -
         retention_us: group.retention_us.to_native(),
         slabs: TIERS.map(|rows| {
             level += 1;
-            (rows as u64, spill.slab_bytes(shape.class_of(level)))
+            (rows as u64, slab_bytes(shape.class_of(level)))
         }),
-        node_bytes: spill.slab_bytes(shape.node_class),
+        node_bytes: slab_bytes(shape.node_class),
         entry_bytes: 8 * shape.entry_words as u64,
         inline_max: inline_max as u64,
         rows_max: rows_max as u64,

@@ -33,6 +33,7 @@ pub mod wire;
 mod ahead;
 mod amend;
 mod calendar;
+mod counters;
 mod decay;
 mod decision;
 mod decode;
@@ -46,6 +47,7 @@ mod gather;
 mod index;
 mod kernel;
 mod limit;
+mod loaded;
 mod memory;
 mod plan;
 mod rows;
@@ -53,6 +55,7 @@ mod shared;
 mod sketch;
 mod skewed;
 mod spill;
+mod swap;
 mod table;
 mod tally;
 mod tree;
@@ -65,16 +68,14 @@ use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
 use plan::Plan;
-use program::{ArchivedProgram, KEYS_MAX};
+use program::KEYS_MAX;
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
 use shared::Shared;
 use sketch::Sketched;
 use skewed::{Skewed, named};
-use spill::Spill;
+use spill::{Sizes, Spill};
 use std::ops::Range;
-use std::ptr::NonNull;
-use std::sync::Arc;
 use table::{RecordKey, RecordNumber, Table};
 use tree::free_felled;
 use units::{TIME_END, TIME_MIN, Time, Value};
@@ -82,63 +83,10 @@ use vm::{Basis, execute};
 use windows::Scratch;
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
+pub use counters::Counters;
 pub use footprint::{Fill, Footprint};
-
-/// Bytes that hold an archived program for as long as anyone executes it: a sealed memfd mapping, or memory.
-pub trait ProgramBytes: AsRef<[u8]> + Send + Sync + 'static {}
-impl<T: AsRef<[u8]> + Send + Sync + 'static> ProgramBytes for T {}
-
-/// A validated program together with the bytes it lives in.
-#[derive(Clone)]
-pub struct Loaded {
-    /// Points into what `owner.as_ref()` returned, once, when this was made.
-    program: NonNull<ArchivedProgram>,
-    owner: Arc<dyn ProgramBytes>,
-    hash: [u8; 32],
-}
-
-// SAFETY: a `Loaded` gives shared access alone, to an `ArchivedProgram` (plain data, `Sync`) inside an owner that
-// is `Send + Sync` itself.
-unsafe impl Send for Loaded {}
-// SAFETY: as above.
-unsafe impl Sync for Loaded {}
-
-impl Loaded {
-    /// Takes what `find` finds in the owner's bytes. The caller vouches that it was validated.
-    ///
-    /// `find` must not be able to smuggle in a reference from elsewhere that lives shorter than the bytes: its
-    /// signature, for every lifetime, sees to that.
-    pub(crate) fn from_owner<E>(
-        owner: Arc<dyn ProgramBytes>,
-        find: impl for<'a> FnOnce(&'a [u8]) -> Result<(&'a ArchivedProgram, [u8; 32]), E>,
-    ) -> Result<Self, E> {
-        let (program, hash) = find((*owner).as_ref())?;
-        let program = NonNull::from(program);
-        Ok(Self { program, owner, hash })
-    }
-
-    /// The program.
-    #[inline]
-    #[must_use]
-    pub fn program(&self) -> &ArchivedProgram {
-        // SAFETY: the pointer was made from a reference that borrowed `*owner`. The `Arc` keeps the owner at its
-        // address and, as nothing here ever asks for exclusive access, shared for as long as `self` lives; so
-        // that borrow could have lasted as long as the one given out.
-        unsafe { self.program.as_ref() }
-    }
-
-    /// The bytes the program lives in, header included.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        (*self.owner).as_ref()
-    }
-
-    /// BLAKE3 of the archive.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        self.hash
-    }
-}
+pub use loaded::{Loaded, ProgramBytes};
+pub use swap::{Misfit, Successor};
 
 /// Whose clock decides what "now" is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,70 +156,6 @@ pub enum Step {
     Repeated(Outcome),
     /// Refused. Nothing changed; nothing to journal.
     Refused(Refusal),
-}
-
-/// What has happened since start. Plain numbers: one thread owns them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Decisions (including acknowledgements of events that are not judged).
-    pub decided: u64,
-    /// Duplicates answered with the stored verdict.
-    pub repeated: u64,
-    /// Frames refused, by [`Refusal`] code.
-    pub refused: [u64; 8],
-    /// Events behind the watermark that entered their true place.
-    pub late: u64,
-    /// Events too late for that: judged without features, kept out of the windows.
-    pub too_late: u64,
-    /// `Clock::Wall`: events judged at receipt time because theirs was further ahead of it than the skew.
-    pub skewed_ahead: u64,
-    /// `Clock::Wall`: events judged at receipt time because theirs was further behind it than the skew.
-    pub skewed_behind: u64,
-    /// Times that now (`Clock::Wall`) or the watermark (`Clock::Event`) moved by more than `jump_us` at once.
-    pub clock_jumps: u64,
-    /// Amendments that changed at least one row.
-    pub amended: u64,
-    /// Amendments whose event is in no window here (unknown, or expired).
-    pub amend_unknown: u64,
-    /// Amendments older than the one already applied.
-    pub amend_stale: u64,
-    /// Rows moved to a larger tier.
-    pub promoted: u64,
-    /// Rows moved to a smaller tier.
-    pub demoted: u64,
-    /// Rows, and entries of trees, that features looked at.
-    pub rows_scanned: u64,
-    /// Rows, and entries of trees, that were moved or brought up to date to store others.
-    pub rows_moved: u64,
-    /// The most of both for one event.
-    pub event_work_max: u64,
-    /// Rows given up because of `rows_per_key_max` or `spill_bytes_max`, while still inside a window, or stored where
-    /// amendments do not find them.
-    pub rows_lost: u64,
-    /// Keys that could not be kept because the table was full.
-    pub keys_lost: u64,
-    /// Rows that were not kept because the table of their key was nearly full, and the key had not been seen before.
-    pub doorkept: u64,
-    /// Decisions for which upper bounds of features were told, as not all of their events were kept.
-    pub shared_told: u64,
-    /// Keys dropped because they were idle past every horizon.
-    pub keys_expired: u64,
-    /// Decisions flagged inexact.
-    pub inexact: u64,
-    /// Duplicate entries overwritten to make room.
-    pub dedup_evicted: u64,
-    /// Rates taken in.
-    pub rates: u64,
-    /// Of these, rates between currencies that the program never converts.
-    pub rates_unused: u64,
-    /// Rates given up because their pair of currencies had no room for more.
-    pub rates_lost: u64,
-    /// Events of which some money was not converted because no rate was in effect.
-    pub rate_missing: u64,
-    /// Events of which some money was not converted because the newest rate was older than the policy allows.
-    pub rate_stale: u64,
-    /// Events of which some money was not converted because it left 64 bits.
-    pub rate_overflow: u64,
 }
 
 /// Records that a sweep looks at for every key that is added.
@@ -377,6 +261,12 @@ impl<'a> View<'a> {
     }
 }
 
+/// What stands for a program in digests, and for the program that a table was added to.
+#[must_use]
+pub fn first_word(loaded: &Loaded) -> u64 {
+    loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
 impl Engine {
     /// Reserves all memory that `limits` allow.
     pub fn new(loaded: Loaded, limits: &Limits) -> Result<Self, LimitError> {
@@ -394,24 +284,22 @@ impl Engine {
                 message: format!("rows_per_key_max is {rows}; it must be between 1 and {ROWS_PER_KEY_LIMIT}"),
             });
         }
-        let mut spill = Spill::reserve(limits.spill_bytes_max)?;
-        let plan = Plan::new(loaded.program(), limits, &mut spill);
+        let mut sizes = Sizes::default();
+        let plan = Plan::new(loaded.program(), limits, &mut sizes);
         let is_wall = limits.clock == Clock::Wall;
-        let skewed = is_wall.then(|| Skewed::new(&plan, &mut spill)).flatten();
+        let skewed = is_wall.then(|| Skewed::new(&plan, &mut sizes));
+        let spill = Spill::reserve(limits.spill_bytes_max, sizes)?;
         let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let shared = plan.shared.iter().map(|form| Shared::reserve(form, limits));
         let shared = shared.collect::<Result<Vec<_>, _>>()?;
-        let policy_word =
-            loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        // The inline rows (at most 64) come on top of the bound only where the bound is smaller.
-        let rows_max = limits.rows_per_key_max as usize + 64 + 1;
-        Ok(Self {
+        let rows_max = Self::rows_max(limits);
+        let mut engine = Self {
             currencies: Currencies::new(),
             limits: *limits,
-            policy_word,
+            policy_word: first_word(&loaded),
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
             rates: Rates::reserve(loaded.program()),
             watermark: NO_WATERMARK,
@@ -438,7 +326,17 @@ impl Engine {
             shared,
             plan,
             loaded,
-        })
+        };
+        if let Some(skewed) = &mut engine.skewed {
+            skewed.look_at(&engine.plan, |table| !engine.tables[table].is_asleep());
+        }
+        Ok(engine)
+    }
+
+    /// The most rows of a key that a feature can see: the inline rows (at most 64) come on top of the bound only where the
+    /// bound is smaller; and the event's own.
+    fn rows_max(limits: &Limits) -> usize {
+        limits.rows_per_key_max as usize + 64 + 1
     }
 
     /// The program being executed.
@@ -777,6 +675,9 @@ impl Engine {
         let before = moved_or_lost(&self.counters);
         for number in 0..self.plan.events[kind].inserts.len() {
             let insert = self.plan.events[kind].inserts[number];
+            if self.tables[self.plan.groups[insert.group].table].is_asleep() {
+                continue;
+            }
             let Some(record) = self.record_for(kind, number, moment) else {
                 self.share(&insert);
                 continue;

@@ -13,12 +13,13 @@ use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::kernel::Used;
 use super::program::{
-    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
+    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin,
+    ArchivedProgram, ArchivedTerm, NONE,
 };
 use super::rows::{Geometry, Shape};
 use super::shared::{self, Bounded};
 use super::sketch::{self, Sketch};
-use super::spill::Spill;
+use super::spill::Sizes;
 use super::table::RecordKey;
 use super::tally::Lane;
 use super::units::{Action, Key};
@@ -201,6 +202,8 @@ pub(super) struct Event {
 pub(super) struct TableSpec {
     pub(super) name: String,
     pub(super) is_pair: bool,
+    /// See [`TablePlan`](super::program::TablePlan).
+    pub(super) added_to: u64,
     pub(super) record_words: usize,
     pub(super) groups: Vec<usize>,
     /// A record whose newest row is at or before `watermark − dead_after` has no live row.
@@ -239,31 +242,39 @@ pub(super) struct Bounds {
 }
 
 impl Plan {
-    /// Copies the tables; `spill` learns the slab sizes they need.
-    pub(super) fn new(program: &ArchivedProgram, limits: &Limits, spill: &mut Spill) -> Self {
+    /// Copies the tables; `sizes` learns the slab sizes they need.
+    pub(super) fn new(program: &ArchivedProgram, limits: &Limits, sizes: &mut Sizes) -> Self {
         let groups: Vec<Group> = program
             .groups
             .iter()
             .enumerate()
-            .map(|(number, _)| group(program, number, limits, spill))
+            .map(|(number, _)| group(program, number, limits, sizes))
             .collect();
         let kinds = program.entities.iter();
-        let kinds = kinds.map(|entity| (entity.name.as_str().to_owned(), false, entity.record_words));
-        let pairs = program.pairs.iter().map(|pair| {
+        let kinds = kinds.map(|entity| (entity.name.as_str().to_owned(), false, entity.record_words, 0));
+        let others = program.tables.iter().map(|table| {
             let name = |kind| program.entities[index(kind)].name.as_str();
-            (format!("({}, {})", name(pair.first), name(pair.second)), true, pair.record_words)
+            let (name, is_pair) = match table.second.to_native() {
+                NONE => (name(table.first).to_owned(), false),
+                _ => (format!("({}, {})", name(table.first), name(table.second)), true),
+            };
+            let added_to = table.added_to.to_native();
+            let name = if added_to == 0 { name } else { format!("{name}, added later") };
+            (name, is_pair, table.record_words, added_to)
         });
-        let tables = kinds.chain(pairs).enumerate().map(|(number, (name, is_pair, record_words))| {
-            let in_it = |&group: &usize| groups[group].table == number;
-            let kept: Vec<usize> = (0..groups.len()).filter(in_it).collect();
-            TableSpec {
-                name,
-                is_pair,
-                record_words: index(record_words),
-                dead_after: kept.iter().map(|&group| groups[group].dead_after).max().unwrap_or(0),
-                groups: kept,
-            }
-        });
+        let tables =
+            kinds.chain(others).enumerate().map(|(number, (name, is_pair, record_words, added_to))| {
+                let in_it = |&group: &usize| groups[group].table == number;
+                let kept: Vec<usize> = (0..groups.len()).filter(in_it).collect();
+                TableSpec {
+                    name,
+                    is_pair,
+                    added_to,
+                    record_words: index(record_words),
+                    dead_after: kept.iter().map(|&group| groups[group].dead_after).max().unwrap_or(0),
+                    groups: kept,
+                }
+            });
         let tables = tables.collect();
         let forms = groups.iter().enumerate();
         let forms = forms.map(|(number, group)| shared::Form::new(program, number, group, limits));
@@ -297,7 +308,7 @@ fn action(code: u8) -> Action {
     Action::from_code(code).unwrap_or_default()
 }
 
-fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut Spill) -> Group {
+fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut Sizes) -> Group {
     let group = &program.groups[number];
     let column = |column: &super::program::ArchivedColumnPlan| Column {
         register: index(column.register),
@@ -330,18 +341,8 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut 
     let predicates: Vec<Predicate> = group.bits.iter().map(predicate).collect();
     let keys: Vec<KeyColumn> = group.keys.iter().map(key).collect();
     let mut lanes = vec![Lane::ALL];
-    for feature in program.features.iter() {
-        for term in feature.terms.iter().filter(|term| index(term.group) == number) {
-            let lane = match feature.is_sketched() {
-                true => Some(sketch::lane(feature.agg, term, filter(term, &predicates), &columns, &keys)),
-                false if is_scanned(feature) => lane(feature.agg, term, &predicates, &columns),
-                false => None,
-            };
-            if let Some(lane) = lane {
-                position_or_push(&mut lanes, lane);
-            }
-        }
-    }
+    let planned = group.lanes.iter().map(|plan| planned_lane(plan, &predicates, &columns, &keys));
+    planned.for_each(|lane| _ = position_or_push(&mut lanes, lane));
     let id_column = (group.id_column.to_native() != NONE).then(|| index(group.id_column));
     let geometry = Geometry {
         group: number as u16,
@@ -352,7 +353,7 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, spill: &mut 
     };
     Group {
         table: index(group.table),
-        shape: Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, spill),
+        shape: Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes),
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
         id_column,
         columns,
@@ -366,6 +367,32 @@ pub(super) fn filter(term: &ArchivedTerm, predicates: &[Predicate]) -> Option<Bi
     match term.filter.to_native() {
         NONE => None,
         filter => Some(predicates[usize::from(filter)].at),
+    }
+}
+
+/// A lane as the rows have it. Two plans can come to the same.
+pub(super) fn planned_lane(
+    plan: &ArchivedLanePlan,
+    predicates: &[Predicate],
+    columns: &[Column],
+    keys: &[KeyColumn],
+) -> Lane {
+    let filter = match plan.filter.to_native() {
+        NONE => None,
+        filter => Some(predicates[usize::from(filter)].at),
+    };
+    let value = |number| {
+        let column: &Column = &columns[index(number)];
+        Some((column.column, column.present))
+    };
+    match plan.of {
+        ArchivedLaneOf::Rows => Lane::new(filter, None),
+        ArchivedLaneOf::Sums(number) => Lane::new(filter, value(number)),
+        ArchivedLaneOf::Values(number) => Lane::new(filter, value(number)).counted(),
+        ArchivedLaneOf::Keys(number) => {
+            let key = &keys[index(number)];
+            Lane::new(filter, Some((key.column, key.present))).counted()
+        }
     }
 }
 

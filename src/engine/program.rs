@@ -231,8 +231,9 @@ pub struct Program {
     pub layout_hash: [u8; 32],
     /// Entity kinds: one table each, by their number.
     pub entities: Vec<EntityPlan>,
-    /// Pairs of entity kinds that features are by: one table each, numbered after those of the kinds.
-    pub pairs: Vec<PairPlan>,
+    /// Tables beyond the first of each kind, numbered after those: of pairs of kinds, and those that were added when a policy
+    /// took over from another and asked for what had not been kept.
+    pub tables: Vec<TablePlan>,
     /// Event kinds, by their number on the wire.
     pub events: Vec<EventPlan>,
     /// What is stored: one per (event kind, key field or pair of key fields) that a feature counts.
@@ -284,17 +285,20 @@ pub struct EntityPlan {
     pub record_words: u16,
 }
 
-/// The table of a pair of entity kinds.
+/// A table beyond the first of each entity kind: of a pair of kinds, or a later one of a kind or pair.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
-pub struct PairPlan {
-    /// Entity kind of the first key.
+pub struct TablePlan {
+    /// Entity kind of the key, or of the first of a pair.
     pub first: u16,
-    /// Entity kind of the second key; may be the same kind.
+    /// Entity kind of the second key of a pair; may be the same kind. Else [`NONE`].
     pub second: u16,
-    /// Words of one record; a multiple of 8. Words 0 to 2 as in [`EntityPlan::record_words`], words 3 and 4 are the
-    /// second key, then each group's block.
+    /// Words of one record; a multiple of 8. Words 0 to 2 as in [`EntityPlan::record_words`]; of a pair words 3 and 4 are
+    /// the second key; then each group's block.
     pub record_words: u16,
+    /// First word of the hash of the program that ran when this table was added to it; 0 for a table that was there from the
+    /// start. What the table holds begins there, in a replay too.
+    pub added_to: u64,
 }
 
 /// The type of a field, as the decoder checks it.
@@ -413,7 +417,7 @@ pub const KEYS_MAX: usize = 16;
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct KeyPlan {
-    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::tables`].
     pub table: u16,
     /// The key, or the first of a pair.
     pub first: KeyAt,
@@ -476,7 +480,7 @@ pub struct FeatureUse {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct GroupPlan {
-    /// Table: an entity kind, or `entities.len()` + an index into [`Program::pairs`].
+    /// Table: an entity kind, or `entities.len()` + an index into [`Program::tables`].
     pub table: u16,
     /// Event kind.
     pub event: u16,
@@ -510,7 +514,41 @@ pub struct GroupPlan {
     pub derive: Run,
     /// The amendment kinds that can change a row.
     pub amends: Vec<AmendPlan>,
+    /// Of which rows, and of what in them, the tree of a hot key keeps sums; that all rows are counted goes without saying.
+    pub lanes: Vec<LanePlan>,
+    /// Of which of these lanes, [`NONE`] for all rows counted, upper bounds are kept for keys without a record.
+    pub bounded: Vec<u16>,
+    /// The reaches (span + delay, µs) for which they are kept.
+    pub bounded_reaches: Vec<i64>,
 }
+
+/// Rows of a group, and what of them is added up.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub struct LanePlan {
+    /// Index into [`GroupPlan::bits`]: only rows that have it; or [`NONE`].
+    pub filter: u16,
+    /// What they must have besides.
+    pub of: LaneOf,
+}
+
+/// See [`LanePlan`].
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum LaneOf {
+    /// Nothing: rows are counted.
+    Rows,
+    /// This of [`GroupPlan::columns`]: rows are counted, and its values added up.
+    Sums(u16),
+    /// This of [`GroupPlan::columns`]: rows are counted.
+    Values(u16),
+    /// This of [`GroupPlan::keys`]: rows are counted.
+    Keys(u16),
+}
+
+/// What an expression means, wherever it is computed: the first half of a BLAKE3 hash over its canonical form. Two programs
+/// of one event layout keep the same thing where these are equal.
+pub type Definition = [u64; 2];
 
 /// Bits below the time in a row's first word: predicate and presence bits go there first.
 pub const STAMP_BITS: u32 = 10;
@@ -554,6 +592,8 @@ pub struct ColumnPlan {
     pub present: BitRef,
     /// What it depends on.
     pub origin: Origin,
+    /// What it holds.
+    pub definition: Definition,
 }
 
 /// A stored key: words `word`, `word + 1` of the event go to `column`, `column + 1` of the row.
@@ -580,6 +620,8 @@ pub struct BitPlan {
     pub at: BitRef,
     /// Recomputed on every amendment (else set once, when the event enters).
     pub derived: bool,
+    /// What it says.
+    pub definition: Definition,
 }
 
 /// How one kind of amendment changes a row.

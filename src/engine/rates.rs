@@ -113,6 +113,11 @@ impl Rates {
         rates
     }
 
+    /// Goes on as another program wants it, which converts into the same currencies.
+    pub(super) fn take_over(&mut self, next: &Self) {
+        self.max_age_us = next.max_age_us;
+    }
+
     /// Whether events of this kind bring rates.
     #[inline]
     pub(super) fn are_brought_by(&self, kind: u16) -> bool {

@@ -23,7 +23,7 @@
 use super::Counters;
 use super::kernel::Near;
 use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
-use super::spill::Spill;
+use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
     Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, entry_words, last_of,
@@ -130,10 +130,10 @@ impl Shape {
         geometry: &Geometry,
         lanes: Vec<Lane>,
         rows_per_key_max: usize,
-        spill: &mut Spill,
+        sizes: &mut Sizes,
     ) -> Self {
         let Geometry { group, row_words, id_column, record_word, inline_rows } = *geometry;
-        spill.reserve_row_buffer(row_words);
+        sizes.row(row_words);
         let mut end = entry_words(&[]);
         let lane_words = lanes.iter().map(|lane| {
             end += lane.words();
@@ -147,8 +147,8 @@ impl Shape {
             inline_rows,
             inline_max: inline_rows.min(rows_per_key_max),
             rows_max: rows_per_key_max,
-            classes: TIERS.map(|rows| spill.class(row_words * rows)),
-            node_class: spill.class(node_words(&lanes)),
+            classes: TIERS.map(|rows| sizes.class(row_words * rows)),
+            node_class: sizes.class(node_words(&lanes)),
             entry_words: entry_words(&lanes),
             lane_words: lane_words.collect(),
             lanes,

@@ -21,7 +21,8 @@ use super::frames::Frame;
 use super::memory::Memory;
 use super::plan::{Bit, ColumnOrigin, Group, is_scanned, position_or_push};
 use super::program::{
-    ArchivedAgg, ArchivedAssume, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedProgram, ArchivedTerm, NONE,
+    ArchivedAgg, ArchivedAssume, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan,
+    ArchivedProgram, ArchivedTerm, NONE,
 };
 use super::rows::time_of;
 use super::tally::{Lane, Sum, tally_row};
@@ -85,18 +86,44 @@ fn lane(feature: &ArchivedFeaturePlan, term: &ArchivedTerm, group: &Group) -> Op
     }
 }
 
+/// The same of a lane that the program names.
+fn planned_lane(plan: &ArchivedLanePlan, group: &Group) -> Option<Lane> {
+    let filter = match plan.filter.to_native() {
+        NONE => None,
+        filter => {
+            let predicate = group.predicates[usize::from(filter)];
+            (!predicate.derived).then_some(predicate.at)
+        }
+    };
+    match plan.of {
+        ArchivedLaneOf::Rows => Some(Lane::new(filter, None)),
+        ArchivedLaneOf::Sums(column) => {
+            let column = &group.columns[usize::from(column.to_native())];
+            (column.origin == ColumnOrigin::Own)
+                .then(|| Lane::new(filter, Some((column.column, column.present))))
+        }
+        _ => None,
+    }
+}
+
 impl Form {
     /// Of group `number`; of no lanes where nothing is bounded.
     pub(super) fn new(program: &ArchivedProgram, number: usize, group: &Group, limits: &Limits) -> Self {
-        let (mut lanes, mut reaches) = (Vec::new(), Vec::new());
-        for feature in program.features.iter() {
-            for term in feature.terms.iter().filter(|term| usize::from(term.group.to_native()) == number) {
-                if let Some(lane) = lane(feature, term, group) {
-                    position_or_push(&mut lanes, lane);
-                    reaches.push(feature.frame.reach_us().saturating_add(feature.delay_us.to_native()));
-                }
+        let plan = &program.groups[number];
+        let mut lanes = Vec::new();
+        for bounded in plan.bounded.iter() {
+            let lane = match bounded.to_native() {
+                NONE => Some(Lane::ALL),
+                lane => planned_lane(&plan.lanes[usize::from(lane)], group),
+            };
+            if let Some(lane) = lane {
+                position_or_push(&mut lanes, lane);
             }
         }
+        let reaches = match lanes.is_empty() {
+            true => Vec::new(),
+            false => plan.bounded_reaches.iter().map(|reach| reach.to_native()).collect(),
+        };
         let mut pane_words = 1;
         let place = |lane: &Lane| {
             pane_words += if lane.is_of_values() { 2 } else { 1 };

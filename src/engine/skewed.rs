@@ -14,9 +14,9 @@
 
 use super::Counters;
 use super::decode::Decoded;
-use super::plan::{Insert, Plan};
+use super::plan::{Group, Plan};
 use super::rows::{At, Geometry, Shape, stamp};
-use super::spill::Spill;
+use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{Branch, Trees};
 use super::units::Time;
@@ -25,6 +25,9 @@ use super::units::Time;
 const ROW_WORDS: usize = 3;
 const TAG: usize = 1;
 const STORED: usize = 2;
+
+/// The number of its rows' group; no other has it.
+const NO_GROUP: u16 = u16::MAX;
 
 /// See the module.
 pub(super) struct Skewed {
@@ -53,21 +56,34 @@ pub(super) fn named(kind: usize, tag: u64, time: Time) -> At {
 }
 
 impl Skewed {
-    /// `None` where nothing is amended. `spill` learns the sizes of slabs.
-    pub(super) fn new(plan: &Plan, spill: &mut Spill) -> Option<Self> {
-        let is_amended = |insert: &Insert| !plan.groups[insert.group].amends.is_empty();
-        let amended = plan.groups.iter().filter(|group| !group.amends.is_empty());
-        let dead_after = amended.map(|group| group.dead_after).max()?;
-        let amended = plan.events.iter().map(|event| event.inserts.iter().any(is_amended)).collect();
-        // No group has this number.
-        Some(Self::of(plan.groups.len() as u16, dead_after, amended, spill))
+    /// Remembers nothing where nothing is amended. `sizes` learns the sizes of slabs.
+    pub(super) fn new(plan: &Plan, sizes: &mut Sizes) -> Self {
+        let mut skewed = Self::of(NO_GROUP, 0, vec![false; plan.events.len()], sizes);
+        skewed.look_at(plan, |_| true);
+        skewed
     }
 
-    fn of(group: u16, dead_after: i64, amended: Vec<bool>, spill: &mut Spill) -> Self {
+    /// Learns what is amended, looking at these tables.
+    pub(super) fn look_at(&mut self, plan: &Plan, is_kept: impl Fn(usize) -> bool) {
+        let can_change = |group: &Group| !group.amends.is_empty() && is_kept(group.table);
+        let amended = plan.groups.iter().filter(|group| can_change(group));
+        self.dead_after = amended.map(|group| group.dead_after).max().unwrap_or(0);
+        for (amended, event) in self.amended.iter_mut().zip(&plan.events) {
+            *amended = event.inserts.iter().any(|insert| can_change(&plan.groups[insert.group]));
+        }
+    }
+
+    fn of(group: u16, dead_after: i64, amended: Vec<bool>, sizes: &mut Sizes) -> Self {
         let (row_words, id_column) = (ROW_WORDS, Some(TAG));
         let geometry = Geometry { group, row_words, id_column, record_word: 0, inline_rows: 0 };
-        let shape = Shape::new(&geometry, vec![Lane::ALL], 0, spill);
+        let shape = Shape::new(&geometry, vec![Lane::ALL], 0, sizes);
         Self { shape, amended, dead_after, newer: Generation::NONE, older: Generation::NONE }
+    }
+
+    /// Goes on as what another remembered, whose form it gets.
+    pub(super) fn take_over(&mut self, next: &mut Self) {
+        std::mem::swap(&mut self.amended, &mut next.amended);
+        std::mem::swap(&mut self.dead_after, &mut next.dead_after);
     }
 
     /// That of the trees, which only the freeing of what was felled needs to know.
@@ -151,8 +167,10 @@ mod tests {
 
     const DEAD_AFTER: i64 = 5_000;
 
-    fn skewed(spill: &mut Spill) -> Skewed {
-        Skewed::of(7, DEAD_AFTER, Vec::new(), spill)
+    fn skewed(spill_bytes: u64) -> (Skewed, Spill) {
+        let mut sizes = Sizes::default();
+        let skewed = Skewed::of(7, DEAD_AFTER, Vec::new(), &mut sizes);
+        (skewed, Spill::reserve(spill_bytes, sizes).unwrap())
     }
 
     fn event(tag: u64, time: i64) -> At {
@@ -162,8 +180,7 @@ mod tests {
     /// What is in reach is found, and most of what is not is given back.
     #[test]
     fn remembers_what_is_in_reach_and_no_more_than_twice_that() {
-        let mut spill = Spill::reserve(1 << 22).unwrap();
-        let mut skewed = skewed(&mut spill);
+        let (mut skewed, mut spill) = skewed(1 << 22);
         let mut counters = Counters::default();
         let mut model = BTreeMap::<(i64, u64), i64>::new();
         let (mut now, mut random, mut most) = (10_000, 5, 0);
@@ -199,8 +216,7 @@ mod tests {
 
     #[test]
     fn says_so_when_there_is_no_memory() {
-        let mut spill = Spill::reserve(4_000).unwrap();
-        let mut skewed = skewed(&mut spill);
+        let (mut skewed, mut spill) = skewed(4_000);
         let mut counters = Counters::default();
         let noted = (0..200).map(|number| {
             let event = event(mix(number as u64, 9), number);

@@ -15,7 +15,7 @@ pub(super) struct Spill {
     /// First line never used. Line 0 is never given out.
     fresh: usize,
     lines: usize,
-    classes: Vec<Class>,
+    free: Free,
     free_lines: usize,
     /// First of the nodes to be taken apart. Their first word is a [`Felled`].
     felled: Slab,
@@ -23,10 +23,75 @@ pub(super) struct Spill {
     row: Vec<u64>,
 }
 
-/// Slabs of one size. The first word of a free one is the number of the next.
-struct Class {
+/// Which sizes of slabs and rows there may be: the largest of each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sizes {
     lines: usize,
-    free: Slab,
+    row_words: usize,
+}
+
+impl Sizes {
+    /// The size of slabs that have so many words: a number of lines.
+    pub(super) fn class(&mut self, words: usize) -> usize {
+        let lines = words.div_ceil(LINE_WORDS);
+        self.lines = self.lines.max(lines);
+        lines
+    }
+
+    /// There are rows of so many words.
+    pub(super) fn row(&mut self, words: usize) {
+        self.row_words = self.row_words.max(words);
+    }
+}
+
+/// Bytes of a slab of this size.
+pub(super) fn slab_bytes(class: usize) -> u64 {
+    64 * class as u64
+}
+
+/// The free slabs of each size. The first word of a free one is the number of the next.
+#[derive(Default)]
+struct Free {
+    /// By lines: the first of them.
+    first: Vec<Slab>,
+    /// By lines, 64 to a word: whether there is one. So that a larger one is found without looking at all sizes.
+    some: Vec<u64>,
+}
+
+impl Free {
+    fn up_to(lines: usize) -> Self {
+        Self { first: vec![0; lines + 1], some: vec![0; lines / 64 + 1] }
+    }
+
+    fn set(&mut self, lines: usize, first: Slab) {
+        self.first[lines] = first;
+        let (word, bit) = (&mut self.some[lines / 64], 1 << (lines % 64));
+        *word = if first == 0 { *word & !bit } else { *word | bit };
+    }
+
+    /// The smallest size larger than this of which there is a free slab.
+    fn larger(&self, lines: usize) -> Option<usize> {
+        let from = lines + 1;
+        let mut word = from / 64;
+        let mut some = self.some.get(word)? & (u64::MAX << (from % 64));
+        while some == 0 {
+            word += 1;
+            some = *self.some.get(word)?;
+        }
+        Some(word * 64 + some.trailing_zeros() as usize)
+    }
+}
+
+/// Room for more sizes than a [`Spill`] has, reserved elsewhere.
+pub(super) struct MoreSizes {
+    free: Free,
+    row: Vec<u64>,
+}
+
+impl MoreSizes {
+    pub(super) fn reserve(sizes: Sizes) -> Self {
+        Self { free: Free::up_to(sizes.lines), row: Vec::with_capacity(sizes.row_words) }
+    }
 }
 
 /// The first word of a node that is to be taken apart.
@@ -66,18 +131,13 @@ impl Spill {
         (bytes / 64).saturating_add(1).saturating_mul(64)
     }
 
-    /// Bytes of a slab of this size.
-    pub(super) fn slab_bytes(&self, class: usize) -> u64 {
-        64 * self.classes[class].lines as u64
-    }
-
     /// How much of the memory is in use, of a hundred, rounded up.
     pub(super) fn percent(&self) -> u64 {
         let (used, all) = (self.fresh - 1 - self.free_lines, self.lines - 1);
         (100 * used as u64).div_ceil((all as u64).max(1))
     }
 
-    pub(super) fn reserve(bytes: u64) -> Result<Self, LimitError> {
+    pub(super) fn reserve(bytes: u64, sizes: Sizes) -> Result<Self, LimitError> {
         let lines = bytes / 64;
         if lines > u64::from(u32::MAX) {
             let message = format!("spill_bytes_max is {bytes}; it must be at most 256 GiB");
@@ -85,21 +145,20 @@ impl Spill {
         }
         let lines = lines as usize + 1;
         let memory = Memory::reserve(lines * LINE_WORDS, "spill_bytes_max")?;
-        Ok(Self { memory, fresh: 1, lines, classes: Vec::new(), free_lines: 0, felled: 0, row: Vec::new() })
+        let MoreSizes { free, row } = MoreSizes::reserve(sizes);
+        Ok(Self { memory, fresh: 1, lines, free, free_lines: 0, felled: 0, row })
     }
 
-    /// The number of the size that has so many words.
-    pub(super) fn class(&mut self, words: usize) -> usize {
-        let lines = words.div_ceil(LINE_WORDS);
-        self.classes.iter().position(|class| class.lines == lines).unwrap_or_else(|| {
-            self.classes.push(Class { lines, free: 0 });
-            self.classes.len() - 1
-        })
-    }
-
-    /// Sees to it that a row of so many words fits into the buffer.
-    pub(super) fn reserve_row_buffer(&mut self, words: usize) {
-        self.row.reserve(words);
+    /// Takes room for more sizes, and gives back what it had.
+    pub(super) fn take_sizes(&mut self, more: &mut MoreSizes) {
+        if more.free.first.len() > self.free.first.len() {
+            more.free.first[..self.free.first.len()].copy_from_slice(&self.free.first);
+            more.free.some[..self.free.some.len()].copy_from_slice(&self.free.some);
+            std::mem::swap(&mut self.free, &mut more.free);
+        }
+        if more.row.capacity() > self.row.capacity() {
+            std::mem::swap(&mut self.row, &mut more.row);
+        }
     }
 
     /// A buffer for one row, which has to be put back.
@@ -132,62 +191,40 @@ impl Spill {
         (self.fresh - self.free_lines) * 2 > self.lines
     }
 
-    /// A slab of this size, holding whatever it held before.
-    pub(super) fn take(&mut self, class: usize) -> Option<Slab> {
-        let lines = self.classes[class].lines;
-        if self.classes[class].free != 0 {
-            return Some(self.take_free(class));
+    /// A slab of so many lines, holding whatever it held before.
+    pub(super) fn take(&mut self, lines: usize) -> Option<Slab> {
+        if self.free.first[lines] != 0 {
+            return Some(self.take_free(lines));
         }
         if self.fresh + lines <= self.lines {
             let slab = self.fresh as u32;
             self.fresh += lines;
             return Some(slab);
         }
-        self.cut(class)
+        self.cut(lines)
     }
 
-    fn take_free(&mut self, class: usize) -> Slab {
-        let slab = self.classes[class].free;
-        self.classes[class].free = self.words(slab, 1)[0] as u32;
-        self.free_lines -= self.classes[class].lines;
+    fn take_free(&mut self, lines: usize) -> Slab {
+        let slab = self.free.first[lines];
+        let next = self.words(slab, 1)[0] as u32;
+        self.free.set(lines, next);
+        self.free_lines -= lines;
         slab
     }
 
-    /// Cuts a free slab of a larger size into one of this size and others, if nothing of it would be left over. What was
-    /// cut is never joined again.
-    fn cut(&mut self, class: usize) -> Option<Slab> {
-        let lines = self.classes[class].lines;
-        let larger = (0..self.classes.len()).filter(|&larger| {
-            let Class { lines: from, free } = self.classes[larger];
-            free != 0 && from > lines && self.is_made_of_sizes(from - lines)
-        });
-        let larger = larger.min_by_key(|&larger| self.classes[larger].lines)?;
+    /// Cuts the smallest free slab that is larger. What is left is a free slab of its own size, which may be cut in turn, and
+    /// is never joined again. Which one is cut depends on what was taken and given back, and on nothing else.
+    fn cut(&mut self, lines: usize) -> Option<Slab> {
+        let larger = self.free.larger(lines)?;
         let slab = self.take_free(larger);
-        let (mut rest, end) = (slab as usize + lines, slab as usize + self.classes[larger].lines);
-        while let Some(size) = self.largest_within(end - rest) {
-            self.give_back(size, rest as u32);
-            rest += self.classes[size].lines;
-        }
+        self.give_back(larger - lines, slab + lines as u32);
         Some(slab)
     }
 
-    /// Whether slabs, the largest that fit first, take all of so many lines.
-    fn is_made_of_sizes(&self, mut lines: usize) -> bool {
-        while let Some(size) = self.largest_within(lines) {
-            lines -= self.classes[size].lines;
-        }
-        lines == 0
-    }
-
-    fn largest_within(&self, lines: usize) -> Option<usize> {
-        let fits = |&class: &usize| self.classes[class].lines <= lines;
-        (0..self.classes.len()).filter(fits).max_by_key(|&class| self.classes[class].lines)
-    }
-
-    pub(super) fn give_back(&mut self, class: usize, slab: Slab) {
-        self.words_mut(slab, 1)[0] = u64::from(self.classes[class].free);
-        self.classes[class].free = slab;
-        self.free_lines += self.classes[class].lines;
+    pub(super) fn give_back(&mut self, lines: usize, slab: Slab) {
+        self.words_mut(slab, 1)[0] = u64::from(self.free.first[lines]);
+        self.free.set(lines, slab);
+        self.free_lines += lines;
     }
 
     /// The first words of a slab.
@@ -251,10 +288,11 @@ mod tests {
 
     #[test]
     fn slabs_do_not_overlap_and_are_used_again() {
-        let mut spill = Spill::reserve(64 * 400).unwrap();
-        let classes: Vec<usize> = [8, 30, 129].map(|words| spill.class(words)).to_vec();
+        let mut sizes = Sizes::default();
+        let classes: Vec<usize> = [8, 30, 129].map(|words| sizes.class(words)).to_vec();
         let words = |class: usize| [8, 30, 129][class];
-        assert_eq!(spill.class(25), classes[1], "sizes are whole lines");
+        assert_eq!(sizes.class(25), classes[1], "sizes are whole lines");
+        let mut spill = Spill::reserve(64 * 400, sizes).unwrap();
         let (mut held, mut random, mut refused) = (Vec::new(), 3, 0);
         for round in 0..20_000 {
             random = mix(random, round);
@@ -280,16 +318,22 @@ mod tests {
 
     #[test]
     fn a_larger_slab_is_cut_when_nothing_else_is_left() {
-        let mut spill = Spill::reserve(64 * 14).unwrap();
-        let [small, middle, large] = [16, 32, 96].map(|words| spill.class(words));
+        let mut sizes = Sizes::default();
+        let [small, middle, large] = [16, 32, 96].map(|words| sizes.class(words));
+        let mut spill = Spill::reserve(64 * 14, sizes).unwrap();
         let held = spill.take(large).unwrap();
         assert_eq!(spill.take(small), Some(13));
         assert_eq!(spill.take(small), None);
         spill.give_back(large, held);
-        // Twelve lines: two, and of the ten others four, four and two.
+        // Twelve lines: two, then four of the ten that are left, four of six, and the last two as they are.
         assert_eq!(spill.take(small), Some(held));
-        assert_eq!([spill.take(middle), spill.take(middle)], [Some(held + 6), Some(held + 2)]);
+        assert_eq!([spill.take(middle), spill.take(middle)], [Some(held + 2), Some(held + 6)]);
         assert_eq!([spill.take(small), spill.take(small)], [Some(held + 10), None]);
         assert_eq!(spill.used_bytes(), 64 * 14);
+        // With more sizes than it began with, what is free is still free.
+        spill.give_back(middle, held + 2);
+        let largest = sizes.class(1_000);
+        spill.take_sizes(&mut MoreSizes::reserve(sizes));
+        assert_eq!([spill.take(largest), spill.take(middle)], [None, Some(held + 2)]);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Table {
     swept: u32,
     seed: u64,
     lost_until: Option<i64>,
+    /// Whether it was added to a program that is not running yet: nothing is kept in it.
+    asleep: bool,
 }
 
 impl Table {
@@ -85,6 +87,7 @@ impl Table {
             swept: 0,
             seed: mix(seed, 0x7461_626c_6520_6f66),
             lost_until: None,
+            asleep: spec.added_to != 0,
         })
     }
 
@@ -240,6 +243,18 @@ impl Table {
         self.lost_until = self.lost_until.max(Some(time));
     }
 
+    /// Whether nothing is kept in it yet.
+    #[inline]
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+
+    /// Keeps what comes from now on; events up to `since` are not there.
+    pub(super) fn wake(&mut self, since: Option<i64>) {
+        self.asleep = false;
+        self.lost_until = self.lost_until.max(since);
+    }
+
     /// Asks for the index bucket of a hash.
     #[inline]
     pub(super) fn prefetch_index(&self, hash: u64) {
@@ -270,7 +285,7 @@ mod tests {
         const KEYS: u32 = 300;
         for is_pair in [false, true] {
             let (name, groups) = ("card".to_owned(), Vec::new());
-            let spec = TableSpec { name, is_pair, record_words: 8, groups, dead_after: 0 };
+            let spec = TableSpec { name, is_pair, added_to: 0, record_words: 8, groups, dead_after: 0 };
             let mut table = Table::reserve(&spec, KEYS, 1).unwrap();
             let mut model: BTreeMap<RecordKey, i64> = BTreeMap::new();
             let (mut random, mut refused) = (1_u64, 0);
@@ -329,6 +344,7 @@ mod tests {
         let spec = TableSpec {
             name: String::new(),
             is_pair: true,
+            added_to: 0,
             record_words: 8,
             groups: Vec::new(),
             dead_after: 0,

@@ -17,11 +17,12 @@ macro_rules! ensure {
 
 mod runs;
 
+use super::plan::is_scanned;
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
-    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedOrigin,
-    ArchivedProgram, ArchivedRatesPlan, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX,
-    NONE, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
+    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedLaneOf,
+    ArchivedLanePlan, ArchivedOrigin, ArchivedProgram, ArchivedRatesPlan, ArchivedTerm, DISTINCT_EXACT_MAX,
+    FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
 };
 use super::units::{Action, Currency, DAY, DECIMAL_DEN};
 use super::wire::{
@@ -97,7 +98,7 @@ fn text(what: &str, text: &str, bytes_max: usize) -> Checked {
 fn tables(program: &ArchivedProgram) -> Checked {
     let counts = [
         ("entities", program.entities.len()),
-        ("pairs", program.pairs.len()),
+        ("tables", program.tables.len()),
         ("events", program.events.len()),
         ("groups", program.groups.len()),
         ("features", program.features.len()),
@@ -132,20 +133,18 @@ fn tables(program: &ArchivedProgram) -> Checked {
         text("the name of an entity", &entity.name, NAME_BYTES_MAX)?;
         record_words("entity", index, entity.record_words.to_native())?;
     }
-    let mut pairs = Vec::with_capacity(program.pairs.len());
-    for (index, pair) in program.pairs.iter().enumerate() {
-        let kinds = (pair.first.to_native(), pair.second.to_native());
-        for kind in [kinds.0, kinds.1] {
+    let all = program.entities.len() + program.tables.len();
+    ensure!(all <= COUNT_MAX, "{all} tables are more than {COUNT_MAX}");
+    for (index, table) in program.tables.iter().enumerate() {
+        let kinds = (table.first.to_native(), table.second.to_native());
+        for kind in [Some(kinds.0), Some(kinds.1).filter(|second| *second != NONE)].into_iter().flatten() {
             let known = usize::from(kind) < program.entities.len();
-            ensure!(known, "pair {index}: there is no entity {kind}");
+            ensure!(known, "table {index}: there is no entity {kind}");
         }
-        let words = pair.record_words.to_native();
-        record_words("pair", index, words)?;
-        ensure!(words != 0, "pair {index}: nothing is kept by it");
-        pairs.push(kinds);
+        let words = table.record_words.to_native();
+        record_words("table", index, words)?;
+        ensure!(words != 0, "table {index}: nothing is kept in it");
     }
-    pairs.sort_unstable();
-    ensure!(pairs.is_sorted_by(|a, b| a < b), "two pairs are of the same entities");
     let mut ids = Vec::with_capacity(program.reasons.len());
     for (index, reason) in program.reasons.iter().enumerate() {
         text("the name of a reason", &reason.name, NAME_BYTES_MAX)?;
@@ -287,8 +286,9 @@ fn table(program: &ArchivedProgram, number: u16) -> Option<(u16, Option<u16>, u1
     if let Some(entity) = program.entities.get(usize::from(number)) {
         return Some((number, None, entity.record_words.to_native()));
     }
-    let pair = program.pairs.get(usize::from(number) - kinds)?;
-    Some((pair.first.to_native(), Some(pair.second.to_native()), pair.record_words.to_native()))
+    let table = program.tables.get(usize::from(number) - kinds)?;
+    let second = Some(table.second.to_native()).filter(|second| *second != NONE);
+    Some((table.first.to_native(), second, table.record_words.to_native()))
 }
 
 /// Blocks of groups lie inside their table's record and do not overlap.
@@ -366,6 +366,10 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
             _ => group.columns.len(),
         };
         ensure!(usize::from(value) < values, "there is no column {value}");
+        if let Some(of) = summed(feature, term) {
+            let lane = |lane: &ArchivedLanePlan| lane.filter == term.filter && lane.of == of;
+            ensure!(group.lanes.iter().any(lane), "no sums are kept of its rows");
+        }
     }
     let one_group = feature.terms.iter().all(|term| term.group == feature.terms[0].group);
     ensure!(
@@ -373,6 +377,21 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
         "its terms are of different groups, and its frame of one"
     );
     Ok(())
+}
+
+/// What a feature adds up of the rows of a term, where the tree of a hot key has to keep that.
+fn summed(feature: &ArchivedFeaturePlan, term: &ArchivedTerm) -> Option<ArchivedLaneOf> {
+    let value = term.value;
+    match feature.agg {
+        ArchivedAgg::DistinctKeys if feature.is_sketched() => Some(ArchivedLaneOf::Keys(value)),
+        ArchivedAgg::DistinctValues if feature.is_sketched() => Some(ArchivedLaneOf::Values(value)),
+        _ if !is_scanned(feature) => None,
+        ArchivedAgg::DistinctKeys | ArchivedAgg::DistinctValues => None,
+        ArchivedAgg::Count | ArchivedAgg::Ratio => {
+            (term.filter.to_native() != NONE).then_some(ArchivedLaneOf::Rows)
+        }
+        _ => Some(ArchivedLaneOf::Sums(value)),
+    }
 }
 
 /// A frame and its delay; returns how far back they reach together.
@@ -416,6 +435,35 @@ fn argument(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked
     } else {
         ensure!(zone == NONE, "{:?} has no time zone", feature.agg);
     }
+    Ok(())
+}
+
+/// The rows of which a group keeps sums and bounds.
+fn lanes(group: &ArchivedGroupPlan) -> Checked {
+    ensure!(group.lanes.len() <= COUNT_MAX, "{} lanes are more than {COUNT_MAX}", group.lanes.len());
+    for (index, lane) in group.lanes.iter().enumerate() {
+        let filter = lane.filter.to_native();
+        ensure!(
+            filter == NONE || usize::from(filter) < group.bits.len(),
+            "lane {index}: there is no bit {filter}"
+        );
+        let (value, values) = match lane.of {
+            ArchivedLaneOf::Rows => continue,
+            ArchivedLaneOf::Sums(value) | ArchivedLaneOf::Values(value) => (value, group.columns.len()),
+            ArchivedLaneOf::Keys(value) => (value, group.keys.len()),
+        };
+        ensure!(usize::from(value.to_native()) < values, "lane {index}: there is no column {value}");
+    }
+    for bounded in group.bounded.iter().map(|lane| lane.to_native()).filter(|lane| *lane != NONE) {
+        ensure!(usize::from(bounded) < group.lanes.len(), "bounds are kept of lane {bounded}, which is none");
+    }
+    ensure!(
+        group.bounded.is_empty() == group.bounded_reaches.is_empty(),
+        "bounds are kept of lanes without reaches, or the reverse"
+    );
+    let possible =
+        group.bounded_reaches.iter().all(|reach| (1..=2 * RETENTION_MAX_US).contains(&reach.to_native()));
+    ensure!(possible, "bounds are kept for a reach that is not possible");
     Ok(())
 }
 
@@ -521,7 +569,7 @@ impl Checker<'_> {
                 self.computed("a column of an amendment", number_of(column))?;
             }
         }
-        Ok(())
+        lanes(group)
     }
 
     fn rules(&self) -> Checked {

@@ -26,35 +26,74 @@ use super::typed::{
     Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
 };
 use crate::engine::program::{
-    self, Against, Agg, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan, KEYS_MAX,
-    KeyAt, KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run, SEMANTICS_VERSION,
-    TargetPlan, Term, Unit,
+    self, Against, Agg, Assume, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan,
+    KEYS_MAX, KeyAt, KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run,
+    SEMANTICS_VERSION, TargetPlan, Term, Unit,
 };
-use crate::engine::units::Action;
+use crate::engine::units::{Action, Currency};
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
 use code::{Code, Target};
 use expressions::{Graph, Inputs};
-use groups::{Groups, Tables};
+pub use groups::Base;
+use groups::{Groups, Moved, Sums, Tables, Want, Wanted};
 use layout::EventLayout;
 use std::collections::{BTreeSet, HashMap};
 use zones::Zones;
 
 /// Lowers a checked policy. Fails only where a bound of the engine is exceeded (registers, keys, words).
 pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnostic> {
+    Ok(lower_onto(policy, tokenizer, None)?.program)
+}
+
+/// A policy as it takes over from another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakeOver {
+    /// The program.
+    pub program: Program,
+    /// The features whose events are kept only from the take-over on.
+    pub cold: Vec<Cold>,
+}
+
+/// A feature that asks for what the program before did not keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cold {
+    /// Its name.
+    pub feature: String,
+    /// What was not kept.
+    pub why: String,
+}
+
+/// Lowers a policy so that its program can take over what `base` has stored: all of `base`'s groups are kept, as they are, and
+/// what they hold is recognised by what it means. What is not held is kept in tables of its own from then on.
+///
+/// Besides the engine's bounds, events and entity kinds that are not those of `base` are refused.
+pub fn lower_onto(
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+    base: Option<&Base<'_>>,
+) -> Result<TakeOver, Diagnostic> {
     check_bounds(policy)?;
     let layouts = layout::lay_out(policy)?;
     let mut zones = Zones::default();
     let mut code = Code::new(policy.features.len())?;
+    if let Some(base) = base {
+        same_kinds(policy, base.program)?;
+    }
 
     // What is stored. Features name columns and bits by their place in lists that only grow, so terms can be
     // written down before the groups are finished.
-    let mut groups = Groups::new(policy, &layouts);
+    let mut groups = Groups::new(policy, &layouts, base);
     let mut features = Vec::with_capacity(policy.features.len());
+    let mut cold = Vec::new();
     for feature in &policy.features {
-        features.push(feature_plan(feature, &mut groups, &mut zones)?);
+        let (plan, why) = feature_plan(feature, &mut groups, &mut zones)?;
+        features.push(plan);
+        cold.extend(why.map(|why| Cold { feature: feature.name.clone(), why }));
     }
-    let tables = groups.finish(&mut code)?;
+    let mut moved = Moved { policy, zones: &mut zones, lists: Vec::new(), registers: HashMap::new() };
+    let tables = groups.finish(&mut code, &mut moved)?;
+    let kept_lists = moved.lists;
 
     let mut events = Vec::with_capacity(policy.events.len());
     let mut conditions = vec![0; policy.rules.len()];
@@ -114,32 +153,52 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         events.push(plan);
     }
 
+    let mut into = code.currencies();
+    if let Some(kept) = base.and_then(|base| base.program.rates.as_ref()) {
+        let new = into.iter().filter(|code| !kept.into.contains(code));
+        let why = "rates to its currency were not kept";
+        cold.extend(
+            new.map(|code| Cold { feature: Currency(*code).alpha().to_owned(), why: why.to_owned() }),
+        );
+        into.extend(&kept.into);
+        into.sort_unstable();
+        into.dedup();
+    }
     let rates = policy.rates.as_ref().map(|rates| RatesPlan {
         name: rates.name.clone(),
         max_age_us: rates.max_age_us,
         event: events.len() as u16,
-        into: code.currencies(),
+        into,
     });
     if rates.is_some() {
         events.push(layout::rate_event());
     }
 
     let entities = policy.entities.iter().zip(tables.record_words);
+    let layout_hash = layout::hash(policy, &events);
+    if base.is_some_and(|base| base.program.layout_hash != layout_hash) {
+        return Err(bound(
+            "the events are laid out otherwise than those of the policy that is running",
+            "declare events, fields, enums and rates as they are there; another layout takes a restart with a new journal",
+        ));
+    }
+    let mut lists = list_plans(policy, tokenizer)?;
+    lists.extend(kept_lists);
     let mut program = Program {
         semantics: SEMANTICS_VERSION,
         name: policy.name.clone(),
         revision: policy.revision,
-        layout_hash: layout::hash(policy, &events),
+        layout_hash,
         entities: entities
             .map(|(name, record_words)| EntityPlan { name: name.clone(), record_words })
             .collect(),
-        pairs: tables.pairs,
+        tables: tables.tables,
         events,
         groups: tables.groups,
         features,
         rules: rule_plans(policy, &conditions),
         reasons: reason_plans(policy),
-        lists: list_plans(policy, tokenizer)?,
+        lists,
         zone_database: zones.database(),
         zones: zones.finish(),
         consts: Vec::new(),
@@ -148,7 +207,20 @@ pub fn lower(policy: &Policy, tokenizer: &Tokenizer) -> Result<Program, Diagnost
         rates,
     };
     code.finish(&mut program)?;
-    Ok(program)
+    Ok(TakeOver { program, cold })
+}
+
+/// What is stored is numbered by entity kind, so that kinds must stay as they are.
+fn same_kinds(policy: &Policy, base: &Program) -> Result<(), Diagnostic> {
+    let running = base.entities.iter().map(|entity| &entity.name);
+    if policy.entities.iter().eq(running.clone()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = running.map(String::as_str).collect();
+    Err(bound(
+        "the entity kinds are not those of the policy that is running",
+        format!("declare them as they are there: `entity {}`; other kinds take a restart", names.join(", ")),
+    ))
 }
 
 /// An error that names no place: what is too much is rarely one expression.
@@ -207,7 +279,7 @@ fn feature_plan(
     feature: &Feature,
     groups: &mut Groups<'_>,
     zones: &mut Zones,
-) -> Result<FeaturePlan, Diagnostic> {
+) -> Result<(FeaturePlan, Option<String>), Diagnostic> {
     let unit = match feature.ty {
         Type::Bool => Unit::Bool,
         Type::Int | Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin | Type::Time => {
@@ -238,7 +310,7 @@ fn feature_plan(
         assume: feature.assume,
     };
     let window = match &feature.kind {
-        FeatureKind::Scalar { .. } => return Ok(scalar),
+        FeatureKind::Scalar { .. } => return Ok((scalar, None)),
         FeatureKind::Window(window) => window,
     };
     let mut reach_us = window.frame.reach_us().saturating_add(window.delay_us);
@@ -252,11 +324,26 @@ fn feature_plan(
         }
         aggregate => (aggregate, None),
     };
-    let kept = Kept { reach_us, ordered };
-    let Computed { agg, terms, argument, zone } = computed(aggregate, kept, groups, zones)?;
+    let is_by_event = |frame: &Frame| matches!(frame, Frame::Events { .. } | Frame::Session { .. });
+    let sums = match aggregate {
+        _ if is_sketched => Sums::Counts,
+        _ if against.is_some() || is_by_event(&window.frame) => Sums::None,
+        Aggregate::Count(..)
+        | Aggregate::Ratio(..)
+        | Aggregate::Sum(..)
+        | Aggregate::Avg(..)
+        | Aggregate::Min(..)
+        | Aggregate::Max(..) => Sums::Values,
+        _ => Sums::None,
+    };
+    let bounded = sums == Sums::Values && feature.assume == Some(Assume::High);
+    let kept = Kept { reach_us, ordered, sums, bounded };
+    let Computed { agg, terms, argument, zone, missing } = computed(aggregate, kept, groups, zones)?;
     let argument = if is_sketched { i64::from(program::DISTINCT_EXACT_MAX) } else { argument };
     let frame = frame(&window.frame, zones)?;
-    Ok(FeaturePlan { agg, terms, frame, delay_us: window.delay_us, against, argument, zone, ..scalar })
+    let plan =
+        FeaturePlan { agg, terms, frame, delay_us: window.delay_us, against, argument, zone, ..scalar };
+    Ok((plan, missing))
 }
 
 fn frame(frame: &Frame, zones: &mut Zones) -> Result<program::Frame, Diagnostic> {
@@ -284,6 +371,9 @@ struct Kept {
     reach_us: i64,
     /// Whether its frame, or which of its events are the newest, depends on their order.
     ordered: bool,
+    sums: Sums,
+    /// Whether it says `assume high` of something that an upper bound can be told of.
+    bounded: bool,
 }
 
 /// What a feature computes.
@@ -292,6 +382,8 @@ struct Computed {
     terms: Vec<Term>,
     argument: i64,
     zone: u16,
+    /// Why what it asks for is kept only from now on.
+    missing: Option<String>,
 }
 
 fn computed(
@@ -341,36 +433,24 @@ fn computed(
             (Agg::Days, source, Wanted::Nothing)
         }
     };
-    let ordered = kept.ordered || agg.is_ordered();
-    let mut rows = |source: &Source| -> Result<Term, Diagnostic> {
-        let group = groups.of(source.event, source.role, kept.reach_us, ordered)?;
-        let filter = match &source.filter {
-            Some(filter) => groups.bit(group, zones, filter)?,
-            None => NONE,
-        };
-        Ok(Term { group, filter, value: NONE })
+    let want = |source: &'_ Source| Want {
+        event: source.event,
+        role: source.role,
+        reach_us: kept.reach_us,
+        ordered: kept.ordered || agg.is_ordered(),
+        filter: None,
+        of: Wanted::Nothing,
+        sums: kept.sums,
+        // Not of ratios and averages, and not of least values.
+        bounded: kept.bounded && matches!(agg, Agg::Count | Agg::Sum | Agg::Max),
     };
-    let mut terms = Vec::with_capacity(2);
+    let mut wants = Vec::with_capacity(2);
     if let Aggregate::Ratio(part, _) = aggregate {
-        terms.push(rows(part)?);
+        wants.push(Want { filter: part.filter.as_ref(), ..want(part) });
     }
-    let mut term = rows(source)?;
-    term.value = match value {
-        Wanted::Nothing => NONE,
-        Wanted::Key(field) => groups.key(term.group, field)?,
-        Wanted::Value(value) => groups.value(term.group, zones, value)?,
-        Wanted::Place(field) => groups.value(term.group, zones, &Expr::Field(field))?,
-    };
-    terms.push(term);
-    Ok(Computed { agg, terms, argument, zone })
-}
-
-/// What a feature wants of each row.
-enum Wanted<'a> {
-    Nothing,
-    Key(FieldIx),
-    Value(&'a Expr),
-    Place(FieldIx),
+    wants.push(Want { filter: source.filter.as_ref(), of: value, ..want(source) });
+    let (terms, missing) = groups.terms(&wants, zones)?;
+    Ok(Computed { agg, terms, argument, zone, missing })
 }
 
 fn decide_plan(
@@ -426,7 +506,7 @@ fn look_up(
         let copy = fields.iter().position(|field| field.inherited == Some(role));
         copy.map(|field| FieldIx(field as u16))
     };
-    // Everything found by its field first; fields become key numbers when all are known.
+    // Everything found by its table and field first; these become key numbers when all are known.
     let (mut inserts, mut targets, mut windows) = (Vec::new(), Vec::new(), Vec::new());
     for (index, group) in tables.groups.iter().enumerate() {
         let role = match group.second_role {
@@ -434,7 +514,7 @@ fn look_up(
             second => By::Pair(FieldIx(group.role), FieldIx(second)),
         };
         if group.event == event.0 {
-            inserts.push((index as u16, role));
+            inserts.push((index as u16, (role, group.table)));
         }
         if let Some(amend) = group.amends.iter().position(|amend| amend.event == event.0) {
             let field = role.try_map(inherited).ok_or_else(|| {
@@ -446,19 +526,21 @@ fn look_up(
                     "declare the amendment with `amends`, so that it inherits the keys",
                 )
             })?;
-            targets.push((index as u16, field, amend as u16));
+            targets.push((index as u16, (field, group.table), amend as u16));
         }
     }
     if plan.decide.is_some() {
         for (index, feature) in policy.features.iter().enumerate() {
             let FeatureKind::Window(window) = &feature.kind else { continue };
             if let Some((_, field)) = window.judged_by.iter().find(|(judged, _)| *judged == event) {
-                windows.push((index as u16, *field));
+                let term = features[index].terms.first();
+                let table = term.map_or(NONE, |term| tables.groups[usize::from(term.group)].table);
+                windows.push((index as u16, (*field, table)));
             }
         }
     }
 
-    let mut fields: BTreeSet<By<FieldIx>> = inserts.iter().map(|(_, field)| *field).collect();
+    let mut fields: BTreeSet<(By<FieldIx>, u16)> = inserts.iter().map(|(_, field)| *field).collect();
     fields.extend(targets.iter().map(|(_, field, _)| *field));
     fields.extend(windows.iter().map(|(_, field)| *field));
     if fields.len() > KEYS_MAX {
@@ -467,19 +549,10 @@ fn look_up(
             "count it by fewer of its fields",
         ));
     }
-    let key_of = |field: By<FieldIx>| fields.iter().position(|other| *other == field).unwrap_or(0) as u16;
-    for field in &fields {
-        let name = &plan.name;
-        let not_a_key =
-            || bound(format!("event {name} is looked up by what is no key"), "count by an entity field");
-        let kinds = field.try_map(|field| Some(layout.key(field)?.0)).ok_or_else(not_a_key)?;
-        let table = match kinds {
-            By::One(kind) => kind,
-            By::Pair(first, second) => {
-                let pair = tables.pairs.iter().position(|pair| (pair.first, pair.second) == (first, second));
-                (policy.entities.len() + pair.ok_or_else(not_a_key)?) as u16
-            }
-        };
+    let key_of =
+        |field: (By<FieldIx>, u16)| fields.iter().position(|other| *other == field).unwrap_or(0) as u16;
+    for (field, table) in &fields {
+        let table = *table;
         let at = |field: FieldIx| {
             let slot = layout.slot(field);
             KeyAt { word: slot.word, bit: slot.bit }
@@ -488,13 +561,14 @@ fn look_up(
     }
     plan.inserts =
         inserts.iter().map(|(group, field)| InsertPlan { group: *group, key: key_of(*field) }).collect();
-    let target = |(group, field, amend): &(u16, By<FieldIx>, u16)| TargetPlan {
+    let target = |(group, field, amend): &(u16, (By<FieldIx>, u16), u16)| TargetPlan {
         group: *group,
         key: key_of(*field),
         amend: *amend,
     };
     plan.targets = targets.iter().map(target).collect();
-    let used = |(feature, field): &(u16, By<FieldIx>)| FeatureUse { feature: *feature, key: key_of(*field) };
+    let used =
+        |(feature, field): &(u16, (By<FieldIx>, u16))| FeatureUse { feature: *feature, key: key_of(*field) };
     plan.windows = windows.iter().map(used).collect();
     plan.windows.sort_by_key(|used| {
         let feature = &features[usize::from(used.feature)];

@@ -1,6 +1,6 @@
 //! Which groups share their rows.
 
-use crate::engine::spill::Spill;
+use crate::engine::spill::Sizes;
 use crate::engine::{Limits, plan::Plan};
 use crate::policy::{self, archive};
 use crate::token::Tokenizer;
@@ -18,8 +18,7 @@ fn places(features: &[&str]) -> Vec<usize> {
     text.push_str("decide payment { score = rule_scores\n review when score >= 70\n unassessed allow }\n");
     let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
     let loaded = archive::open(archive::seal(&program)).expect("a program");
-    let mut spill = Spill::reserve(1 << 20).expect("memory");
-    let plan = Plan::new(loaded.program(), &Limits::default(), &mut spill);
+    let plan = Plan::new(loaded.program(), &Limits::default(), &mut Sizes::default());
     let event = &plan.events[0];
     let made: Vec<usize> = event.rows.iter().map(|row| row.staged).collect();
     for insert in &event.inserts {

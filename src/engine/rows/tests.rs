@@ -24,14 +24,15 @@ struct Model {
 
 impl Model {
     fn new(inline_rows: usize, rows_per_key_max: usize, spill_bytes: u64) -> Self {
-        let mut spill = Spill::reserve(spill_bytes).unwrap();
+        let mut sizes = Sizes::default();
         let geometry =
             Geometry { group: 0, row_words: 3, id_column: Some(1), record_word: RECORD_WORD, inline_rows };
         let present = Bit { column: 0, bit: 2 };
         let filter = Bit { column: 0, bit: 1 };
         let lanes =
             vec![Lane::ALL, Lane::new(None, Some((2, present))), Lane::new(Some(filter), Some((2, present)))];
-        let shape = Shape::new(&geometry, lanes, rows_per_key_max, &mut spill);
+        let shape = Shape::new(&geometry, lanes, rows_per_key_max, &mut sizes);
+        let spill = Spill::reserve(spill_bytes, sizes).unwrap();
         let record = vec![0; RECORD_WORD + GROUP_HEADER_WORDS + inline_rows * 3];
         Self {
             record,

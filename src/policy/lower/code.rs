@@ -5,6 +5,7 @@
 //! is dear.
 
 use super::expressions::{Graph, Load, Node, NodeId};
+use super::groups::Moved;
 use super::{EMPTY, bound};
 use crate::engine::program::{Const, Instr, Op, Program, REGISTERS_MAX, Run};
 use crate::engine::validate::{CODE_MAX, COUNT_MAX};
@@ -115,6 +116,46 @@ impl Code {
     /// What was skipped from there ends here.
     pub(super) fn land(&mut self, skip: usize) {
         self.instrs[skip].imm = (self.instrs.len() - skip - 1) as u32;
+    }
+
+    /// Where a register of a program that is kept goes.
+    pub(super) fn moved_register(&mut self, register: u16, moved: &mut Moved<'_>) -> Result<u16, Diagnostic> {
+        if let Some(register) = moved.registers.get(&register) {
+            return Ok(*register);
+        }
+        let new = self.register()?;
+        moved.registers.insert(register, new);
+        Ok(new)
+    }
+
+    /// Writes code of a program that is kept once more.
+    pub(super) fn take_over(
+        &mut self,
+        base: &Program,
+        run: Run,
+        moved: &mut Moved<'_>,
+    ) -> Result<Run, Diagnostic> {
+        let start = self.instrs.len();
+        for instr in &base.code[run.start as usize..][..run.len as usize] {
+            let mut instr = *instr;
+            let uses = instr.op.uses();
+            for (is_register, operand) in
+                [(uses.dst, &mut instr.dst), (uses.a, &mut instr.a), (uses.b, &mut instr.b)]
+            {
+                if is_register {
+                    *operand = self.moved_register(*operand, moved)?;
+                }
+            }
+            let imm = instr.imm as usize;
+            instr.imm = match instr.op {
+                Op::Const | Op::Rescale => self.constant(base.consts[imm].num, base.consts[imm].den),
+                Op::InList => moved.list(&base.lists[imm]),
+                Op::Hour | Op::Weekday => u32::from(moved.zones.index(&base.zones[imm].name)?),
+                _ => instr.imm,
+            };
+            self.instrs.push(instr);
+        }
+        self.run_from(start)
     }
 
     pub(super) fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {

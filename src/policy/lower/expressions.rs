@@ -7,7 +7,7 @@
 use super::bound;
 use super::layout::EventLayout;
 use super::zones::Zones;
-use crate::engine::program::{FieldKind, Op};
+use crate::engine::program::{Definition, FieldKind, Op};
 use crate::engine::units::{Currency, DECIMAL_DEN, Value};
 use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
@@ -170,6 +170,54 @@ impl<'p> Graph<'p> {
 
     pub(super) fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
         self.node(id).children()
+    }
+
+    /// What a node means, wherever it is computed: the same in every program of one event layout.
+    pub(super) fn meaning_of(&self, id: NodeId, zones: &Zones) -> Definition {
+        let hash = self.meaning(id, zones, &mut HashMap::new());
+        let word =
+            |at: usize| hash[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        [word(0), word(8)]
+    }
+
+    fn meaning(&self, id: NodeId, zones: &Zones, known: &mut HashMap<NodeId, [u8; 32]>) -> [u8; 32] {
+        if let Some(hash) = known.get(&id) {
+            return *hash;
+        }
+        let node = self.node(id);
+        let mut hasher = blake3::Hasher::new();
+        // What is named by a number that the program gives out is named by what it stands for.
+        let mut load = |load: Load| {
+            let named = match load.op {
+                Op::InList => self.policy.lists.get(load.imm as usize).map_or("", |list| list.name.as_str()),
+                Op::Hour | Op::Weekday => zones.name(load.imm),
+                _ => "",
+            };
+            let imm = if named.is_empty() { load.imm } else { 0 };
+            hasher.update(format!("{:?} {} {} {imm} {named:?}", load.op, load.a, load.b).as_bytes());
+        };
+        match node {
+            Node::Load(of) => load(of),
+            Node::Amended(event, of) => {
+                load(of);
+                hasher.update(format!("amended by {event}").as_bytes());
+            }
+            Node::Const { num, den } => _ = hasher.update(format!("{num}/{den}").as_bytes()),
+            Node::Applied(event) => _ = hasher.update(format!("applied {event}").as_bytes()),
+            Node::Input(register) => _ = hasher.update(format!("input {register}").as_bytes()),
+            Node::Unary(op, _) => _ = hasher.update(format!("unary {op:?}").as_bytes()),
+            Node::Binary(op, ..) => _ = hasher.update(format!("binary {op:?}").as_bytes()),
+            Node::Rescale(_, den) => _ = hasher.update(format!("rescale {den}").as_bytes()),
+            Node::Convert(_, from, to) => _ = hasher.update(format!("convert {from} {to}").as_bytes()),
+            Node::FirstPresent(..) => _ = hasher.update(b"first present"),
+            Node::Choose(..) => _ = hasher.update(b"choose"),
+        }
+        for child in node.children() {
+            hasher.update(&self.meaning(child, zones, known));
+        }
+        let hash = *hasher.finalize().as_bytes();
+        known.insert(id, hash);
+        hash
     }
 
     /// The node of what a column of type `ty` holds: the value itself where its denominator is fixed, else

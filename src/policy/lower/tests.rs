@@ -299,7 +299,7 @@ fn what_is_told_by_the_newest_rows_is_kept_in_order() {
 #[test]
 fn a_pair_has_one_table_whose_records_hold_both_keys() {
     let program = lower(&pairs(), &Tokenizer::default()).unwrap();
-    let [pair] = &program.pairs[..] else { panic!("{:?}", program.pairs) };
+    let [pair] = &program.tables[..] else { panic!("{:?}", program.tables) };
     assert_eq!((pair.first, pair.second, pair.record_words), (0, 1, 40));
     let group = &program.groups[3];
     assert_eq!((group.table, group.role, group.second_role), (2, 0, 1));

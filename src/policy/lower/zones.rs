@@ -27,6 +27,11 @@ impl Zones {
         Ok((self.plans.len() - 1) as u16)
     }
 
+    /// The name of a zone.
+    pub(super) fn name(&self, index: u32) -> &str {
+        self.plans.get(index as usize).map_or("", |zone| zone.name.as_str())
+    }
+
     /// Which database the tables come from; empty when there are no tables.
     pub(super) fn database(&self) -> String {
         if self.plans.is_empty() {

@@ -239,15 +239,14 @@ fn what_is_wrong_with_a_pair_is_said() {
     let refused = |change: fn(&mut Program), expected: &str| {
         refused_of(lower(&pairs(), &Tokenizer::default()).unwrap(), change, expected);
     };
-    refused(|p| p.pairs[0].first = 9, "pair 0: there is no entity 9");
-    refused(|p| p.pairs[0].second = 2, "pair 0: there is no entity 2");
-    refused(|p| p.pairs[0].record_words = 0, "pair 0: nothing is kept by it");
+    refused(|p| p.tables[0].first = 9, "table 0: there is no entity 9");
+    refused(|p| p.tables[0].second = 2, "table 0: there is no entity 2");
+    refused(|p| p.tables[0].record_words = 0, "table 0: nothing is kept in it");
     refused(
-        |p| p.pairs[0].record_words = 31,
-        "pair 0: a record of 31 words is not a multiple of 8 up to 1024",
+        |p| p.tables[0].record_words = 31,
+        "table 0: a record of 31 words is not a multiple of 8 up to 1024",
     );
-    refused(|p| p.pairs.push(p.pairs[0].clone()), "two pairs are of the same entities");
-    refused(|p| p.pairs.clear(), "group 3: there is no table 2");
+    refused(|p| p.tables.clear(), "group 3: there is no table 2");
     refused(|p| p.groups[3].table = NONE, "group 3: there is no table 65535");
     refused(|p| p.groups[3].table = 1, "group 3: it has two key fields, and table 1 takes one");
     refused(|p| p.groups[3].second_role = NONE, "group 3: it has one key field, and table 2 takes two");
