@@ -262,6 +262,7 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         layout_hash: ready.layout_hash,
         limits: config.engine.limits,
         started: Time(clock::realtime_us()),
+        took_over: false,
     };
     let (writer, flusher) = recovered.start(epoch)?;
     let written = flusher.status();

@@ -7,7 +7,7 @@
 
 use crate::engine::program::SEMANTICS_VERSION;
 use crate::engine::wire::Outcome;
-use crate::engine::{Engine, Limits, Step};
+use crate::engine::{Engine, Limits, Step, first_word};
 use crate::journal::{Decision, Epoch, Record};
 
 /// Why a journal cannot be gone on from.
@@ -82,13 +82,15 @@ pub struct Replay<'a> {
     limits: Limits,
     /// Whether the present epoch is decided anew; `None` before the first.
     same: Option<bool>,
+    /// The policy before it.
+    policy_hash: [u8; 32],
     done: Replayed,
 }
 
 impl<'a> Replay<'a> {
     /// `engine` is new and was made with `limits`.
     pub fn new(engine: &'a mut Engine, limits: Limits) -> Self {
-        Self { engine, limits, same: None, done: Replayed::default() }
+        Self { engine, limits, same: None, policy_hash: [0; 32], done: Replayed::default() }
     }
 
     /// What was done so far.
@@ -101,6 +103,10 @@ impl<'a> Replay<'a> {
     pub fn take(&mut self, record: &Record<'_>) -> Result<(), ReplayError> {
         match record {
             Record::Epoch(epoch) => self.enter(epoch),
+            Record::Order(ordered) => {
+                self.engine.order(&ordered.order, ordered.given);
+                Ok(())
+            }
             Record::Decision(decision) => self.decide(decision),
         }
     }
@@ -121,8 +127,17 @@ impl<'a> Replay<'a> {
                 stored: format!("policy-{}.tgp", abbreviated(&epoch.policy_hash)),
             });
         }
-        self.same = Some(epoch.policy_hash == loaded.hash() && epoch.limits == self.limits);
-        self.done.epochs += 1;
+        let same_policy = epoch.policy_hash == loaded.hash();
+        self.same = Some(same_policy && epoch.limits == self.limits);
+        if epoch.took_over {
+            self.engine.wake(Some(first_word(&self.policy_hash)));
+        } else {
+            self.done.epochs += 1;
+            if same_policy {
+                self.engine.wake(None);
+            }
+        }
+        self.policy_hash = epoch.policy_hash;
         Ok(())
     }
 
@@ -201,6 +216,7 @@ mod tests {
             layout_hash: engine.loaded().program().layout_hash,
             limits: LIMITS,
             started: Time(0),
+            took_over: false,
         }
     }
 

@@ -65,6 +65,7 @@ impl Place {
             layout_hash: [2; 32],
             limits: Limits::default(),
             started: Time(0),
+            took_over: false,
         };
         let (mut writer, flusher) = Journal::recover(&self.options()).unwrap().start(epoch).unwrap();
         for event in &run.flushed {

@@ -69,7 +69,14 @@ fn small(dir: &Path, runtime: &Path) -> JournalOptions {
 fn epoch(number: u64) -> Epoch {
     let limits = Limits { hash_seed: number, ..Limits::default() };
     let hash = [number as u8; 32];
-    Epoch { semantics: 1, policy_hash: hash, layout_hash: [9; 32], limits, started: Time(number as i64) }
+    Epoch {
+        semantics: 1,
+        policy_hash: hash,
+        layout_hash: [9; 32],
+        limits,
+        started: Time(number as i64),
+        took_over: false,
+    }
 }
 
 fn words(seq: u64) -> Vec<u64> {
@@ -114,6 +121,7 @@ fn check_records(recovered: &Recovered, last: u64) -> Vec<u64> {
                     assert_eq!(found, epoch(found.limits.hash_seed));
                     epochs.push(found.limits.hash_seed);
                 }
+                Record::Order(_) => panic!("nothing was ordered"),
                 Record::Decision(decision) => {
                     assert_eq!((decision.outcome.seq, decision.digest), (next, !next));
                     assert_eq!(decision.input.words, words(next));

@@ -6,6 +6,8 @@
 //! 4. The action is the greatest of allow, the survivors' actions and the thresholds that hold.
 //! 5. No rule fired and no key has history: score −1 and the `unassessed` action.
 //! 6. Late or shed: the `late` clause, or `unassessed` without one, and the survivors that are mandatory.
+//! 7. Killed rules do not fire. An action that was ordered for every event replaces all of this but the survivors that are
+//!    mandatory.
 
 use super::decode::Decoded;
 use super::plan::{Decide, Event, Rule};
@@ -30,6 +32,8 @@ pub(super) struct Case<'a> {
     pub(super) event: &'a Decoded<'a>,
     pub(super) time: Time,
     pub(super) admission: Admission,
+    /// What operators have ordered for every event.
+    pub(super) ordered: Option<Action>,
 }
 
 impl Fired {
@@ -52,12 +56,17 @@ impl Fired {
         self.positions.clear();
     }
 
-    /// Notes which rules of `event` fired; true if one did that is not only monitored.
-    pub(super) fn note(&mut self, event: &Event, registers: &[Value]) -> bool {
+    /// Notes which rules of `event` fired; true if one did that is not only monitored. Killed ones do not.
+    pub(super) fn note(
+        &mut self,
+        event: &Event,
+        registers: &[Value],
+        is_killed: impl Fn(u16) -> bool,
+    ) -> bool {
         self.clear();
         let mut any = false;
         for (position, rule) in event.rules.iter().enumerate() {
-            if registers[rule.condition].is_true() {
+            if registers[rule.condition].is_true() && !is_killed(rule.index) {
                 self.rules.push(rule.index);
                 self.positions.push(position as u16);
                 any |= !rule.monitor;
@@ -98,7 +107,7 @@ impl Fired {
 
         self.mark_removed(event, false);
 
-        let Case { basis, event: Decoded { words, presence, .. }, time, admission } = *case;
+        let Case { basis, event: Decoded { words, presence, .. }, time, admission, ordered } = *case;
         registers[decide.rule_scores_max] = scores.0;
         registers[decide.rule_scores_sum] = Value::int(scores.1);
         execute(basis, &archived.score_code, words, *presence, time, registers);
@@ -121,6 +130,9 @@ impl Fired {
         } else {
             decide.thresholds.iter().filter(holds).fold(action, |action, branch| action.max(branch.1))
         };
+        if let Some(ordered) = ordered {
+            outcome.action = mandatory.max(ordered);
+        }
         outcome
     }
 

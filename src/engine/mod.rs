@@ -23,6 +23,7 @@
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
 pub mod budget;
+pub mod orders;
 pub mod program;
 pub mod rates;
 pub mod units;
@@ -67,6 +68,7 @@ use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
+use orders::{Order, Orders};
 use plan::Plan;
 use program::KEYS_MAX;
 use rates::Rates;
@@ -211,6 +213,7 @@ pub struct Engine {
     gathered: Gathered,
     sketched: Sketched,
     fired: Fired,
+    orders: Orders,
     /// By table: records to look at when the step is done.
     sweeps: Vec<u32>,
 }
@@ -261,10 +264,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// What stands for a program in digests, and for the program that a table was added to.
+/// What stands for a program with this hash in digests, and where a table was added to it.
 #[must_use]
-pub fn first_word(loaded: &Loaded) -> u64 {
-    loaded.hash().iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+pub fn first_word(hash: &[u8; 32]) -> u64 {
+    hash.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 impl Engine {
@@ -299,7 +302,7 @@ impl Engine {
         let mut engine = Self {
             currencies: Currencies::new(),
             limits: *limits,
-            policy_word: first_word(&loaded),
+            policy_word: first_word(&loaded.hash()),
             dedup: Dedup::reserve(limits.dedup_entries_max, limits.hash_seed)?,
             rates: Rates::reserve(loaded.program()),
             watermark: NO_WATERMARK,
@@ -319,6 +322,7 @@ impl Engine {
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
             fired: Fired::reserve(plan.rules),
+            orders: Orders::reserve(&plan),
             sweeps: vec![0; tables.len()],
             tables,
             spill,
@@ -406,6 +410,12 @@ impl Engine {
         self.digest = digest;
     }
 
+    /// Takes an order, which holds from the next event on. `now` is when it was given. False, and nothing changed, where
+    /// [`orders::KILLS_MAX`] rules are killed already.
+    pub fn order(&mut self, order: &Order, now: Time) -> bool {
+        self.orders.take(order, now, &self.plan)
+    }
+
     /// Checks a frame, and answers it at once if it is refused or a duplicate.
     #[inline(never)]
     fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Digest), Step> {
@@ -450,7 +460,7 @@ impl Engine {
         self.make_own_rows(kind, event, &moment);
         let mut outcome = if self.plan.events[kind].decide.is_some() {
             self.compute_features(kind, event, &mut moment);
-            self.judge(kind, event, &moment, input.admission)
+            self.judge(kind, event, &moment, input)
         } else {
             self.acknowledge(&moment)
         };
@@ -628,17 +638,19 @@ impl Engine {
     }
 
     #[inline(never)]
-    fn judge(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment, admission: Admission) -> Outcome {
+    fn judge(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment, input: &Input<'_>) -> Outcome {
         let program = self.loaded.program();
         let (plan, archived) = (&self.plan.events[kind], &program.events[kind]);
         let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
             return self.acknowledge(moment);
         };
         let basis = Basis { program, rates: &self.rates };
-        let case = Case { basis, event, time: moment.time, admission };
+        let orders = &self.orders;
+        let (admission, received) = (input.admission, input.received);
+        let case = Case { basis, event, time: moment.time, admission, ordered: orders.action(received) };
         let conditions = &archived.conditions;
         execute(basis, conditions, event.words, event.presence, moment.time, &mut self.registers);
-        let any_fired = self.fired.note(plan, &self.registers);
+        let any_fired = self.fired.note(plan, &self.registers, |rule| orders.is_killed(rule, received));
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
     }
@@ -654,11 +666,13 @@ impl Engine {
     fn has_history(&self, kind: usize) -> bool {
         let specs = &self.plan.events[kind].keys;
         specs.iter().zip(&self.looked_up).any(|(spec, looked_up)| {
-            let Some(number) = looked_up.record else { return false };
+            let Some(number) = looked_up.record.filter(|_| spec.tells_history) else { return false };
             let record = self.tables[spec.table].record(number);
             self.plan.tables[spec.table].groups.iter().any(|&group| {
                 let group = &self.plan.groups[group];
-                any_alive(record, &group.shape, &self.spill, self.mark.saturating_sub(group.dead_after))
+                group.forgotten_after.is_some_and(|after| {
+                    any_alive(record, &group.shape, &self.spill, self.mark.saturating_sub(after))
+                })
             })
         })
     }

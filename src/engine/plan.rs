@@ -12,6 +12,7 @@ use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::kernel::Used;
+use super::orders::{self, Name};
 use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin,
     ArchivedProgram, ArchivedTerm, NONE,
@@ -82,6 +83,8 @@ pub(super) struct Group {
     pub(super) shape: Shape,
     /// A row at or before `watermark − dead_after` is in no window any more.
     pub(super) dead_after: i64,
+    /// The same for the features there are, if there are any: older rows are no history.
+    pub(super) forgotten_after: Option<i64>,
     pub(super) id_column: Option<usize>,
     pub(super) columns: Vec<Column>,
     pub(super) keys: Vec<KeyColumn>,
@@ -93,6 +96,8 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeySpec {
     pub(super) table: usize,
+    /// See [`KeyPlan`](super::program::KeyPlan).
+    pub(super) tells_history: bool,
     first: KeyAt,
     second: Option<KeyAt>,
 }
@@ -220,6 +225,8 @@ pub(super) struct Plan {
     pub(super) shared: Vec<shared::Form>,
     pub(super) features: usize,
     pub(super) rules: usize,
+    /// By rule.
+    pub(super) rule_names: Vec<Name>,
     pub(super) registers: usize,
     pub(super) revision: u32,
     pub(super) bounds: Bounds,
@@ -289,6 +296,7 @@ impl Plan {
             shared: forms,
             features: program.features.len(),
             rules: program.rules.len(),
+            rule_names: program.rules.iter().map(|rule| orders::name(&rule.name)).collect(),
             registers: usize::from(program.registers.to_native()).max(program.features.len()),
             revision: program.revision.to_native(),
             bounds,
@@ -355,6 +363,10 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
         table: index(group.table),
         shape: Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes),
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
+        forgotten_after: match group.reach_us.to_native() {
+            0 => None,
+            reach => Some(reach.saturating_add(limits.lateness_us)),
+        },
         id_column,
         columns,
         keys,
@@ -453,6 +465,7 @@ fn event(
     bounds.sketched_rows = bounds.sketched_rows.max(sketched_rows);
     let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
         table: index(key.table),
+        tells_history: key.tells_history,
         first: at(&key.first),
         second: key.second.as_ref().map(at),
     };

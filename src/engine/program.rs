@@ -423,6 +423,8 @@ pub struct KeyPlan {
     pub first: KeyAt,
     /// The second key of a pair.
     pub second: Option<KeyAt>,
+    /// Whether its rows are history: something of this policy looks at events by it.
+    pub tells_history: bool,
 }
 
 /// Where a key is in an event.
@@ -497,6 +499,9 @@ pub struct GroupPlan {
     pub inline_rows: u16,
     /// Greatest `delay + span` of its features, µs: a row older than this (and the lateness horizon) is dead.
     pub retention_us: i64,
+    /// The same of the features of this program alone, where the group was taken over from another; 0 without any. A key that
+    /// has no row within it has no history here.
+    pub reach_us: i64,
     /// Column of the event's id tag, or [`NONE`] when no amendment can reach the row and no feature asks for the order
     /// of its rows.
     pub id_column: u16,

@@ -14,6 +14,7 @@
 use super::ahead::Ahead;
 use super::decision::Fired;
 use super::gather::Gathered;
+use super::orders::Orders;
 use super::plan::Plan;
 use super::program::{AmendPlan, ArchivedGroupPlan, ArchivedProgram, GroupPlan, Run};
 use super::rates::Rates;
@@ -63,6 +64,7 @@ pub struct Successor {
     gathered: Gathered,
     sketched: Sketched,
     fired: Fired,
+    orders: Orders,
 }
 
 /// Things to be put after others, and room for all of them.
@@ -115,6 +117,7 @@ impl Successor {
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
             fired: Fired::reserve(plan.rules),
+            orders: Orders::reserve(&plan),
             loaded: next,
             plan,
         })
@@ -153,7 +156,8 @@ impl Engine {
             skewed.take_over(next);
         }
         self.rates.take_over(&next.rates);
-        self.policy_word = first_word(&next.loaded);
+        self.policy_word = first_word(&next.loaded.hash());
+        self.orders.take_over(&mut next.orders, &next.plan);
         let Successor { loaded, plan, registers, staged, ahead, scratch, gathered, sketched, fired, .. } =
             next;
         std::mem::swap(&mut self.loaded, loaded);
@@ -226,12 +230,12 @@ fn fits(before: &ArchivedProgram, next: &ArchivedProgram) -> Result<(), String> 
     need(into(before) == into(next), "it converts into other currencies, to which rates were not kept")
 }
 
-/// A group without its code and the registers of that.
+/// A group without its code, the registers of that, and what a program's features make of it.
 fn stored(group: &ArchivedGroupPlan) -> Option<GroupPlan> {
     // Plain numbers: it cannot fail.
     let mut group: GroupPlan = rkyv::deserialize::<GroupPlan, rancor::Error>(group).ok()?;
     let nothing = Run::default();
-    (group.ingest, group.derive) = (nothing, nothing);
+    (group.ingest, group.derive, group.reach_us) = (nothing, nothing, 0);
     group.columns.iter_mut().for_each(|column| column.register = 0);
     group.bits.iter_mut().for_each(|bit| bit.register = 0);
     for AmendPlan { code, applied_register, .. } in &mut group.amends {

@@ -338,7 +338,7 @@ fn feature(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> Checked 
         let group = program.groups.get(usize::from(term.group.to_native()));
         let group = group.ok_or_else(|| format!("there is no group {}", term.group))?;
         ensure!(*table.get_or_insert(group.table) == group.table, "its terms are kept in different tables");
-        ensure!(reach <= group.retention_us.to_native(), "its window is longer than its rows are kept");
+        ensure!(reach <= group.reach_us.to_native(), "its window is longer than its rows are kept");
         let ordered = feature.agg.is_ordered()
             || feature.is_sketched()
             || std::iter::once(&feature.frame)
@@ -501,6 +501,8 @@ impl Checker<'_> {
         );
         let retention = group.retention_us.to_native();
         ensure!((1..=RETENTION_MAX_US).contains(&retention), "rows cannot be kept for {retention} µs");
+        let reach = group.reach_us.to_native();
+        ensure!((0..=retention).contains(&reach), "features look back {reach} µs of {retention}");
 
         let mut row = Row::new(group)?;
         if group.id_column.to_native() != NONE {

@@ -394,6 +394,7 @@ mod tests {
             layout_hash: [2; 32],
             limits: Limits::default(),
             started: Time(5),
+            took_over: false,
         };
         writer.append_epoch(&epoch).unwrap();
         let flusher = Flusher::spawn(core, ring, status, lock).unwrap();

@@ -19,8 +19,9 @@
 //! [`decode`] checks everything once: lengths before any of it is touched, then the CRC, then each code. What it
 //! returns can be trusted; nothing in it can make it panic.
 
-use super::{Decision, Epoch};
-use crate::engine::units::Time;
+use super::{Decision, Epoch, NOTE_BYTES_MAX, Ordered};
+use crate::engine::orders::Order;
+use crate::engine::units::{Action, Time};
 use crate::engine::wire::{Admission, EVENT_WORDS_MAX, Input, Outcome};
 use crate::engine::{Clock, Limits};
 
@@ -40,7 +41,15 @@ pub const FRAME_WORDS_MIN: usize = HEAD_WORDS + 1;
 
 const KIND_EPOCH: u8 = 1;
 const KIND_DECISION: u8 = 2;
+const KIND_ORDER: u8 = 3;
 
+const ORDER_KILL_RULE: u64 = 1;
+const ORDER_KILL_ALL: u64 = 2;
+/// Words of an order's payload before its note.
+const ORDER_WORDS: usize = 5;
+
+const _: () =
+    assert!(ORDER_WORDS + NOTE_BYTES_MAX / 8 <= EVENT_WORDS_MAX && NOTE_BYTES_MAX.is_multiple_of(8));
 const _: () = assert!(EPOCH_WORDS <= EVENT_WORDS_MAX && EVENT_WORDS_MAX <= u16::MAX as usize);
 
 /// What a frame says about itself, besides the record.
@@ -63,6 +72,8 @@ pub struct Head {
 pub enum Record<'a> {
     /// What holds from here on.
     Epoch(Epoch),
+    /// What was ordered.
+    Order(Ordered<'a>),
     /// One decision.
     Decision(Decision<'a>),
 }
@@ -118,7 +129,7 @@ pub fn encode_decision(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, decision: 
 
 /// Frames an epoch into `out`; says how many words it took.
 pub fn encode_epoch(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, epoch: &Epoch) -> usize {
-    let Epoch { semantics, policy_hash, layout_hash, limits, started } = epoch;
+    let Epoch { semantics, policy_hash, layout_hash, limits, started, took_over } = epoch;
     let clock = match limits.clock {
         Clock::Wall => 0,
         Clock::Event => 1,
@@ -126,7 +137,7 @@ pub fn encode_epoch(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, epoch: &Epoch
     out[5..HEAD_WORDS].fill(0);
     out[6] = started.0 as u64;
     let payload = &mut out[HEAD_WORDS..HEAD_WORDS + EPOCH_WORDS];
-    payload[0] = u64::from(*semantics) | clock << 32;
+    payload[0] = u64::from(*semantics) | clock << 32 | u64::from(*took_over) << 40;
     words_from_hash(&mut payload[1..5], policy_hash);
     words_from_hash(&mut payload[5..9], layout_hash);
     payload[9] = u64::from(limits.keys_max) | u64::from(limits.rows_per_key_max) << 32;
@@ -138,6 +149,24 @@ pub fn encode_epoch(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, epoch: &Epoch
     payload[15] = started.0 as u64;
     payload[16] = limits.jump_us as u64;
     finish(out, KIND_EPOCH, head, EPOCH_WORDS)
+}
+
+/// Frames an order into `out`; says how many words it took. Of a note that is too long the beginning is kept.
+pub fn encode_order(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, ordered: &Ordered<'_>) -> usize {
+    let Ordered { order, given, note } = ordered;
+    let note = &note.as_bytes()[..note.floor_char_boundary(NOTE_BYTES_MAX)];
+    let words = ORDER_WORDS + note.len().div_ceil(8);
+    out[5..HEAD_WORDS + words].fill(0);
+    out[6] = given.0 as u64;
+    let payload = &mut out[HEAD_WORDS..HEAD_WORDS + words];
+    let (code, operands) = match *order {
+        Order::KillRule { rule, until } => (ORDER_KILL_RULE, [rule[0], rule[1], until.0 as u64]),
+        Order::KillAll { action, until } => (ORDER_KILL_ALL, [action as u64, 0, until.0 as u64]),
+    };
+    payload[0] = code | (note.len() as u64) << 32;
+    payload[1..4].copy_from_slice(&operands);
+    bytes_of_mut(&mut payload[ORDER_WORDS..])[..note.len()].copy_from_slice(note);
+    finish(out, KIND_ORDER, head, words)
 }
 
 /// Fills in what all frames have, and the CRC.
@@ -200,7 +229,8 @@ pub fn decode(words: &[u64]) -> Result<(Frame<'_>, usize), FrameError> {
     let record = match (body[0] >> 40) as u8 {
         KIND_EPOCH => Record::Epoch(decode_epoch(body, payload)?),
         KIND_DECISION => Record::Decision(decode_decision(body, payload)?),
-        _ => return fail(5, "neither an epoch nor a decision"),
+        KIND_ORDER => Record::Order(decode_order(body, payload)?),
+        _ => return fail(5, "neither an epoch, an order nor a decision"),
     };
     Ok((Frame { head, record }, len))
 }
@@ -227,6 +257,35 @@ fn decode_decision<'a>(body: &[u64], payload: &'a [u64]) -> Result<Decision<'a>,
     Ok(Decision { input, outcome, digest: body[10] })
 }
 
+fn decode_order<'a>(body: &[u64], payload: &'a [u64]) -> Result<Ordered<'a>, FrameError> {
+    let fail = |offset, what| Err(FrameError { offset: HEAD_WORDS * 8 + offset, what });
+    let Some((words, note)) = payload.split_at_checked(ORDER_WORDS) else {
+        return fail(0, "an order has more words");
+    };
+    if body[5] >> 32 != 0 || body[7..HEAD_WORDS].iter().chain(&words[4..]).any(|word| *word != 0) {
+        return fail(0, "bytes that are reserved are not zero");
+    }
+    let bytes = (words[0] >> 32) as usize;
+    if bytes > NOTE_BYTES_MAX || note.len() != bytes.div_ceil(8) {
+        return fail(4, "the length of its note is not that of its words");
+    }
+    let Ok(note) = std::str::from_utf8(&bytes_of(note)[..bytes]) else {
+        return fail(ORDER_WORDS * 8, "its note is not UTF-8");
+    };
+    let until = Time(words[3] as i64);
+    let order = match words[0] & 0xffff_ffff {
+        ORDER_KILL_RULE => Order::KillRule { rule: [words[1], words[2]], until },
+        ORDER_KILL_ALL => {
+            let Some(action) = u8::try_from(words[1]).ok().and_then(Action::from_code) else {
+                return fail(8, "unknown action code");
+            };
+            Order::KillAll { action, until }
+        }
+        _ => return fail(0, "unknown order"),
+    };
+    Ok(Ordered { order, given: Time(body[6] as i64), note })
+}
+
 fn decode_epoch(body: &[u64], payload: &[u64]) -> Result<Epoch, FrameError> {
     let fail = |offset, what| Err(FrameError { offset, what });
     if payload.len() != EPOCH_WORDS {
@@ -235,7 +294,12 @@ fn decode_epoch(body: &[u64], payload: &[u64]) -> Result<Epoch, FrameError> {
     if body[5] >> 32 != 0 || body[7..HEAD_WORDS].iter().any(|word| *word != 0) || payload[11] >> 32 != 0 {
         return fail(40, "bytes that are reserved are not zero");
     }
-    let clock = match payload[0] >> 32 {
+    let took_over = match payload[0] >> 40 {
+        0 => false,
+        1 => true,
+        _ => return fail(HEAD_WORDS * 8 + 5, "it neither started nor took over"),
+    };
+    let clock = match payload[0] >> 32 & 0xff {
         0 => Clock::Wall,
         1 => Clock::Event,
         _ => return fail(HEAD_WORDS * 8 + 4, "unknown clock code"),
@@ -257,6 +321,7 @@ fn decode_epoch(body: &[u64], payload: &[u64]) -> Result<Epoch, FrameError> {
         layout_hash: hash_from_words(&payload[5..9]),
         limits,
         started: Time(payload[15] as i64),
+        took_over,
     })
 }
 
@@ -306,6 +371,7 @@ mod tests {
             layout_hash: std::array::from_fn(|i| i as u8),
             limits: Limits { clock: Clock::Wall, skew_us: -5, jump_us: 77, ..Limits::default() },
             started: Time(123),
+            took_over: true,
         }
     }
 
@@ -320,6 +386,37 @@ mod tests {
             assert_eq!((len, frame.head), (read, head()));
             let Record::Decision(back) = frame.record else { panic!("not a decision") };
             assert_eq!(format!("{back:?}"), format!("{:?}", decision(&words[..count])));
+        }
+    }
+
+    #[test]
+    fn an_order_survives_its_frame_and_a_damaged_one_is_refused() {
+        let until = Time(55);
+        let long = "é".repeat(200);
+        for order in [
+            Order::KillRule { rule: [3, u64::MAX], until },
+            Order::KillAll { action: Action::Review, until },
+            Order::KillAll { action: Action::None, until: Time(i64::MIN) },
+        ] {
+            for (note, kept) in
+                [("", 0), ("{}", 2), ("why", 3), ("eight by", 8), (long.as_str(), NOTE_BYTES_MAX)]
+            {
+                let mut out = [u64::MAX; FRAME_WORDS_MAX];
+                let len = encode_order(&mut out, &head(), &Ordered { order, given: Time(-9), note });
+                let (frame, read) = decode(&out).unwrap();
+                assert_eq!((len, frame.head), (read, head()));
+                let Record::Order(back) = frame.record else { panic!("not an order") };
+                assert_eq!(back, Ordered { order, given: Time(-9), note: &note[..kept] });
+                // Whatever else is in its words, with a right checksum, is an order or refused.
+                for word in 5..len - 1 {
+                    for bit in 0..64 {
+                        let mut damaged = out;
+                        damaged[word] ^= 1 << bit;
+                        damaged[len - 1] = u64::from(crc32c::crc32c(bytes_of(&damaged[..len - 1])));
+                        let _ = decode(&damaged);
+                    }
+                }
+            }
         }
     }
 
@@ -393,6 +490,7 @@ mod tests {
                 let mut again = [0; FRAME_WORDS_MAX];
                 let len = match frame.record {
                     Record::Epoch(epoch) => encode_epoch(&mut again, &frame.head, &epoch),
+                    Record::Order(ordered) => encode_order(&mut again, &frame.head, &ordered),
                     Record::Decision(decision) => encode_decision(&mut again, &frame.head, &decision),
                 };
                 prop_assert_eq!(len, read);

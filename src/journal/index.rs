@@ -378,6 +378,7 @@ mod tests {
             layout_hash: [2; 32],
             limits: Limits::default(),
             started: Time(0),
+            took_over: false,
         };
         let (mut writer, flusher) = Journal::recover(&options).unwrap().start(epoch).unwrap();
         for (id, seq) in ids.zip(1..) {

@@ -23,6 +23,7 @@ pub mod ring;
 pub mod segment;
 
 use crate::engine::Limits;
+use crate::engine::orders::Order;
 use crate::engine::units::Time;
 use crate::engine::wire::{Input, Outcome};
 use std::path::PathBuf;
@@ -38,7 +39,8 @@ pub use ring::{Full, Writer};
 
 const _: () = assert!(cfg!(target_endian = "little"), "journal words are read in place: little-endian only");
 
-/// What holds for all decisions that follow it, until the next epoch. Written whenever the appliance starts.
+/// What holds for all decisions that follow it, until the next epoch. Written whenever the appliance starts, and when a policy
+/// takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// Version of the engine's semantics.
@@ -49,9 +51,25 @@ pub struct Epoch {
     pub layout_hash: [u8; 32],
     /// The engine's limits.
     pub limits: Limits,
-    /// When the appliance started, by its clock.
+    /// When it began, by the appliance's clock.
     pub started: Time,
+    /// Whether the appliance went on running, and the policy took over from that of the epoch before; else it started.
+    pub took_over: bool,
 }
+
+/// What an operator ordered. Like an epoch it has no sequence number of its own, and counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered<'a> {
+    /// The order.
+    pub order: Order,
+    /// When it was given, by the appliance's clock.
+    pub given: Time,
+    /// Who gave it and why, as a JSON object of at most [`NOTE_BYTES_MAX`] bytes.
+    pub note: &'a str,
+}
+
+/// The most bytes of what is noted of an order.
+pub const NOTE_BYTES_MAX: usize = 256;
 
 /// One decision: the input, what it came to, and the engine's rolling digest after it.
 #[derive(Clone, Copy, Debug)]

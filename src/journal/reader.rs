@@ -150,7 +150,7 @@ impl Reader {
         let durable = *position;
         let Ok(end) = ring.walk(|frame, _| {
             let known = match frame.record {
-                Record::Epoch(_) => frame.head.epoch <= durable.epoch,
+                Record::Epoch(_) | Record::Order(_) => frame.head.epoch <= durable.epoch,
                 Record::Decision(_) => frame.head.seq <= durable.seq,
             };
             if known {
@@ -208,6 +208,7 @@ impl Reader {
             match seen {
                 Seen::Frame(frame, _) => match frame.record {
                     Record::Epoch(_) => info.epochs += 1,
+                    Record::Order(_) => {}
                     Record::Decision(decision) => {
                         info.first_seq.get_or_insert(frame.head.seq);
                         info.first_received.get_or_insert(decision.input.received);

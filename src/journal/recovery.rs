@@ -312,7 +312,7 @@ impl Recovered {
         let ours = image.identity.journal == self.position.journal;
         let mut pending = false;
         let already = |position: &Position, record: &Record<'_>, seq: u64, epoch: u32| match record {
-            Record::Epoch(_) => epoch <= position.epoch,
+            Record::Epoch(_) | Record::Order(_) => epoch <= position.epoch,
             Record::Decision(_) => seq <= position.seq,
         };
         if !ours {

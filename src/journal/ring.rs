@@ -18,7 +18,7 @@
 use super::flusher::FlushStatus;
 use super::frame::{self, FRAME_WORDS_MAX, Frame, Head, bytes_of, bytes_of_mut};
 use super::recovery::RecoverError;
-use super::{Decision, Epoch};
+use super::{Decision, Epoch, Ordered};
 use memmap2::{MmapOptions, MmapRaw};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -234,6 +234,15 @@ impl Writer {
     pub fn append_epoch(&mut self, epoch: &Epoch) -> Result<(), Full> {
         let head = self.frame_head(self.seq, self.epoch + 1);
         let words = frame::encode_epoch(&mut self.scratch, &head, epoch);
+        self.commit(words)?;
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// Commits an order, which holds for the decisions after it.
+    pub fn append_order(&mut self, ordered: &Ordered<'_>) -> Result<(), Full> {
+        let head = self.frame_head(self.seq, self.epoch + 1);
+        let words = frame::encode_order(&mut self.scratch, &head, ordered);
         self.commit(words)?;
         self.epoch += 1;
         Ok(())

@@ -50,7 +50,7 @@ pub(super) struct Position {
     pub batch: u64,
     /// The last decision.
     pub seq: u64,
-    /// The last epoch.
+    /// The last epoch or order.
     pub epoch: u32,
     /// Term of the last segment.
     pub term: u32,
@@ -61,9 +61,12 @@ impl Position {
     pub(super) fn follow(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         let head = &frame.head;
         let (seq, epoch) = match frame.record {
-            Record::Epoch(_) => (self.seq, self.epoch.checked_add(1)),
+            Record::Epoch(_) | Record::Order(_) => (self.seq, self.epoch.checked_add(1)),
             Record::Decision(_) => (self.seq + 1, Some(self.epoch).filter(|epoch| *epoch > 0)),
         };
+        if self.epoch == 0 && matches!(frame.record, Record::Order(_)) {
+            return Err("an order stands before any epoch".to_owned());
+        }
         let Some(epoch) = epoch else { return Err("a decision stands before any epoch".to_owned()) };
         if head.seq != seq {
             return Err(format!("sequence number {} where {seq} should be", head.seq));

@@ -53,6 +53,8 @@ pub struct TakeOver {
     pub program: Program,
     /// The features whose events are kept only from the take-over on.
     pub cold: Vec<Cold>,
+    /// Those whose events are kept only since an earlier take-over.
+    pub recent: Vec<String>,
 }
 
 /// A feature that asks for what the program before did not keep.
@@ -85,10 +87,18 @@ pub fn lower_onto(
     // written down before the groups are finished.
     let mut groups = Groups::new(policy, &layouts, base);
     let mut features = Vec::with_capacity(policy.features.len());
-    let mut cold = Vec::new();
+    let (mut cold, mut recent) = (Vec::new(), Vec::new());
     for feature in &policy.features {
         let (plan, why) = feature_plan(feature, &mut groups, &mut zones)?;
         features.push(plan);
+        let before = base.map_or(0, |base| base.program.groups.len());
+        let is_kept = |term: &Term| usize::from(term.group) < before;
+        if let (Some(base), Some(term)) = (base, features.last().and_then(|plan| plan.terms.first()))
+            && is_kept(term)
+            && base.is_added(base.program.groups[usize::from(term.group)].table)
+        {
+            recent.push(feature.name.clone());
+        }
         cold.extend(why.map(|why| Cold { feature: feature.name.clone(), why }));
     }
     let mut moved = Moved { policy, zones: &mut zones, lists: Vec::new(), registers: HashMap::new() };
@@ -155,14 +165,16 @@ pub fn lower_onto(
 
     let mut into = code.currencies();
     if let Some(kept) = base.and_then(|base| base.program.rates.as_ref()) {
-        let new = into.iter().filter(|code| !kept.into.contains(code));
-        let why = "rates to its currency were not kept";
-        cold.extend(
-            new.map(|code| Cold { feature: Currency(*code).alpha().to_owned(), why: why.to_owned() }),
-        );
-        into.extend(&kept.into);
-        into.sort_unstable();
-        into.dedup();
+        if let Some(code) = into.iter().find(|code| !kept.into.contains(code)) {
+            let alpha = Currency(*code).alpha();
+            return Err(bound(
+                format!(
+                    "money is converted into {alpha}, to which the policy that is running converts nothing"
+                ),
+                "rates to it were not kept: another currency takes a restart",
+            ));
+        }
+        into.clone_from(&kept.into);
     }
     let rates = policy.rates.as_ref().map(|rates| RatesPlan {
         name: rates.name.clone(),
@@ -207,7 +219,7 @@ pub fn lower_onto(
         rates,
     };
     code.finish(&mut program)?;
-    Ok(TakeOver { program, cold })
+    Ok(TakeOver { program, cold, recent })
 }
 
 /// What is stored is numbered by entity kind, so that kinds must stay as they are.
@@ -543,6 +555,25 @@ fn look_up(
     let mut fields: BTreeSet<(By<FieldIx>, u16)> = inserts.iter().map(|(_, field)| *field).collect();
     fields.extend(targets.iter().map(|(_, field, _)| *field));
     fields.extend(windows.iter().map(|(_, field)| *field));
+    // A key has history where a table of its kind has rows that features look at. There is one table of a kind unless some were
+    // added; and what is kept for no feature of this policy is none of its business.
+    let is_asked = |group: &u16| tables.groups[usize::from(*group)].reach_us > 0;
+    let used = inserts.iter().filter(|(group, _)| is_asked(group)).map(|(_, field)| *field);
+    let used = used.chain(targets.iter().filter(|(group, ..)| is_asked(group)).map(|(_, field, _)| *field));
+    let used: BTreeSet<By<FieldIx>> =
+        used.chain(windows.iter().map(|(_, field)| *field)).map(|(field, _)| field).collect();
+    if plan.decide.is_some() {
+        let kinds = |number: u16| match usize::from(number).checked_sub(policy.entities.len()) {
+            None => (number, NONE),
+            Some(added) => (tables.tables[added].first, tables.tables[added].second),
+        };
+        let asked: BTreeSet<u16> =
+            tables.groups.iter().filter(|group| group.reach_us > 0).map(|group| group.table).collect();
+        for (field, table) in fields.clone().into_iter().filter(|(field, _)| used.contains(field)) {
+            let same = asked.iter().filter(|other| kinds(**other) == kinds(table));
+            fields.extend(same.map(|other| (field, *other)));
+        }
+    }
     if fields.len() > KEYS_MAX {
         return Err(bound(
             format!("event {} is looked up by {} keys, more than {KEYS_MAX}", plan.name, fields.len()),
@@ -557,7 +588,8 @@ fn look_up(
             let slot = layout.slot(field);
             KeyAt { word: slot.word, bit: slot.bit }
         };
-        plan.keys.push(KeyPlan { table, first: at(field.first()), second: field.second().map(at) });
+        let (first, second) = (at(field.first()), field.second().map(at));
+        plan.keys.push(KeyPlan { table, first, second, tells_history: used.contains(field) });
     }
     plan.inserts =
         inserts.iter().map(|(group, field)| InsertPlan { group: *group, key: key_of(*field) }).collect();

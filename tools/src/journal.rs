@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use tollgate::engine::orders::Order;
 use tollgate::engine::program::SEMANTICS_VERSION;
 use tollgate::engine::units::Time;
 use tollgate::engine::wire::{self, Admission};
-use tollgate::engine::{Clock, Engine, Limits, Loaded, Step};
-use tollgate::journal::{Decision, Epoch, Frame, Reader, Record, SegmentInfo, SegmentState};
+use tollgate::engine::{Clock, Engine, Limits, Loaded, Step, first_word};
+use tollgate::journal::{Decision, Epoch, Frame, Ordered, Reader, Record, SegmentInfo, SegmentState};
 use tollgate::policy::archive;
 use tollgate::token::Tokenizer;
 
@@ -179,6 +180,7 @@ fn verify(
     let summary = reader.for_each(|frame| {
         match frame.record {
             Record::Epoch(epoch) => epochs.push((frame.head.seq, epoch)),
+            Record::Order(_) => {}
             Record::Decision(decision) => digest = decision.digest,
         }
         ControlFlow::Continue(())
@@ -263,10 +265,20 @@ fn replay_all(
         let mut engine =
             Engine::new(loaded.clone(), &limits).map_err(|error| anyhow::anyhow!("{}", error.message))?;
         let (mut same, mut failed) = (false, None);
+        let mut before = [0; 32];
         taken = 0;
         reader.for_each(|frame| {
             match &frame.record {
-                Record::Epoch(epoch) => same = epoch.policy_hash == hash && epoch.limits == limits,
+                Record::Epoch(epoch) => {
+                    same = epoch.policy_hash == hash && epoch.limits == limits;
+                    if epoch.took_over {
+                        engine.wake(Some(first_word(&before)));
+                    } else if epoch.policy_hash == hash {
+                        engine.wake(None);
+                    }
+                    before = epoch.policy_hash;
+                }
+                Record::Order(ordered) => _ = engine.order(&ordered.order, ordered.given),
                 Record::Decision(decision) if same => match compare(&mut engine, decision) {
                     Ok(()) => proved += 1,
                     Err(difference) => {
@@ -313,7 +325,7 @@ fn cat(reader: &Reader, from: u64, to: u64, json: bool, out: &mut impl Write) ->
         let seq = frame.head.seq;
         let (is_before, is_after) = match frame.record {
             // An epoch carries the number before it; it is shown with the decisions that it governs.
-            Record::Epoch(_) => (seq + 1 < from, seq >= to),
+            Record::Epoch(_) | Record::Order(_) => (seq + 1 < from, seq >= to),
             Record::Decision(_) => (seq < from, seq > to),
         };
         if is_after {
@@ -339,14 +351,15 @@ fn cat(reader: &Reader, from: u64, to: u64, json: bool, out: &mut impl Write) ->
 fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
     match &frame.record {
         Record::Epoch(epoch) => {
-            let Epoch { semantics, policy_hash, layout_hash, limits, started } = epoch;
+            let Epoch { semantics, policy_hash, layout_hash, limits, started, took_over } = epoch;
             write!(
                 line,
-                "epoch {} after {} term {} started {} semantics {semantics} policy {} layout {} clock {} keys_max {} \
+                "epoch {} after {} term {} {} {} semantics {semantics} policy {} layout {} clock {} keys_max {} \
                  rows_per_key_max {} spill_bytes_max {} dedup_entries_max {} lateness_us {} skew_us {} jump_us {} hash_seed {:016x}",
                 frame.head.epoch,
                 frame.head.seq,
                 frame.head.term,
+                if *took_over { "took_over" } else { "started" },
                 utc(*started),
                 hex(&policy_hash[..8]),
                 hex(&layout_hash[..8]),
@@ -359,6 +372,17 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
                 limits.skew_us,
                 limits.jump_us,
                 limits.hash_seed
+            )
+        }
+        Record::Order(Ordered { order, given, note }) => {
+            let head = &frame.head;
+            write!(
+                line,
+                "order {} after {} given {} {} {note}",
+                head.epoch,
+                head.seq,
+                utc(*given),
+                order_text(order)
             )
         }
         Record::Decision(Decision { input, outcome, digest }) => {
@@ -396,6 +420,7 @@ fn record_json(frame: &Frame<'_>) -> serde_json::Value {
             "after_seq": head.seq,
             "term": head.term,
             "started": utc(epoch.started),
+            "took_over": epoch.took_over,
             "semantics": epoch.semantics,
             "policy_hash": hex(&epoch.policy_hash),
             "layout_hash": hex(&epoch.layout_hash),
@@ -410,6 +435,13 @@ fn record_json(frame: &Frame<'_>) -> serde_json::Value {
                 "clock": clock(epoch.limits.clock),
                 "hash_seed": format!("{:016x}", epoch.limits.hash_seed),
             },
+        }),
+        Record::Order(Ordered { order, given, note }) => serde_json::json!({
+            "order": head.epoch,
+            "after_seq": head.seq,
+            "given": utc(*given),
+            "what": order_text(order),
+            "note": serde_json::from_str::<serde_json::Value>(note).unwrap_or_else(|_| (*note).into()),
         }),
         Record::Decision(Decision { input, outcome, digest }) => {
             let header = input.words.len() >= wire::HEADER_WORDS;
@@ -432,6 +464,17 @@ fn record_json(frame: &Frame<'_>) -> serde_json::Value {
                 "time": header.then(|| utc(wire::event_time(input.words))),
                 "words": input.words.iter().map(|word| format!("{word:016x}")).collect::<Vec<_>>(),
             })
+        }
+    }
+}
+
+fn order_text(order: &Order) -> String {
+    match order {
+        Order::KillRule { rule, until } => {
+            format!("kill rule {:016x}{:016x} until {}", rule[1], rule[0], utc(*until))
+        }
+        Order::KillAll { action, until } => {
+            format!("answer all with {} until {}", action.word(), utc(*until))
         }
     }
 }
@@ -550,6 +593,7 @@ mod tests {
             layout_hash: [0xcd; 32],
             limits: Limits::default(),
             started: Time(0),
+            took_over: false,
         };
         let append = |writer: &mut tollgate::journal::Writer, seq: u64| {
             let words = [0xfeed, 0xbeef, seq * 1_000_000, 0, 0x1234];

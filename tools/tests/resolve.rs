@@ -353,6 +353,7 @@ fn journal(rig: &Rig, events: &[(u32, &str, u64, i64, u64)]) {
         layout_hash: program.layout_hash,
         limits,
         started: Time(0),
+        took_over: false,
     };
     let recovered = Journal::recover(&options).unwrap();
     store_policy(&options.dir, &loaded.hash(), &archive).unwrap();

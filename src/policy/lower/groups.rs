@@ -38,6 +38,8 @@ pub(super) struct Groups<'p> {
     groups: Vec<Group>,
     /// The tables beyond the first of each kind that are new, in order of their first use.
     tables: Vec<(u16, u16)>,
+    /// By group of the base: how far back features look.
+    reaches: Vec<i64>,
 }
 
 /// The program that is running, of which everything stored is kept.
@@ -46,6 +48,14 @@ pub struct Base<'p> {
     pub program: &'p Program,
     /// First word of its hash.
     pub hash: u64,
+}
+
+impl Base<'_> {
+    /// Whether a table was added when a policy took over, and not there from the start.
+    pub(super) fn is_added(&self, table: u16) -> bool {
+        let number = usize::from(table).checked_sub(self.program.entities.len());
+        number.is_some_and(|number| self.program.tables[number].added_to != 0)
+    }
 }
 
 /// The finished groups, and the records of the tables they are in.
@@ -117,7 +127,16 @@ struct Asked {
 
 impl<'p> Groups<'p> {
     pub(super) fn new(policy: &'p Policy, layouts: &'p [EventLayout], base: Option<&'p Base<'p>>) -> Self {
-        Self { policy, layouts, base, graphs: BTreeMap::new(), groups: Vec::new(), tables: Vec::new() }
+        let reaches = vec![0; base.map_or(0, |base| base.program.groups.len())];
+        Self {
+            policy,
+            layouts,
+            base,
+            graphs: BTreeMap::new(),
+            groups: Vec::new(),
+            tables: Vec::new(),
+            reaches,
+        }
     }
 
     /// The terms of a feature, all in one table. Says why they are kept only from now on, where the program that is
@@ -134,7 +153,13 @@ impl<'p> Groups<'p> {
         let mut missing = None;
         if let Some(base) = self.base {
             match self.find(base, wants, &asked, zones) {
-                Ok(terms) => return Ok((terms, None)),
+                Ok(terms) => {
+                    for (term, want) in terms.iter().zip(wants) {
+                        let reach = &mut self.reaches[usize::from(term.group)];
+                        *reach = (*reach).max(want.reach_us);
+                    }
+                    return Ok((terms, None));
+                }
                 Err(why) => missing = Some(why),
             }
         }
@@ -377,8 +402,8 @@ impl<'p> Groups<'p> {
         }
         if let Some(base) = self.base {
             let mut kept = Vec::with_capacity(base.program.groups.len() + groups.len());
-            for group in &base.program.groups {
-                kept.push(keep(group, base.program, code, moved)?);
+            for (group, reach_us) in base.program.groups.iter().zip(self.reaches) {
+                kept.push(GroupPlan { reach_us, ..keep(group, base.program, code, moved)? });
             }
             kept.append(&mut groups);
             groups = kept;
@@ -630,6 +655,7 @@ fn plan(
         record_word: 0,
         inline_rows: 0,
         retention_us: group.retention_us,
+        reach_us: group.retention_us,
         id_column,
         bits_columns: row.bits_columns,
         columns: column_plans,

@@ -290,7 +290,7 @@ fn what_is_told_by_the_newest_rows_is_kept_in_order() {
     let mut policy = pairs();
     let of = |policy: &Policy| lower(policy, &Tokenizer::default()).unwrap().features[3].argument;
     assert_eq!(of(&policy), 0);
-    policy.features[3].assume = Some(program::Assume::Low);
+    policy.features[3].assume = Some(Assume::Low);
     assert_eq!(of(&policy), i64::from(program::DISTINCT_EXACT_MAX));
     let by_device = lower(&policy, &Tokenizer::default()).unwrap().groups.swap_remove(2);
     assert_eq!((by_device.keys.len(), by_device.id_column), (1, 1));
@@ -311,7 +311,10 @@ fn a_pair_has_one_table_whose_records_hold_both_keys() {
             let field = event.fields.iter().find(|field| field.name.ends_with(name)).unwrap();
             KeyAt { word: field.word, bit: field.bit }
         });
-        assert_eq!(event.keys[at], KeyPlan { table: 2, first: card, second: Some(device) });
+        assert_eq!(
+            event.keys[at],
+            KeyPlan { table: 2, first: card, second: Some(device), tells_history: true }
+        );
     }
     assert_eq!((program.events[0].inserts[2].key, program.events[1].targets[1].key), (2, 1));
     let back = archive::open(archive::seal(&program)).unwrap();
