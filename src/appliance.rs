@@ -14,15 +14,21 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, bounded};
 use tollgate_ring::{Bell, BindError, Listener, Parker, ServerOptions};
 
+use crate::asks;
 use crate::clients::{Clients, Departure};
 use crate::config::{Backend, Config, JournalPlace};
 use crate::control::{Control, bury};
+use crate::desk::deployments::{Deployments, Texts};
+use crate::desk::socket::ControlSocket;
+use crate::desk::{self, Desk, Place};
 use crate::engine::budget::{Budget, tell_bytes};
 use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
 use crate::engine::units::Time;
 use crate::engine::{Engine, LimitError, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
-use crate::journal::{self, Epoch, FlushError, Flusher, Journal, JournalOptions, RecoverError};
+use crate::journal::{
+    self, Epoch, FlushError, Flusher, Journal, JournalOptions, Ordered, Record, RecoverError, Recovered,
+};
 use crate::log::Log;
 use crate::os::lock::{LockError, RuntimeLock, is_on_tmpfs};
 use crate::os::memfd::SealedMemfd;
@@ -112,9 +118,20 @@ pub enum StartError {
     /// The journal cannot be gone on from.
     #[error("the journal cannot be replayed: {0}")]
     Replay(#[from] ReplayError),
+    /// What was deployed cannot be read or kept.
+    #[error("what was deployed cannot be read or kept beside the journal: {0}")]
+    Deployed(io::Error),
     /// The socket cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The control socket cannot be listened on.
+    #[error("cannot listen on {path} ([control] socket): {error}")]
+    ControlSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// The engine thread cannot be pinned.
     #[error("[engine] core: {0}")]
     Core(String),
@@ -180,6 +197,7 @@ pub struct Appliance {
 
 struct Threads {
     control: JoinHandle<()>,
+    desk: JoinHandle<()>,
     engine: JoinHandle<Result<(), Fault>>,
     flusher: Flusher,
     /// Held until all else is down.
@@ -200,11 +218,9 @@ pub fn load(policy: &Sources) -> Result<(Loaded, Vec<u8>), StartError> {
 /// Starts the appliance. When this returns, clients are let in.
 pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError> {
     let log = Log::new(config.log.level);
-    let (loaded, sealed) = load(policy)?;
-    let program = loaded.program();
-    check_slots(program, config)?;
-    let budget = check_memory(program, config, log)?;
-    let tables = budget.tables.into_iter().map(|table| table.name).collect();
+    let (configured, sealed) = load(policy)?;
+    check_slots(configured.program(), config)?;
+    let mut budget = check_memory(configured.program(), config, log)?;
     if let Some(core) = config.engine.core {
         affinity::try_pin(core).map_err(StartError::Core)?;
     }
@@ -219,6 +235,17 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         ));
     }
     let recovered = Journal::recover(&journal_options(&config.journal))?;
+    let deployments = Deployments::open(&config.journal.dir).map_err(StartError::Deployed)?;
+    journal::store_policy(&config.journal.dir, &configured.hash(), &sealed)?;
+    let configured_hash = desk::hex(&configured.hash());
+    deployments.store_texts(&configured_hash, &Texts::of(policy)).map_err(StartError::Deployed)?;
+    let mut loaded = configured;
+    if let Some(deployed) = resume(&recovered, &deployments, config, &configured_hash, log)? {
+        budget = check_memory(deployed.program(), config, log)?;
+        loaded = deployed;
+    }
+    let program = loaded.program();
+    let tables = budget.tables.into_iter().map(|table| table.name).collect();
     let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
     // Before anything is kept, which would then be in small pages.
     match memory::prefer_huge_pages() {
@@ -233,8 +260,15 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         touch_memory(&mut engine, config.engine.core, log)?;
     }
     let mut replay = Replay::new(&mut engine, config.engine.limits);
-    recovered.for_each(|record| replay.take(&record).map_err(StartError::from))?;
+    let mut orders = Vec::new();
+    recovered.for_each(|record| {
+        if let Record::Order(Ordered { order, given, note }) = record {
+            orders.push((order, given, note.to_owned()));
+        }
+        replay.take(&record).map_err(StartError::from)
+    })?;
     let replayed = replay.done();
+    engine.wake(None);
     for note in recovered.notes() {
         log.warn(format_args!("journal: {note}"));
     }
@@ -246,7 +280,6 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
             replayed.proved, replayed.adopted, replayed.epochs
         ));
     }
-    journal::store_policy(&config.journal.dir, &loaded.hash(), &sealed)?;
     let ready = Ready {
         socket: config.listen.socket.clone(),
         policy: program.name.as_str().into(),
@@ -280,13 +313,27 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
     let stop_control = Arc::new(AtomicBool::new(false));
     let stop_engine = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::default());
+    let (asking, asked) = asks::channel(bell.clone());
+    let place = Place {
+        journal_dir: config.journal.dir.clone(),
+        limits: config.engine.limits,
+        memory_bytes_max: config.engine.memory_bytes_max,
+        touch_memory: config.engine.touch_memory,
+        configured: configured_hash,
+    };
+    let mut desk = Desk::new(place, asking, deployments, loaded.clone(), log);
+    for (order, given, note) in &orders {
+        desk.remember(&Ordered { order: *order, given: *given, note });
+    }
+    let control_socket = ControlSocket::bind(&config.control_socket)
+        .map_err(|error| StartError::ControlSocket { path: config.control_socket.clone(), error })?;
     let hot_loop = HotLoop::new(
         engine,
         writer,
         clients,
         config.engine.burst,
         config.engine.idle,
-        Arc::clone(&stop_engine),
+        (Arc::clone(&stop_engine), asked),
         Arc::clone(&shared),
     );
     if config.engine.lock_memory
@@ -330,8 +377,60 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
             return Err(StartError::Thread(error));
         }
     };
-    let threads = Some(Threads { control, engine, flusher, _lock: lock });
+    let stop_desk = Arc::clone(&stop_control);
+    let desk = std::thread::Builder::new()
+        .name("tg-desk".into())
+        .spawn(move || control_socket.run(desk, &stop_desk, log));
+    let desk = match desk {
+        Ok(desk) => desk,
+        Err(error) => {
+            stop_control.store(true, Ordering::Release);
+            let _ = control.join();
+            stop_engine.store(true, Ordering::Release);
+            bell.ring();
+            let _ = engine.join();
+            return Err(StartError::Thread(error));
+        }
+    };
+    let threads = Some(Threads { control, desk, engine, flusher, _lock: lock });
     Ok(Appliance { ready, stop_control, stop_engine, bell, shared, departures, log, loaded, threads })
+}
+
+/// The program that was deployed onto the configured one and still ran when the journal ends.
+fn resume(
+    recovered: &Recovered,
+    deployments: &Deployments,
+    config: &Config,
+    configured: &str,
+    log: Log,
+) -> Result<Option<Loaded>, StartError> {
+    if deployments.is_empty() {
+        return Ok(None);
+    }
+    let mut last = None;
+    recovered.for_each(|record| {
+        if let Record::Epoch(epoch) = record {
+            last = Some(epoch);
+        }
+        Ok::<(), StartError>(())
+    })?;
+    match desk::resume(deployments, &config.journal.dir, configured, last.as_ref()) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => {
+            let memory = SealedMemfd::copy_of("tollgate-policy", &bytes).map_err(StartError::Memory)?;
+            let loaded = archive::open(memory)?;
+            log.info(format_args!(
+                "policy {} revision {} goes on, which was deployed onto the configured one",
+                loaded.program().name,
+                loaded.program().revision
+            ));
+            Ok(Some(loaded))
+        }
+        Err(why) => {
+            log.warn(why);
+            Ok(None)
+        }
+    }
 }
 
 impl Appliance {
@@ -367,9 +466,12 @@ impl Appliance {
     }
 
     fn shut_down(&mut self) -> Result<(), StopError> {
-        let Some(Threads { control, engine, flusher, _lock }) = self.threads.take() else { return Ok(()) };
+        let Some(Threads { control, desk, engine, flusher, _lock }) = self.threads.take() else {
+            return Ok(());
+        };
         self.stop_control.store(true, Ordering::Release);
         let control = control.join().map_err(|_| StopError::Panicked("control"));
+        let desk = desk.join().map_err(|_| StopError::Panicked("desk"));
         self.stop_engine.store(true, Ordering::Release);
         self.bell.ring();
         let engine = engine.join().map_err(|_| StopError::Panicked("engine"));
@@ -377,7 +479,7 @@ impl Appliance {
         // Whatever the threads came to: what is committed goes to disk.
         flusher.shutdown()?;
         engine??;
-        control
+        control.and(desk)
     }
 }
 

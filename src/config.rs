@@ -43,6 +43,8 @@ pub struct Config {
     pub admission: RateLimit,
     /// Where decisions are kept.
     pub journal: JournalPlace,
+    /// The Unix socket for operators.
+    pub control_socket: PathBuf,
     /// What is said on standard error.
     pub log: Logging,
 }
@@ -254,6 +256,7 @@ impl Validator<'_> {
         let engine = given.engine.or(shipped.engine);
         let admission = given.admission.or(shipped.admission);
         let journal = given.journal.or(shipped.journal);
+        let control = given.control.or(shipped.control);
         let log = given.log.or(shipped.log);
 
         let runtime_dir = self.path("runtime_dir", journal.runtime_dir)?;
@@ -324,6 +327,7 @@ impl Validator<'_> {
         let rate_max = self.number("rate_max", admission.rate_max, 0, 1_000_000_000)? as u32;
         let admission =
             RateLimit { rate_max, burst: self.number("burst", admission.burst, 1, 1_000_000_000)? as u32 };
+        let control_socket = runtime_dir.join(self.path("socket", control.socket)?);
         let journal = JournalPlace {
             dir: self.path("dir", journal.dir)?,
             runtime_dir,
@@ -347,7 +351,7 @@ impl Validator<'_> {
             Some(file) => Some(self.path("file", Some(file))?),
             None => None,
         };
-        Ok(Config { policy_file, listen, engine, admission, journal, log })
+        Ok(Config { policy_file, listen, engine, admission, journal, control_socket, log })
     }
 
     /// The value given or shipped. Only a shipped file that lacks a key could make it fail.
@@ -475,7 +479,7 @@ mod tests {
     #[test]
     fn the_shipped_file_shows_and_explains_every_key() {
         let sections: Vec<_> = DEFAULT_TEXT.split("\n[").skip(1).collect();
-        for section in ["policy", "listen", "engine", "admission", "journal", "log"] {
+        for section in ["policy", "listen", "engine", "admission", "journal", "control", "log"] {
             let text = sections.iter().find(|s| s.starts_with(&format!("{section}]"))).expect(section);
             let error = toml::from_str::<RawConfig>(&format!("[{section}]\nno_such_key = 1")).err().unwrap();
             let keys: Vec<&str> = error.message().split('`').skip(1).step_by(2).skip(1).collect();

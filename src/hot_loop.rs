@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use tollgate_ring::{Request, Verdict};
 
+use crate::asks::{Answer, Ask, Asked, Given};
 use crate::clients::{Client, Clients};
 use crate::config::Idle;
 use crate::engine::program::ArchivedProgram;
 use crate::engine::units::{Action, Time};
 use crate::engine::wire::{Admission, FLAG_PUBLISHED_LATE, FLAG_REFUSED, Input, Outcome, Refusal};
 use crate::engine::{Counters, Engine, Step};
-use crate::journal::{Decision, Writer};
+use crate::journal::{Decision, Ordered, Writer};
 use crate::os::clock::{monotonic_ns, realtime_us};
 use crate::stats::{Counts, Shared};
 
@@ -35,6 +36,7 @@ pub struct HotLoop {
     frames: Box<[Frame]>,
     rest: Rest,
     stop: Arc<AtomicBool>,
+    asked: Asked,
     counts: Counts,
     /// What the engine had counted when it came here: the replay is not traffic.
     replayed: Counters,
@@ -233,7 +235,7 @@ impl HotLoop {
         clients: Clients,
         burst: usize,
         idle: Idle,
-        stop: Arc<AtomicBool>,
+        (stop, asked): (Arc<AtomicBool>, Asked),
         shared: Arc<Shared>,
     ) -> Self {
         let deadlines = Deadlines::new(engine.loaded().program());
@@ -246,6 +248,7 @@ impl HotLoop {
             frames: vec![Frame::EMPTY; burst].into(),
             rest: Rest { idle, rounds: 0 },
             stop,
+            asked,
             counts: Counts::default(),
             replayed,
             shared,
@@ -266,6 +269,9 @@ impl HotLoop {
     fn keep_house(&mut self, taken: usize, now: Now) {
         let round = self.clients.end_round(self.journal.durable_seq());
         self.counts.take_round(&round);
+        if let Some(ask) = self.asked.next() {
+            self.obey(ask);
+        }
         if now.monotonic_ns.saturating_sub(self.told_ns) >= TELL_EVERY_NS {
             self.tell(now.monotonic_ns);
         }
@@ -285,6 +291,32 @@ impl HotLoop {
                 self.counts.parks += 1;
             }
         }
+    }
+
+    /// Does what is asked, which is journaled first. Nothing of it was made here, and nothing of it is freed here.
+    #[cold]
+    fn obey(&mut self, mut ask: Ask) {
+        if !self.journal.room(1) {
+            return self.asked.put_off(ask);
+        }
+        let seq = self.journal.last_seq();
+        let done = match &mut ask {
+            Ask::TakeOver(next) => {
+                self.engine.can_succeed(&next.successor)
+                    && self.journal.append_epoch(&next.epoch).is_ok()
+                    && self.engine.succeed(&mut next.successor)
+                    && {
+                        std::mem::swap(&mut self.deadlines, &mut next.deadlines);
+                        true
+                    }
+            }
+            Ask::Order(given) => {
+                let Given { order, at, note } = &**given;
+                self.engine.order(order, *at)
+                    && self.journal.append_order(&Ordered { order: *order, given: *at, note }).is_ok()
+            }
+        };
+        self.asked.answer(Answer { ask, done, seq });
     }
 
     fn tell(&mut self, now_ns: u64) {
@@ -343,7 +375,7 @@ impl Rest {
 }
 
 /// What each kind of event allows: how old it may be, and whether its sender's rate applies.
-struct Deadlines {
+pub(crate) struct Deadlines {
     kinds: Box<[Kind]>,
     revision: u32,
 }
@@ -356,7 +388,7 @@ struct Kind {
 }
 
 impl Deadlines {
-    fn new(program: &ArchivedProgram) -> Self {
+    pub(crate) fn new(program: &ArchivedProgram) -> Self {
         let kinds = program.events.iter().map(|event| match event.decide.as_ref() {
             Some(decide) => {
                 let late_after_ns = decide.late_after_ns.to_native();

@@ -60,6 +60,7 @@ raw_section!(RawJournal {
     flush_interval: Span,
     backend: Backend,
 });
+raw_section!(RawControl { socket: PathBuf });
 raw_section!(RawLog { level: Level, metrics_interval: Span });
 
 #[derive(Default, Deserialize)]
@@ -70,6 +71,7 @@ pub(super) struct RawConfig {
     pub(super) engine: RawEngine,
     pub(super) admission: RawAdmission,
     pub(super) journal: RawJournal,
+    pub(super) control: RawControl,
     pub(super) log: RawLog,
 }
 

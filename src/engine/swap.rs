@@ -137,12 +137,18 @@ impl Successor {
 }
 
 impl Engine {
+    /// Whether `next` was made to follow the program that is running.
+    #[must_use]
+    pub fn can_succeed(&self, next: &Successor) -> bool {
+        next.follows == self.loaded.hash()
+    }
+
     /// Goes on with another program from the next event on. It must have been made for the program that is running, and for
     /// these limits. Allocates nothing, frees nothing; `next` has what is left of the program before.
     ///
     /// False, and nothing changed, where `next` was made for another program.
     pub fn succeed(&mut self, next: &mut Successor) -> bool {
-        if next.follows != self.loaded.hash() {
+        if !self.can_succeed(next) {
             return false;
         }
         let slept = self.tables.len();

@@ -323,6 +323,14 @@ impl Action {
         }
     }
 
+    /// The action that the policy language calls so.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Allow, Self::Challenge, Self::Review, Self::Block]
+            .into_iter()
+            .find(|action| action.word() == word)
+    }
+
     /// The word the policy language uses.
     #[must_use]
     pub const fn word(self) -> &'static str {

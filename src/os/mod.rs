@@ -5,4 +5,5 @@ pub mod clock;
 pub mod lock;
 pub mod memfd;
 pub mod memory;
+pub mod peer;
 pub mod signals;

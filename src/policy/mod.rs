@@ -20,8 +20,9 @@ pub mod typed;
 
 use crate::engine::program::Program;
 use crate::token::Tokenizer;
-use diagnostics::Diagnostic;
+pub use diagnostics::Diagnostic;
 pub use sources::Sources;
+pub(crate) use suggest::nearest;
 
 /// Reads and checks a policy of one file, which cannot use others ([`Sources::read`] can). Reports as many errors as it
 /// can find, in source order.

@@ -117,6 +117,11 @@ impl Sources {
         (file, moved(diagnostic.clone(), |at| at.saturating_sub(start)))
     }
 
+    /// The files, by the names that errors call them, the first one first.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
     /// The first file's text.
     #[must_use]
     pub fn first_text(&self) -> &str {

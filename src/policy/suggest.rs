@@ -1,7 +1,7 @@
 //! "Did you mean …?": the nearest known name to one that is not known.
 
 /// The candidate within a small edit distance of `word`, the first of the nearest; none when nothing is near.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match word.len() {
         0 | 1 => return None,
         2..=4 => 1,

@@ -1,6 +1,7 @@
 //! `tollctl`: the tools beside the appliance.
 
 mod cell;
+mod desk;
 mod events;
 mod fault;
 mod files;
@@ -37,7 +38,10 @@ enum Command {
     /// List, check and print journals.
     #[command(subcommand)]
     Journal(journal::Args),
-    /// Read policies: check them, print what they take.
+    /// Kill switches of a running appliance.
+    #[command(subcommand)]
+    Kill(desk::Kill),
+    /// Read policies: check them, print what they take; deploy them to a running appliance.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Exchange rates for a running appliance.
@@ -54,6 +58,7 @@ enum Command {
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Journal(args) => journal::run(&args),
+        Command::Kill(command) => desk::kill(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),

@@ -1,5 +1,6 @@
 //! `tollctl policy`: reading policies outside the appliance.
 
+use crate::desk::{self, Appliance};
 use crate::fault::{Fault, Problem};
 use crate::plan::Plan;
 use anyhow::{Context as _, anyhow};
@@ -44,6 +45,30 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let a policy take over in a running appliance, between two events.
+    Deploy {
+        /// The policy.
+        file: PathBuf,
+        /// Let features begin now that ask for what was not kept; what they bear on is flagged inexact until their windows are
+        /// full.
+        #[arg(long)]
+        cold: bool,
+        /// Only say what would come of it.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Let the policy before the last deployment take over again.
+    Rollback {
+        #[command(flatten)]
+        appliance: Appliance,
+    },
+    /// Say which policy a running appliance decides by, since when, and what was ordered.
+    Status {
+        #[command(flatten)]
+        appliance: Appliance,
+    },
 }
 
 /// Runs the command.
@@ -64,6 +89,9 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Fmt { files, check } => crate::format::run(files, *check),
+        Command::Deploy { file, cold, dry_run, appliance } => desk::deploy(file, *cold, *dry_run, appliance),
+        Command::Rollback { appliance } => desk::roll_back(appliance),
+        Command::Status { appliance } => desk::status(appliance),
         Command::Plan { file, config, json } => {
             let loaded = load(file, &Tokenizer::default())?;
             let config = config.as_ref().map_or_else(|| Ok(Config::shipped()), |file| Config::read(file))?;

@@ -1,0 +1,297 @@
+//! Policies that take over in a running appliance, and orders of operators, over the real rings and the control socket.
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rig::{Oracle, POLICY, Rig, ask};
+use serde_json::{Value, json};
+use tollgate::engine::units::Action;
+use tollgate::engine::wire::{Admission, FLAG_INEXACT};
+use tollgate_ring::Client;
+
+struct Desk {
+    stream: BufReader<UnixStream>,
+}
+
+impl Desk {
+    fn of(rig: &Rig) -> Self {
+        let stream = UnixStream::connect(rig.runtime().join("control.sock")).expect("the control socket");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    fn ask(&mut self, request: &Value) -> Value {
+        self.line(&request.to_string())
+    }
+
+    fn line(&mut self, line: &str) -> Value {
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer).expect("it answers");
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    fn deploy(&mut self, text: &str, cold: bool) -> Value {
+        let files = BTreeMap::from([("p.policy", text)]);
+        self.ask(&json!({ "do": "deploy", "texts": { "name": "p.policy", "files": files }, "cold": cold }))
+    }
+
+    fn done(&mut self, request: &Value) -> Value {
+        let answer = self.ask(request);
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer
+    }
+
+    fn refused(answer: &Value, error: &str, help: &str) {
+        assert_eq!(answer["ok"], false, "{answer}");
+        let told = |name: &str| answer[name].as_str().unwrap_or("").to_owned();
+        assert!(told("error").contains(error) && told("help").contains(help), "{answer}");
+    }
+}
+
+/// The same policy, another revision, in which a rule always fires whose score tells which.
+fn revision(number: u32) -> String {
+    let always =
+        format!("rule always on payment {{ when amount in USD > 0 USD then score {} }}\n", number % 40);
+    let quiet =
+        POLICY.replace("payments_1h > 3", "payments_1h > 3000000").replace("1000 USD", "1000000000 USD");
+    quiet.replace("policy test revision 1", &format!("policy test revision {number}")) + &always
+}
+
+#[test]
+fn a_thousand_policies_take_over_under_load() {
+    let rounds: u32 = std::env::var("DEPLOY_ROUNDS").map_or(200, |text| text.parse().expect("a number"));
+    let rig = Rig::new(&revision(1));
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let deployed = std::sync::atomic::AtomicU32::new(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut seen, mut asked) = (BTreeMap::<u32, u64>::new(), 0_u64);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut desk = Desk::of(&rig);
+            for number in 2..2 + rounds {
+                deployed.store(number, std::sync::atomic::Ordering::SeqCst);
+                let answer = desk.deploy(&revision(number), false);
+                assert_eq!((&answer["ok"], &answer["revision"]), (&json!(true), &json!(number)), "{answer}");
+                assert_eq!(answer["cold"], json!([]));
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let mut last = 1;
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            asked += 1;
+            // A card for each three payments: features go on over take-overs.
+            let outcome = ask(&mut client, &oracle.payment(asked, asked / 3 % 1_000, 10_000), 0);
+            let revision = outcome.policy_revision;
+            let newest = deployed.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(last <= revision && revision <= newest, "{last} {revision} {newest}");
+            assert_eq!(outcome.score, (revision % 40) as i16, "one policy decides all of a verdict");
+            assert_eq!(outcome.seq, asked, "no decision is lost");
+            last = revision;
+            *seen.entry(revision).or_default() += 1;
+        }
+    });
+    assert!(seen.len() as u32 > rounds / 2, "{} of {rounds} revisions decided something", seen.len());
+    // What the next start replays is proved for the last policy, and the last policy goes on.
+    drop(client);
+    let log = running.stop();
+    assert!(log.contains("took over after decision"), "{log}");
+    let again = rig.start();
+    assert_eq!(again.recovered().0, asked);
+    assert_eq!(again.ready["revision"], (1 + rounds).to_string());
+    again.stop();
+}
+
+fn payments(
+    client: &mut Client,
+    oracle: &Oracle,
+    ids: std::ops::Range<u64>,
+    card: u64,
+) -> Vec<(i16, Action, u32)> {
+    let mut outcomes = Vec::new();
+    for id in ids {
+        let outcome = ask(client, &oracle.payment(id, card, 10_000), 0);
+        outcomes.push((outcome.score, outcome.action, outcome.policy_revision));
+    }
+    outcomes
+}
+
+#[test]
+fn features_go_on_cold_ones_are_asked_for_and_a_rollback_finds_what_it_left() {
+    let rig = Rig::new(POLICY);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    // Three payments: one more, and `many` fires.
+    payments(&mut client, &oracle, 1..4, 1);
+
+    let stricter = POLICY
+        .replace("revision 1", "revision 2")
+        .replace("payments_1h > 3 then review, score 80", "payments_1h > 3 then block, score 91");
+    let answer = desk.deploy(&stricter, false);
+    assert_eq!(answer["after_seq"], 3, "{answer}");
+    assert_eq!(payments(&mut client, &oracle, 4..5, 1), [(91, Action::Block, 2)]);
+
+    // What is not kept is refused, with what is missing, unless it may begin now.
+    let more = stricter.replace("revision 2", "revision 3").replace(
+        "rule many",
+        "feature merchants_1h = distinct(payment.merchant) by card last 1h\nfeature longer = count(payment) by card last 9d\n\
+         rule cold on payment { when longer >= 2 then score 97 }\nrule many",
+    );
+    let answer = desk.deploy(&more, false);
+    Desk::refused(&answer, "longer: payment is kept for 24 h, and this looks back 216 h", "--cold");
+    assert!(
+        answer["error"].as_str().unwrap().contains("merchants_1h: merchant of payment is not kept"),
+        "{answer}"
+    );
+    assert_eq!(payments(&mut client, &oracle, 5..6, 1)[0].2, 2);
+    let answer = desk.deploy(&more, true);
+    assert_eq!(answer["cold"].as_array().map(Vec::len), Some(2), "{answer}");
+    let outcome = ask(&mut client, &oracle.payment(6, 1, 10_000), 0);
+    assert_eq!((outcome.score, outcome.policy_revision), (91, 3), "its own event is all it knows");
+    assert_ne!(outcome.flags & FLAG_INEXACT, 0);
+    let outcome = ask(&mut client, &oracle.payment(7, 1, 10_000), 0);
+    assert_eq!(outcome.score, 97);
+
+    // Back twice: to what was deployed, and to what was configured; and no further.
+    assert_eq!(desk.done(&json!({ "do": "rollback" }))["revision"], 2);
+    assert_eq!(payments(&mut client, &oracle, 8..9, 1), [(91, Action::Block, 2)]);
+    assert_eq!(desk.done(&json!({ "do": "rollback" }))["revision"], 1);
+    assert_eq!(payments(&mut client, &oracle, 9..10, 1), [(80, Action::Review, 1)]);
+    Desk::refused(&desk.ask(&json!({ "do": "rollback" })), "nothing was deployed to go back from", "deploy");
+
+    // Killed at any instruction: what was decided by the last is decided again, and it goes on.
+    let mut client = Some(client);
+    desk.deploy(&more, true);
+    for (id, card) in [(10, 1), (11, 2)] {
+        payments(client.as_mut().unwrap(), &oracle, id..id + 1, card);
+    }
+    drop(client.take());
+    running.kill();
+    let again = rig.start();
+    assert_eq!((again.recovered().0, again.ready["revision"].as_str()), (11, "3"));
+    let log = again.stop();
+    assert!(log.contains("goes on, which was deployed onto the configured one"), "{log}");
+
+    // A configured policy that has changed is the newer word.
+    rig.set_policy(&POLICY.replace("revision 1", "revision 9"));
+    let changed = rig.start();
+    assert_eq!(changed.ready["revision"], "9");
+    let log = changed.stop();
+    assert!(log.contains("the configured policy has changed since"), "{log}");
+}
+
+#[test]
+fn what_cannot_take_over_is_refused_and_nothing_changes() {
+    let rig = Rig::new(POLICY);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    let changed = |from: &str, to: &str| POLICY.replace(from, to);
+    let answer = desk.deploy(&changed("payments_1h > 3", "payments_1 > 3"), false);
+    Desk::refused(&answer, "p.policy:", "correct it");
+    assert_eq!(answer["diagnostics"][0]["line"], 14, "{answer}");
+    let answer = desk.deploy(&changed("merchant: merchant?", "merchant: merchant?, place: int?"), true);
+    Desk::refused(&answer, "laid out otherwise", "");
+    let answer = desk.deploy(&changed("entity card, merchant", "entity card, merchant, device"), true);
+    Desk::refused(&answer, "the entity kinds are not those of the policy that is running", "declare them");
+    Desk::refused(&desk.deploy(POLICY, false), "this policy is running already", "revision");
+    for (line, error) in [
+        ("", "no request"),
+        ("{}", "missing field `do`"),
+        ("{\"do\":\"nothing\"}", "unknown variant `nothing`"),
+        ("{\"do\":\"deploy\",\"texts\":{\"name\":\"a\",\"files\":{}},\"hot\":1}", "unknown field `hot`"),
+        ("{\"do\":\"deploy\",\"texts\":{\"name\":\"a\",\"files\":{}}}", "the policy is refused"),
+    ] {
+        Desk::refused(&desk.line(line), error, "");
+    }
+    assert_eq!(desk.done(&json!({ "do": "status" }))["revision"], 1);
+    assert_eq!(payments(&mut client, &oracle, 1..2, 1)[0].2, 1);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(rig.runtime().join("control.sock")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    running.stop();
+    assert!(!Path::new(&rig.runtime().join("control.sock")).exists());
+}
+
+#[test]
+fn killed_rules_do_not_fire_and_an_action_for_all_yields_to_mandatory_rules() {
+    let mandatory = POLICY.to_owned()
+        + "rule huge on payment mandatory { when amount in USD > 900 USD then block, score 99 }\n";
+    let rig = Rig::new(&mandatory);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    let kill = |rule: &str, seconds: u64| json!({ "do": "kill_rule", "rule": rule, "seconds": seconds, "owner": "ann", "reason": "a test" });
+    let all = |action: &str, seconds: u64| json!({ "do": "kill_all", "action": action, "seconds": seconds, "owner": "bob", "reason": "a fire" });
+    assert_eq!(payments(&mut client, &oracle, 1..5, 1)[3], (80, Action::Review, 1));
+    desk.done(&kill("many", 600));
+    assert_eq!(payments(&mut client, &oracle, 5..6, 1)[0], (0, Action::Allow, 1));
+    let status = desk.done(&json!({ "do": "status" }));
+    assert_eq!(status["orders"][0]["note"]["rule"], "many", "{status}");
+
+    // It holds for the rule of that name in whatever policy, and after a crash.
+    desk.deploy(&mandatory.replace("revision 1", "revision 2"), false);
+    assert_eq!(payments(&mut client, &oracle, 6..7, 1)[0], (0, Action::Allow, 2));
+    drop(client);
+    running.kill();
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    assert_eq!(payments(&mut client, &oracle, 7..8, 1)[0], (0, Action::Allow, 2));
+    assert_eq!(desk.done(&json!({ "do": "status" }))["orders"][0]["note"]["owner"], "ann");
+    desk.done(&kill("many", 0));
+    assert_eq!(payments(&mut client, &oracle, 8..9, 1)[0], (80, Action::Review, 2));
+
+    desk.done(&all("allow", 600));
+    assert_eq!(payments(&mut client, &oracle, 9..10, 1)[0], (80, Action::Allow, 2));
+    let huge = ask(&mut client, &oracle.payment(10, 5, 100_000), 0);
+    assert_eq!((huge.score, huge.action), (99, Action::Block));
+    desk.done(&all("block", 600));
+    assert_eq!(payments(&mut client, &oracle, 11..12, 7)[0].1, Action::Block);
+    desk.done(&all("allow", 0));
+    assert_eq!(payments(&mut client, &oracle, 12..13, 1)[0], (80, Action::Review, 2));
+
+    Desk::refused(&desk.ask(&kill("mny", 600)), "no rule `mny`", "did you mean `many`?");
+    Desk::refused(&desk.ask(&all("stop", 600)), "there is no action `stop`", "allow, challenge");
+    Desk::refused(&desk.ask(&kill("many", 1 << 40)), "more than a year", "policy");
+    let nobody = json!({ "do": "kill_rule", "rule": "many", "seconds": 9, "owner": "", "reason": "x" });
+    Desk::refused(&desk.ask(&nobody), "names its owner and its reason", "say both");
+    let long =
+        json!({ "do": "kill_rule", "rule": "many", "seconds": 9, "owner": "ann", "reason": "x".repeat(300) });
+    Desk::refused(&desk.ask(&long), "more than 256", "shorter");
+    drop(client);
+    running.stop();
+    // Decided again, all of it since the last policy took over.
+    assert_eq!(rig.start().recovered().0, 12);
+}
+
+#[test]
+fn an_oracle_of_the_new_policy_agrees() {
+    // What is decided after a take-over is what an engine says that had the policy from the start.
+    let rig = Rig::new(POLICY);
+    let running = rig.start();
+    let next = POLICY.replace("revision 1", "revision 2").replace("risk_7d > 0.04", "risk_7d > 0.5");
+    let other = Rig::new(&next);
+    let mut oracle = Oracle::new(&other);
+    let events = oracle.stream(600, 5);
+    let mut client = running.connect(&oracle);
+    for (number, event) in events.iter().enumerate() {
+        if number == 300 {
+            assert_eq!(Desk::of(&rig).deploy(&next, false)["ok"], true);
+        }
+        let (outcome, expected) = (ask(&mut client, event, 0), oracle.decide(event, Admission::Normal));
+        if number >= 300 && outcome.policy_revision == 2 {
+            assert_eq!(outcome, expected, "{number}");
+        }
+    }
+}
