@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use tollgate_ring::Bell;
 
 use crate::engine::Successor;
@@ -84,10 +84,7 @@ impl Asking {
         self.asks.try_send(ask).ok()?;
         self.asked.store(true, Ordering::Release);
         self.bell.ring();
-        match self.answers.recv_timeout(ANSWER_MAX) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.answers.recv_timeout(ANSWER_MAX).ok()
     }
 }
 

@@ -4,19 +4,17 @@
 //! its time is up, whatever policy runs; an order for a rule holds for the rule of that name.
 
 use super::plan::Plan;
-use super::units::{Action, Time};
+use super::units::{Action, Time, mix};
 
-/// The first half of a BLAKE3 hash over a name.
+/// 128 bits that stand for a name.
 pub type Name = [u64; 2];
 
-/// The name of a rule, as orders have it.
+/// The name of a rule, as orders have it. Part of the journal's format.
 #[must_use]
 pub fn name(text: &str) -> Name {
-    let hash = blake3::hash(text.as_bytes());
-    let word = |at: usize| {
-        hash.as_bytes()[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-    };
-    [word(0), word(8)]
+    let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let words = || text.as_bytes().chunks(8).map(word).chain([text.len() as u64]);
+    [0x6e61_6d65, 0x6f66_2072_756c_6521].map(|seed| words().fold(seed, mix))
 }
 
 /// The most rules that can be killed at a time.

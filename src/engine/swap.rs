@@ -26,16 +26,24 @@ use super::table::Table;
 use super::windows::Scratch;
 use super::{Clock, Engine, LimitError, Limits, Loaded, NO_WATERMARK, Value, first_word};
 use rkyv::rancor;
+use std::fmt;
 
 /// Why a program cannot take over from another.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
     /// It does not keep what the other has stored.
-    #[error("the policy cannot take over from the one that is running: {0}")]
     Storage(String),
     /// There is no memory for what it adds.
-    #[error("the policy cannot take over: {0}")]
     Memory(String),
+}
+
+impl std::error::Error for Misfit {}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Storage(why) | Self::Memory(why)) = self;
+        write!(f, "the policy cannot take over from the one that is running: {why}")
+    }
 }
 
 impl From<LimitError> for Misfit {
