@@ -42,14 +42,21 @@ pub(crate) struct Args {
     /// Length of a slice. A fifth of it is spent before, to warm up.
     #[arg(long, default_value_t = 3_000, value_parser = value_parser!(u64).range(10..=600_000))]
     slice_ms: u64,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Where the appliance keeps what it keeps.
+#[derive(clap::Args)]
+pub(crate) struct Place {
     /// Where to keep the journal while it runs; its disk is the one that is measured.
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
     /// Where to keep the journal's ring and the socket while it runs; on tmpfs.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     runtime_dir: PathBuf,
-    #[command(flatten)]
-    form: Form,
 }
 
 /// Shares of the saturated rate, in percent.
@@ -73,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let cores = Cores::choose()?;
     pin(cores.near)?;
     let mut report = Report::new(&args.form, vec![cores.near, cores.far]);
-    let mut rig = Rig::start(args, cores)?;
+    let mut rig = Rig::start(args.keys, &args.place, cores)?;
     rig.load.fill(args.keys * FULL).context("filling the windows")?;
 
     let slices = args.slices as usize;
@@ -151,32 +158,32 @@ fn notes(report: &mut Report, rig: &Rig, cores: Cores) {
 }
 
 /// The appliance and its client, in directories that vanish. Fields are dropped in this order.
-struct Rig {
-    load: Load,
+pub(crate) struct Rig {
+    pub(crate) load: Load,
     output: BufReader<ChildStdout>,
     child: Child,
     disk: TempDir,
-    _memory: TempDir,
+    memory: TempDir,
 }
 
 impl Rig {
-    fn start(args: &Args, cores: Cores) -> Result<Self> {
+    pub(crate) fn start(keys: u64, at: &Place, cores: Cores) -> Result<Self> {
         let place = |parent: &Path| {
             let made = tempfile::Builder::new().prefix("tollgate-bench-").tempdir_in(parent);
             made.with_context(|| format!("a directory in {}", parent.display()))
         };
-        let disk = place(&args.journal_dir.clone().unwrap_or_else(std::env::temp_dir))?;
-        let memory = place(&args.runtime_dir)?;
+        let disk = place(&at.journal_dir.clone().unwrap_or_else(std::env::temp_dir))?;
+        let memory = place(&at.runtime_dir)?;
         let policy = appliance::policy();
         let (loaded, _) = tollgate::appliance::load(&policy)?;
-        let pool = Pool::new(&loaded, args.keys)?;
+        let pool = Pool::new(&loaded, keys)?;
         let runtime_dir = memory.path().join("run");
         let arguments = [
             format!("--runtime-dir={}", runtime_dir.display()),
             format!("--journal-dir={}", disk.path().join("journal").display()),
             format!("--core={}", cores.far),
             format!("--cold-core={}", cores.cold),
-            format!("--keys={}", args.keys),
+            format!("--keys={keys}"),
         ];
         let mut child = Child::spawn("appliance", &arguments, &[])?;
         let output = child.process.stdout.take().context("the appliance's output")?;
@@ -194,7 +201,12 @@ impl Rig {
             durable: false,
         };
         let client = Client::connect(&runtime_dir.join(appliance::SOCKET), options)?;
-        Ok(Self { load: Load::new(client, pool), output, child, disk, _memory: memory })
+        Ok(Self { load: Load::new(client, pool), output, child, disk, memory })
+    }
+
+    /// Where the appliance can be asked things.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.memory.path().join("run").join(appliance::CONTROL)
     }
 
     /// All slices of one measure, each after a look at the core.
@@ -218,7 +230,7 @@ impl Rig {
 
     /// Ends the appliance in good order, and holds what it decided against what was answered. Returns the rounds in which
     /// the journal ring had no room.
-    fn stop(mut self) -> Result<u64> {
+    pub(crate) fn stop(mut self) -> Result<u64> {
         let answered = self.load.answered();
         drop(self.load);
         drop(self.child.process.stdin.take());

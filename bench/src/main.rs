@@ -2,7 +2,8 @@
 //!
 //! `noise` is the floor of everything: what a thread that does nothing but read the clock sees of this machine. `ring` is a
 //! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
-//! offers. `hostile` is what one client can do to another. `e2e` is the whole appliance, from the intended time of sending to
+//! offers. `hostile` is what one client can do to another. `swap` is what it costs that policies
+//! take over. `e2e` is the whole appliance, from the intended time of sending to
 //! the verdict. `features` is a decision alone, over more keys than any cache holds.
 //! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
@@ -22,6 +23,7 @@ mod peer;
 mod plot;
 mod ring;
 mod stats;
+mod swap;
 
 use clap::{Parser, Subcommand};
 
@@ -48,6 +50,8 @@ enum What {
     Features(features::Args),
     /// What a hostile client costs the others
     Hostile(hostile::Args),
+    /// What it costs that policies take over while payments come
+    Swap(swap::Args),
     /// The answering process of `ring`
     #[command(hide = true)]
     Peer(peer::Args),
@@ -72,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         What::Features(args) => features::run(&args),
         What::Hostile(args) => hostile::run(&args),
         What::HostileServer(args) => hostile::serve(&args),
+        What::Swap(args) => swap::run(&args),
         What::Peer(args) => peer::run(&args),
         What::Appliance(args) => e2e::appliance::run(&args),
     }

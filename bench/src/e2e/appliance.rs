@@ -36,6 +36,8 @@ pub(crate) struct Args {
 
 /// The socket, below the runtime directory.
 pub(crate) const SOCKET: &str = "switch.sock";
+/// The control socket, there too.
+pub(crate) const CONTROL: &str = "control.sock";
 /// Said on standard output when clients are let in.
 pub(crate) const READY: &str = "ready";
 
@@ -65,6 +67,7 @@ fn configuration(args: &Args) -> Config {
     config.journal.dir.clone_from(&args.journal_dir);
     config.journal.runtime_dir.clone_from(&args.runtime_dir);
     config.listen.socket = args.runtime_dir.join(SOCKET);
+    config.control_socket = args.runtime_dir.join(CONTROL);
     config.log.level = Level::Warn;
     config.engine.core = Some(args.core);
     // On one core for everything, spinning would keep the generator away.

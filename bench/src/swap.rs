@@ -1,0 +1,147 @@
+//! `swap`: what it costs the payments that policies take over while they come.
+//!
+//! Payments come at a steady rate, each timed from when it was due. Between the slices only one thing differs: nobody deploys;
+//! policies are deployed for trial, which compiles and validates them and makes all ready; or they take over. What a
+//! take-over costs is the difference of the last two: compiling takes a core for a while, and on a machine of two cores it takes it
+//! from the client or the engine.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::value_parser;
+use serde_json::{Value, json};
+
+use crate::e2e::load::{Measured, Slice};
+use crate::e2e::{Place, Rig, appliance};
+use crate::figure::{Figure, Form, Report};
+use crate::machine::{Cores, pin};
+use crate::payments::FULL;
+use crate::stats::median;
+
+/// What `swap` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Customers, and as many terminals.
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(100..=10_000_000))]
+    keys: u64,
+    /// Slices of each kind.
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=1_000))]
+    slices: u64,
+    /// Length of a slice. A fifth of it is spent before, to warm up.
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u64).range(100..=600_000))]
+    slice_ms: u64,
+    /// Deployments in a second.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=1_000))]
+    per_s: u64,
+    /// Payments in a second.
+    #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(100..=10_000_000))]
+    rate: u64,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What is done to the appliance in a slice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    Quiet,
+    Trial,
+    Swap,
+}
+
+const MANNERS: [(Manner, &str); 3] =
+    [(Manner::Quiet, "swap.quiet.p999"), (Manner::Trial, "swap.trial.p999"), (Manner::Swap, "swap.p999")];
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let cores = Cores::choose()?;
+    pin(cores.near)?;
+    let mut report = Report::new(&args.form, vec![cores.near, cores.far]);
+    let mut rig = Rig::start(args.keys, &args.place, cores)?;
+    rig.load.fill(args.keys * FULL).context("filling the windows")?;
+    let socket = rig.control_socket();
+    let time_ns = args.slice_ms * 1_000_000;
+    let slice = Slice { warm_ns: time_ns / 5, time_ns };
+    let mut found = [Measured::new()?, Measured::new()?, Measured::new()?];
+    let mut tails: [Vec<f64>; 3] = Default::default();
+    let (revision, mut done) = (AtomicU32::new(1), [0; 3]);
+    for _ in 0..args.slices {
+        for (number, (manner, _)) in MANNERS.into_iter().enumerate() {
+            let stop = AtomicBool::new(false);
+            let mut one = Measured::new()?;
+            let deployed = std::thread::scope(|scope| {
+                let every = Duration::from_secs(1) / args.per_s as u32;
+                let deployer = scope.spawn(|| {
+                    pin(cores.cold)?;
+                    deploy(&socket, manner, every, &revision, &stop)
+                });
+                let measured = rig.load.open(args.rate as f64, slice, &mut one);
+                stop.store(true, Ordering::Relaxed);
+                let deployed = deployer.join().map_err(|_| anyhow::anyhow!("the deployer panicked"))?;
+                measured.and(deployed)
+            })?;
+            done[number] += deployed;
+            tails[number].push(one.times.value_at_quantile(0.999) as f64);
+            found[number].times.add(&one.times).context("adding up")?;
+        }
+    }
+    let tail = |number: usize| median(&mut tails[number].clone());
+    for (number, (_, name)) in MANNERS.into_iter().enumerate() {
+        let mut figure = Figure::of_times(name, &found[number].times, args.slices as usize);
+        figure.value = tail(number);
+        figure.more = vec![("deployments", json!(done[number]))];
+        if number > 0 {
+            figure.floor = Some(tail(0));
+            let ratios = tails[number].iter().zip(&tails[0]).map(|(one, quiet)| one / quiet);
+            figure.ratio = Some(median(&mut ratios.collect::<Vec<f64>>()));
+        }
+        report.add(figure);
+    }
+    let to_trial = tails[2].iter().zip(&tails[1]).map(|(swap, trial)| swap / trial);
+    report.note(format!(
+        "{} take-overs; against trial deployments, slice by slice, the 99.9th percentile is {:.2} times as high. value: median of \
+         the slices' 99.9th percentiles",
+        done[2],
+        median(&mut to_trial.collect::<Vec<f64>>())
+    ));
+    if let Some(note) = cores.note() {
+        report.note(note);
+    }
+    rig.stop()?;
+    report.finish()
+}
+
+/// Deploys until told to stop; how many times.
+fn deploy(
+    socket: &Path,
+    manner: Manner,
+    every: Duration,
+    revision: &AtomicU32,
+    stop: &AtomicBool,
+) -> Result<u64> {
+    let mut done = 0;
+    if manner == Manner::Quiet {
+        return Ok(done);
+    }
+    let mut desk = BufReader::new(UnixStream::connect(socket).context("the control socket")?);
+    let mut due = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        due += every;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let number = revision.fetch_add(1, Ordering::Relaxed) + 1;
+        let text = appliance::policy().first_text().replacen("revision 1", &format!("revision {number}"), 1);
+        let texts = json!({ "name": "handbook.policy", "files": { "handbook.policy": text } });
+        let request = json!({ "do": "deploy", "texts": texts, "dry_run": manner == Manner::Trial });
+        desk.get_mut().write_all(format!("{request}\n").as_bytes()).context("deploying")?;
+        let mut answer = String::new();
+        desk.read_line(&mut answer).context("the desk's answer")?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        ensure!(answer["ok"] == true && answer["cold"] == json!([]), "not deployed: {answer}");
+        done += 1;
+    }
+    Ok(done)
+}
