@@ -73,8 +73,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for (number, (manner, _)) in MANNERS.into_iter().enumerate() {
             let stop = AtomicBool::new(false);
             let mut one = Measured::new()?;
+            let every = Duration::from_secs(1) / args.per_s as u32;
             let deployed = std::thread::scope(|scope| {
-                let every = Duration::from_secs(1) / args.per_s as u32;
                 let deployer = scope.spawn(|| {
                     pin(cores.cold)?;
                     deploy(&socket, manner, every, &revision, &stop)
