@@ -459,7 +459,7 @@ mod tests {
         check(8, 99 << 16, "unknown action code");
         check(8, 1 << 40, "bytes that are reserved are not zero");
         let first = u64::from(FRAME_MAGIC) | 5 << 48 | u64::from(FRAME_VERSION) << 32;
-        check(0, first | 7 << 40, "neither an epoch nor a decision");
+        check(0, first | 7 << 40, "neither an epoch, an order nor a decision");
         check(0, first | 1 << 40, "an epoch has another number of words");
     }
 
