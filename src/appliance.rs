@@ -219,6 +219,9 @@ pub fn load(policy: &Sources) -> Result<(Loaded, Vec<u8>), StartError> {
 pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError> {
     let log = Log::new(config.log.level);
     let (configured, sealed) = load(policy)?;
+    for warning in policy.warnings() {
+        log.warn(format_args!("{warning}"));
+    }
     check_slots(configured.program(), config)?;
     let mut budget = check_memory(configured.program(), config, log)?;
     if let Some(core) = config.engine.core {

@@ -4,10 +4,11 @@
 //! is right has no such file. What policies use is in folders beside them. After a change of words, `UPDATE_GOLDEN=1 cargo test --test policy_errors` writes the
 //! files again; read them before they are committed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tollgate::policy::diagnostics::{json, render};
-use tollgate::policy::{Sources, check};
+use tollgate::policy::diagnostics::{Diagnostic, Severity, json, render};
+use tollgate::policy::{Sources, check, codes};
 
 fn golden_policies() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy");
@@ -29,6 +30,8 @@ fn bad_policies_are_refused_with_these_words() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     let mut refused = 0;
+    // Messages without what is quoted and counted in them.
+    let mut shapes = BTreeSet::new();
     for path in golden_policies() {
         let name = file_name(&path);
         let text = fs::read_to_string(&path).expect("a readable policy");
@@ -41,6 +44,9 @@ fn bad_policies_are_refused_with_these_words() {
             Err(diagnostics) => {
                 for diagnostic in &diagnostics {
                     assert!(!diagnostic.help.is_empty(), "{name}: no help for: {}", diagnostic.message);
+                    let quoted = diagnostic.message.split('`').enumerate().filter(|(at, _)| at % 2 == 0);
+                    let words: String = quoted.map(|(_, words)| words).collect();
+                    shapes.insert(words.replace(|c: char| c.is_ascii_digit(), ""));
                     if diagnostic.code == "invalid" {
                         wrong.push(format!(
                             "{name}: no line of src/policy/codes.rs for: {}; {}",
@@ -62,7 +68,61 @@ fn bad_policies_are_refused_with_these_words() {
         }
     }
     assert!(wrong.is_empty(), "{}\n{} golden files differ", wrong.join("\n"), wrong.len());
-    assert!(refused >= 50, "only {refused} bad policies");
+    assert!(refused >= 100, "only {refused} bad policies");
+    assert!(shapes.len() >= 150, "only {} different diagnostics", shapes.len());
+}
+
+/// Each warning has a policy that it is told of, `tests/golden/lints/CODE.policy`, and one just like it that it is not told
+/// of, `CODE_silent.policy`.
+#[test]
+fn warnings_are_told_with_these_words_and_not_without_cause() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lints");
+    let mut wrong = Vec::new();
+    let warnings = codes::ALL.iter().filter(|code| code.severity == Severity::Warning);
+    for code in warnings.map(|code| code.word) {
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a policy for each warning");
+        let name = format!("{code}.policy");
+        let sources = Sources::single(&name, &read(&name));
+        let analysis = sources.analyse();
+        let rendered = sources.render(&analysis.diagnostics);
+        assert!(analysis.policy.is_some(), "{rendered}");
+        let is_it = |found: &Diagnostic| found.code == code && found.severity == Severity::Warning;
+        assert!(
+            !analysis.diagnostics.is_empty() && analysis.diagnostics.iter().all(is_it),
+            "{code}:\n{rendered}"
+        );
+        assert!(analysis.diagnostics.iter().all(|found| !found.help.is_empty()), "{rendered}");
+        let expected = folder.join(format!("{code}.expected"));
+        if update {
+            fs::write(&expected, &rendered).expect("a writable golden file");
+        }
+        if fs::read_to_string(&expected).unwrap_or_default() != rendered {
+            wrong.push(rendered);
+        }
+        let name = format!("{code}_silent.policy");
+        let sources = Sources::single(&name, &read(&name));
+        let found = sources.analyse().diagnostics;
+        assert!(found.is_empty(), "{}", sources.render(&found));
+    }
+    assert!(wrong.is_empty(), "{}\n{} golden files differ", wrong.join("\n"), wrong.len());
+}
+
+/// The policies that are shipped are examples: nothing is to be said about them, but that the handbook has features that are
+/// only there to be compared with those that were published.
+#[test]
+fn the_shipped_policies_have_no_warnings() {
+    for (name, allowed) in [
+        ("policies/demo.policy", ""),
+        ("handbook/handbook.policy", "unused-feature"),
+        ("handbook/extended.policy", ""),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        let sources = Sources::single(name, &fs::read_to_string(path).expect("a readable policy"));
+        let mut found = sources.analyse().diagnostics;
+        found.retain(|warning| warning.code != allowed);
+        assert!(found.is_empty(), "{}", sources.render(&found));
+    }
 }
 
 /// What scripts read: as JSON, beside some of the golden policies.
@@ -92,7 +152,7 @@ fn diagnostics_are_told_as_json() {
 /// A fix is certain: after it, what it was for is no longer reported there.
 #[test]
 fn fixes_put_right_what_they_are_for() {
-    let (mut fixes, mut kinds) = (0, std::collections::BTreeSet::new());
+    let (mut fixes, mut kinds) = (0, BTreeSet::new());
     for path in golden_policies() {
         let text = fs::read_to_string(&path).expect("a readable policy");
         let Err(diagnostics) = check(&text) else { continue };

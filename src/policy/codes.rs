@@ -22,6 +22,10 @@ const fn error(word: &'static str, meaning: &'static str) -> Code {
     Code { word, severity: Severity::Error, meaning }
 }
 
+const fn warning(word: &'static str, meaning: &'static str) -> Code {
+    Code { word, severity: Severity::Warning, meaning }
+}
+
 /// All there are, errors before warnings, each in the order of the alphabet.
 pub const ALL: &[Code] = &[
     error("ambiguous-key", "an event has several keys of the kind that is counted by; `via` says which"),
@@ -48,6 +52,23 @@ pub const ALL: &[Code] = &[
     ),
     error("wrong-event", "what is named belongs to another event"),
     error("wrong-place", "what is written is possible, but not here"),
+    warning("always-fires", "a condition is true whenever it is known"),
+    warning("cannot-fire", "a condition is never true"),
+    warning("duplicate-condition", "two rules on one event have the same condition"),
+    warning(
+        "shadowed-by",
+        "a branch of `late after` is never reached, because one before it always holds too",
+    ),
+    warning("silently-missing", "a negation is unknown, not true, when something optional is missing"),
+    warning(
+        "thresholds-out-of-order",
+        "a threshold never decides, because a greater action always holds too",
+    ),
+    warning("unused-entity", "no field and no list is of this entity kind"),
+    warning("unused-feature", "no rule and no decision uses this feature"),
+    warning("unused-let", "nothing uses this definition"),
+    warning("unused-list", "no condition looks into this list"),
+    warning("unused-reason", "no rule gives this reason"),
 ];
 
 /// The code of errors that no line of the table fits.

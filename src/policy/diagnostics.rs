@@ -75,6 +75,18 @@ impl Diagnostic {
         Self { severity: Severity::Error, code, message, span, label, help, fix }
     }
 
+    /// A warning.
+    pub(super) fn warning(
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        let (message, label, help) = (message.into(), label.into(), help.into());
+        Self { severity: Severity::Warning, code, message, span, label, help, fix: None }
+    }
+
     /// An error of the grammar.
     pub(super) fn syntax(span: Span, message: String, label: String, help: String) -> Self {
         let code = codes::of_syntax(&message, &label);
@@ -123,12 +135,7 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
 #[must_use]
 pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
     let range = in_text(text, diagnostic.span);
-    let place = |at: usize| {
-        let before = &text[..at];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-    };
-    let ((line, column), (end_line, end_column)) = (place(range.start), place(range.end));
+    let ((line, column), (end_line, end_column)) = (place(text, range.start), place(text, range.end));
     let bytes = |range: Range<usize>| Bytes { start: range.start, end: range.end };
     let told = Told {
         file,
@@ -149,6 +156,22 @@ pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
     };
     // Strings and numbers have no way to fail.
     serde_json::to_string(&told).unwrap_or_default()
+}
+
+/// One diagnostic on one line, for a log: `file:line:column: message (code)`.
+///
+/// What could be a card number is shown as asterisks.
+#[must_use]
+pub fn line(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
+    let (line, column) = place(text, in_text(text, diagnostic.span).start);
+    format!("{file}:{line}:{column}: {} ({})", mask(&diagnostic.message), diagnostic.code)
+}
+
+/// Line and column of a byte, counted from 1, columns in characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// The keys of a diagnostic in JSON, in this order.

@@ -11,6 +11,7 @@ pub mod codes;
 pub mod diagnostics;
 pub mod format;
 mod lexer;
+mod lint;
 pub mod lower;
 pub mod parser;
 pub mod sources;
@@ -21,7 +22,7 @@ pub mod typed;
 use crate::engine::program::Program;
 use crate::token::Tokenizer;
 pub use diagnostics::Diagnostic;
-pub use sources::Sources;
+pub use sources::{Analysis, Sources};
 pub(crate) use suggest::nearest;
 
 /// Reads and checks a policy of one file, which cannot use others ([`Sources::read`] can). Reports as many errors as it

@@ -7,7 +7,8 @@
 
 use super::ast;
 use super::check::{self, literals};
-use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, json, render};
+use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Severity, json, line, render};
+use super::lint::lint;
 use super::lower::lower;
 use super::parser::{Parse, SOURCE_BYTES_MAX, parse};
 use super::syntax::{SyntaxKind as K, SyntaxNode};
@@ -33,6 +34,15 @@ pub struct Sources {
     broken: HashSet<u32>,
     /// Longer than a policy may be: nothing was parsed.
     too_long: bool,
+}
+
+/// What there is to say about a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// The policy, if it has no errors.
+    pub policy: Option<Policy>,
+    /// Its errors; or, if it has none, warnings. In source order.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// One file.
@@ -62,6 +72,20 @@ impl Sources {
 
     /// Checks the policy. Reports as many errors as it can find, file by file, in source order.
     pub fn check(&self) -> Result<Policy, Vec<Diagnostic>> {
+        self.checked().map(|(policy, _)| policy)
+    }
+
+    /// Checks the policy, and says what is hardly meant in it, if it has no errors.
+    #[must_use]
+    pub fn analyse(&self) -> Analysis {
+        match self.checked() {
+            Ok((policy, root)) => Analysis { diagnostics: lint(&policy, &root), policy: Some(policy) },
+            Err(diagnostics) => Analysis { policy: None, diagnostics },
+        }
+    }
+
+    /// The policy and the tree of all its files.
+    fn checked(&self) -> Result<(Policy, SyntaxNode), Vec<Diagnostic>> {
         if self.too_long {
             return Err(self.errors.clone());
         }
@@ -77,7 +101,7 @@ impl Sources {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
         diagnostics.truncate(DIAGNOSTICS_MAX);
         match policy {
-            Some(policy) if diagnostics.is_empty() => Ok(policy),
+            Some(policy) if diagnostics.is_empty() => Ok((policy, parse.root)),
             _ => Err(diagnostics),
         }
     }
@@ -108,6 +132,19 @@ impl Sources {
             lines.push('\n');
         }
         lines
+    }
+
+    /// The policy's warnings, each as one line for a log: place, what is hardly meant, and the code. None for a policy with errors.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings =
+            self.analyse().diagnostics.into_iter().filter(|found| found.severity == Severity::Warning);
+        warnings
+            .map(|warning| {
+                let (file, warning) = self.in_file(&warning);
+                line(&file.name, &file.text, &warning)
+            })
+            .collect()
     }
 
     /// The file that a diagnostic is about, and the diagnostic with its spans from that file's beginning.

@@ -1,7 +1,7 @@
 //! `tollctl policy`: reading policies outside the appliance.
 
 use crate::desk::{self, Appliance};
-use crate::fault::{Fault, Problem};
+use crate::fault::{Fault, Problem, Told};
 use crate::plan::Plan;
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
@@ -19,10 +19,16 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what is wrong with a policy; exit 1 if anything is.
+    /// Say what is wrong with a policy, exit 1 if anything is; and what is hardly meant.
     Check {
         /// The policy.
         file: PathBuf,
+        /// Print a JSON object a line for each error or warning, and nothing else.
+        #[arg(long)]
+        json: bool,
+        /// Exit 1 for warnings too.
+        #[arg(long)]
+        deny_warnings: bool,
     },
     /// Rewrite policies in their canonical layout. A policy with errors of the grammar is left as it is; exit 1 then.
     Fmt {
@@ -74,20 +80,7 @@ pub(crate) enum Command {
 /// Runs the command.
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Check { file } => {
-            let loaded = load(file, &Tokenizer::default())?;
-            let program = loaded.program();
-            println!(
-                "{}: policy {} revision {} is sound: {} events, {} features, {} rules",
-                file.display(),
-                program.name,
-                program.revision,
-                program.events.len(),
-                program.features.len(),
-                program.rules.len()
-            );
-            Ok(())
-        }
+        Command::Check { file, json, deny_warnings } => check(file, *json, *deny_warnings),
         Command::Fmt { files, check } => crate::format::run(files, *check),
         Command::Deploy { file, cold, dry_run, appliance } => desk::deploy(file, *cold, *dry_run, appliance),
         Command::Rollback { appliance } => desk::roll_back(appliance),
@@ -106,6 +99,46 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+fn check(file: &Path, json: bool, deny_warnings: bool) -> anyhow::Result<()> {
+    let sources = sources(file)?;
+    let mut found = sources.analyse().diagnostics;
+    // What only shows when the policy is compiled: that it is too large.
+    let program = match sources.compile(&Tokenizer::default()) {
+        Ok(program) => Some(program),
+        Err(errors) => {
+            found = errors;
+            None
+        }
+    };
+    if json {
+        std::io::stdout()
+            .write_all(sources.json(&found).as_bytes())
+            .context("cannot write to standard output")?;
+    }
+    let Some(program) = program else {
+        return Err(if json { Told.into() } else { anyhow!("{}", sources.render(&found)) });
+    };
+    if !json {
+        // Nobody may be reading any more.
+        let _ = std::io::stderr().write_all(sources.render(&found).as_bytes());
+        println!(
+            "{}: policy {} revision {} is sound: {} events, {} features, {} rules{}",
+            file.display(),
+            program.name,
+            program.revision,
+            program.events.len(),
+            program.features.len(),
+            program.rules.len(),
+            match found.len() {
+                0 => String::new(),
+                1 => "; 1 warning".to_owned(),
+                count => format!("; {count} warnings"),
+            }
+        );
+    }
+    if deny_warnings && !found.is_empty() { Err(Told.into()) } else { Ok(()) }
 }
 
 /// Reads, compiles and opens a policy. The error is the rendered list of everything that is wrong with it.

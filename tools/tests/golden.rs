@@ -139,6 +139,47 @@ fn a_bad_policy_is_told_with_its_place() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Warnings leave a policy sound, unless they are denied; errors never do. As JSON both are lines.
+#[test]
+fn warnings_and_errors_are_told_for_scripts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("policy p revision 1\nentity card\n{text}")).unwrap();
+        path
+    };
+    let sound = "event e { card: card }\ndecide e { score = 1, unassessed allow }\n";
+    let clean = file("clean.policy", sound);
+    let warned = file("warned.policy", &format!("entity spare\n{sound}"));
+    let wrong = file("wrong.policy", "event e { card: crad }\n");
+    let check = |file: &Path, options: &[&str]| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_tollctl"));
+        let output = tool.args(["policy", "check"]).arg(file).args(options).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for (file, options, code, lines) in [
+        (&clean, &["--json", "--deny-warnings"][..], 0, 0),
+        (&warned, &["--json"], 0, 1),
+        (&warned, &["--json", "--deny-warnings"], 1, 1),
+        (&wrong, &["--json"], 1, 1),
+    ] {
+        let (exit, told, errors) = check(file, options);
+        assert_eq!((exit, told.lines().count(), errors.as_str()), (Some(code), lines, ""), "{told}");
+        for line in told.lines() {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(object["file"], file.display().to_string());
+            assert_eq!((object["line"].as_u64(), object["column"].is_u64()), (Some(3), true), "{line}");
+        }
+    }
+    let (exit, told, errors) = check(&warned, &[]);
+    assert_eq!(exit, Some(0));
+    assert!(told.contains("is sound") && told.contains("1 warning"), "{told}");
+    assert!(errors.starts_with("warning[unused-entity]: "), "{errors}");
+    assert_eq!(check(&warned, &["--deny-warnings"]).0, Some(1));
+    assert!(check(&wrong, &[]).2.starts_with("error[unknown-name]: "));
+}
+
 #[test]
 fn labels_come_before_payments_of_the_same_time_and_files_keep_their_order() {
     let directory = tempfile::tempdir().unwrap();
