@@ -1,10 +1,10 @@
 //! `tollctl policy fmt`: policies in their canonical layout, in place.
 
 use crate::fault::{Problem, Told};
+use crate::rewrite;
 use anyhow::Context as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use tollgate::policy::diagnostics::render;
 use tollgate::policy::format::format;
@@ -61,15 +61,13 @@ fn format_input(check: bool) -> anyhow::Result<Done> {
 
 fn format_file(file: &Path, check: bool) -> anyhow::Result<Done> {
     let name = file.display().to_string();
-    // A link is followed, so that it stays one.
-    let place = fs::canonicalize(file).with_context(|| format!("{name} cannot be read"))?;
-    let text = utf8(fs::read(&place).with_context(|| format!("{name} cannot be read"))?, &name)?;
+    let text = utf8(fs::read(file).with_context(|| format!("{name} cannot be read"))?, &name)?;
     let formatted = formatted(&name, &text)?;
     if formatted == text {
         return Ok(Done::Same);
     }
     if !check {
-        replace(&place, formatted.as_bytes()).with_context(|| format!("{name} cannot be written"))?;
+        rewrite::write(file, formatted.as_bytes()).with_context(|| format!("{name} cannot be written"))?;
     }
     Ok(Done::Changed)
 }
@@ -81,29 +79,4 @@ fn utf8(bytes: Vec<u8>, name: &str) -> anyhow::Result<String> {
 
 fn formatted(name: &str, text: &str) -> anyhow::Result<String> {
     format(text).map_err(|errors| anyhow::anyhow!("{}", render(name, text, &errors)))
-}
-
-/// Replaces the file at once: at every moment it holds the old or the new text, whole. Mode and owner stay.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let before = fs::metadata(file)?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = || -> io::Result<()> {
-        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        new.write_all(bytes)?;
-        let made = new.metadata()?;
-        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            fchown(&new, Some(before.uid()), Some(before.gid()))?;
-        }
-        // After the owner, as a change of owner may take bits of the mode away.
-        new.set_permissions(before.permissions())?;
-        new.sync_all()?;
-        fs::rename(&beside, file)?;
-        File::open(folder)?.sync_all()
-    };
-    written().inspect_err(|_| {
-        // What went wrong is reported; the new file may not even be there.
-        let _ = fs::remove_file(&beside);
-    })
 }

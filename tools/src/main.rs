@@ -1,6 +1,7 @@
 //! `tollctl`: the tools beside the appliance.
 
 mod cell;
+mod compiled;
 mod desk;
 mod events;
 mod fault;
@@ -15,6 +16,7 @@ mod policy;
 mod rates;
 mod replay;
 mod resolve;
+mod rewrite;
 mod sequence;
 mod switch;
 

@@ -30,6 +30,19 @@ pub(crate) enum Command {
         #[arg(long)]
         deny_warnings: bool,
     },
+    /// Compile a policy into a file, as the engine runs it.
+    Compile {
+        /// The policy.
+        file: PathBuf,
+        /// Where to; by custom it ends in `.tgp`.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Validate a compiled policy and print what is in it: name, revision, hashes, counts.
+    Show {
+        /// The compiled policy.
+        file: PathBuf,
+    },
     /// Rewrite policies in their canonical layout. A policy with errors of the grammar is left as it is; exit 1 then.
     Fmt {
         /// The policies; `-` reads from standard input and writes to standard output.
@@ -81,6 +94,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Check { file, json, deny_warnings } => check(file, *json, *deny_warnings),
+        Command::Compile { file, out } => crate::compiled::compile(file, out),
+        Command::Show { file } => crate::compiled::show(file),
         Command::Fmt { files, check } => crate::format::run(files, *check),
         Command::Deploy { file, cold, dry_run, appliance } => desk::deploy(file, *cold, *dry_run, appliance),
         Command::Rollback { appliance } => desk::roll_back(appliance),
