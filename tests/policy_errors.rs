@@ -108,6 +108,18 @@ fn warnings_are_told_with_these_words_and_not_without_cause() {
     assert!(wrong.is_empty(), "{}\n{} golden files differ", wrong.join("\n"), wrong.len());
 }
 
+/// The table of codes in the documentation is that of the code.
+#[test]
+fn all_codes_are_documented() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/POLICY.md")).expect("the page");
+    let rows: Vec<String> = codes::ALL
+        .iter()
+        .map(|code| format!("| `{}` | {} | {} |", code.word, code.severity.word(), code.meaning))
+        .collect();
+    assert!(page.contains(&rows.join("\n")), "docs/POLICY.md is to say:\n{}", rows.join("\n"));
+}
+
 /// The policies that are shipped are examples: nothing is to be said about them, but that the handbook has features that are
 /// only there to be compared with those that were published.
 #[test]
