@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::rng::Rng;
+use support::texts;
 use tollgate::policy::check;
 use tollgate::policy::diagnostics::{Diagnostic, render};
 use tollgate::policy::format::{WIDTH, format};
@@ -190,6 +191,31 @@ fn comments_and_spaces_may_be_anywhere() {
             assert_same_meaning(name, &text, &formatted(name, &disturbed));
         }
     }
+}
+
+/// Texts of the grammar with long lines and deep conditions, each also disturbed. Some words are such that a line that starts
+/// with them may be a declaration: these texts are no policies, and are left out.
+#[test]
+fn random_texts_of_the_grammar_are_formatted() {
+    let (mut formatted_texts, mut broken_lines) = (0, 0);
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let text = texts::policy(&mut rng);
+        if !parse(&text).errors.is_empty() {
+            continue;
+        }
+        formatted_texts += 1;
+        let name = format!("seed {seed}");
+        let once = formatted(&name, &text);
+        broken_lines += once.lines().filter(|line| line.trim_start().starts_with("and ")).count();
+        assert_same_meaning(&name, &text, &once);
+        formatted(&name, &disturbed_policy(&text, &mut rng));
+        formatted(&name, &disturbed_policy(&once, &mut rng));
+    }
+    assert!(
+        formatted_texts > 30 && broken_lines > 200,
+        "{formatted_texts} texts, {broken_lines} broken lines"
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 mod conditions;
 mod missing;
+#[cfg(test)]
+mod tests;
 
 use super::ast::{self, Named};
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};

@@ -1,4 +1,5 @@
-//! What the tests share: an independent reading of a policy (`oracle`), and random policies and streams (`generate`).
+//! What the tests share: an independent reading of a policy (`oracle`), random policies and streams
+//! (`generate`, `streams`), and random texts of the grammar (`texts`).
 //!
 //! None of it looks at how the compiler or the engine work: it reads `policy::typed` by the meaning its
 //! documentation gives, so that an error has to be made twice, in two different shapes, to go unseen.
@@ -18,3 +19,4 @@ pub mod oracle;
 pub mod receipts;
 pub mod rng;
 pub mod streams;
+pub mod texts;

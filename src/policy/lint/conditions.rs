@@ -60,18 +60,24 @@ impl<'p> Conditions<'p> {
 
     /// Whether the second condition is true whenever the first is.
     pub(super) fn implies(&self, first: &'p Expr, second: &'p Expr) -> bool {
-        // What the second looks at must be known when the first is.
-        let (mut known, mut needed) = (Vec::new(), Vec::new());
-        self.looked_at(first, &mut known);
+        let mut needed = Vec::new();
         self.looked_at(second, &mut needed);
-        if needed.iter().any(|needed| !known.contains(needed)) {
+        let (Some(first), Some(second)) = (self.alternatives(first, true), self.alternatives(second, false))
+        else {
             return false;
-        }
-        let both = self.alternatives(first, true).zip(self.alternatives(second, false));
-        let both = both.and_then(|(first, second)| joined(&first, &second));
-        both.is_some_and(|alternatives| {
-            alternatives.iter().all(|facts| self.impossible(facts, false).is_some())
-        })
+        };
+        // However the first came to be true, what the second looks at must be known then, lest it be unknown.
+        let is_known = |facts: &Vec<Fact<'p>>| {
+            let mut known = Vec::new();
+            for (expr, _) in facts {
+                self.looked_at(expr, &mut known);
+            }
+            needed.iter().all(|needed| known.contains(needed)) || self.impossible(facts, false).is_some()
+        };
+        first.iter().all(is_known)
+            && joined(&first, &second).is_some_and(|alternatives| {
+                alternatives.iter().all(|facts| self.impossible(facts, false).is_some())
+            })
     }
 
     /// What may be missing in an expression: everything but what is known of every judged event.
@@ -136,14 +142,14 @@ impl<'p> Conditions<'p> {
             };
             let op = if *positive { *op } else { negated(*op) };
             let (a, b) = (self.resolved(a), self.resolved(b));
-            match (a, b) {
-                (Expr::Const(a, _), Expr::Const(b, _)) => {
-                    if !allowed(op).contains(&a.compare(*b)?) {
+            match (constant(a), constant(b)) {
+                (Some(a), Some(b)) => {
+                    if !allowed(op).contains(&a.compare(b)?) {
                         return Some(Never::Contradiction);
                     }
                 }
-                (_, Expr::Const(value, _)) => self.narrow(&mut ranges, a, op, *value),
-                (Expr::Const(value, _), _) => self.narrow(&mut ranges, b, turned(op), *value),
+                (None, Some(value)) => self.narrow(&mut ranges, a, op, value),
+                (Some(value), None) => self.narrow(&mut ranges, b, turned(op), value),
                 _ => {
                     let known = orders.iter_mut().find(|(x, y, _)| (*x, *y) == (a, b));
                     let left = match known {
@@ -287,6 +293,17 @@ fn joined<'p>(a: &[Vec<Fact<'p>>], b: &[Vec<Fact<'p>>]) -> Option<Vec<Vec<Fact<'
     let both = a.iter().flat_map(|a| b.iter().map(move |b| [a.as_slice(), b].concat()));
     let both: Vec<Vec<Fact<'p>>> = both.collect();
     both.iter().all(|facts| facts.len() <= FACTS_MAX).then_some(both)
+}
+
+/// The value of a literal, with or without a sign.
+fn constant(expr: &Expr) -> Option<Value> {
+    match expr {
+        Expr::Const(value, _) => Some(*value),
+        Expr::Negate(inner) => {
+            constant(inner).and_then(|value| Some(Value { num: value.num.checked_neg()?, ..value }))
+        }
+        _ => None,
+    }
 }
 
 /// How two values may compare when this is true of them.
