@@ -34,10 +34,12 @@ fn several(rng: &mut Rng, most: usize, between: &str, mut one: impl FnMut(&mut R
 
 /// Between two items in braces.
 fn separator(rng: &mut Rng) -> &'static str {
-    *rng.pick(&[", ", ",", "\n", ",\n", "\n\n\n", ",\n\n"])
+    const BETWEEN: &[&str] = &[", ", ",", "\n", ",\n", "\n\n\n", ",\n\n"];
+    rng.pick(BETWEEN)
 }
 
 fn items(rng: &mut Rng, most: usize, mut one: impl FnMut(&mut Rng) -> String) -> String {
+    const ENDS: &[&str] = &["}", " }", "\n}", ",\n}"];
     let mut text = (*rng.pick(&["{", "{ ", "{\n", "{\n\n"])).to_owned();
     for at in 0..1 + rng.below(most) {
         if at > 0 {
@@ -45,7 +47,7 @@ fn items(rng: &mut Rng, most: usize, mut one: impl FnMut(&mut Rng) -> String) ->
         }
         text.push_str(&one(rng));
     }
-    text.push_str(*rng.pick(&["}", " }", "\n}", ",\n}"]));
+    text.push_str(rng.pick(ENDS));
     text
 }
 
