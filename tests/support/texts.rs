@@ -35,7 +35,7 @@ fn several(rng: &mut Rng, most: usize, between: &str, mut one: impl FnMut(&mut R
 /// Between two items in braces.
 fn separator(rng: &mut Rng) -> &'static str {
     const BETWEEN: &[&str] = &[", ", ",", "\n", ",\n", "\n\n\n", ",\n\n"];
-    rng.pick(BETWEEN)
+    BETWEEN[rng.below(BETWEEN.len())]
 }
 
 fn items(rng: &mut Rng, most: usize, mut one: impl FnMut(&mut Rng) -> String) -> String {
@@ -47,7 +47,7 @@ fn items(rng: &mut Rng, most: usize, mut one: impl FnMut(&mut Rng) -> String) ->
         }
         text.push_str(&one(rng));
     }
-    text.push_str(rng.pick(ENDS));
+    text.push_str(ENDS[rng.below(ENDS.len())]);
     text
 }
 
