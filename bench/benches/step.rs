@@ -19,7 +19,7 @@ use tollgate::engine::rates::Rates;
 use tollgate::engine::units::{Time, Value};
 use tollgate::engine::vm::{Basis, execute};
 use tollgate::engine::wire::{Admission, Input, PRESENCE_WORD, event_time};
-use tollgate::engine::{Engine, Limits, Loaded, Step};
+use tollgate::engine::{Engine, Limits, Loaded, Rules, Step};
 use tollgate::policy::{self, archive};
 use tollgate::token::Tokenizer;
 
@@ -79,12 +79,15 @@ fn policy_code(c: &mut Criterion) {
     registers[usize::from(decide.final_score.to_native())] = Value::int(75);
     let rates = Rates::reserve(program);
     let basis = Basis { program, rates: &rates };
-    let runs = [&event.scalars, &event.conditions, &decide.score_code, &decide.threshold_code];
+    let mut rules = Rules::new(&loaded, payments.kind).expect("payments are an event");
+    rules.features().copy_from_slice(&registers[..features]);
+    let runs = [&event.scalars, &decide.score_code, &decide.threshold_code];
     c.bench_function("policy", |b| {
         b.iter(|| {
             for run in runs {
                 execute(basis, run, black_box(words), words[PRESENCE_WORD], time, &mut registers);
             }
+            black_box(rules.fired(words, words[PRESENCE_WORD], time));
             black_box(&mut registers);
         });
     });

@@ -4,7 +4,7 @@
 //! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
 //! offers. `hostile` is what one client can do to another. `swap` is what it costs that policies
 //! take over. `e2e` is the whole appliance, from the intended time of sending to
-//! the verdict. `features` is a decision alone, over more keys than any cache holds.
+//! the verdict. `features` is a decision alone, over more keys than any cache holds; `policy` is its rules alone.
 //! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
 mod child;
@@ -21,6 +21,7 @@ mod noise;
 mod payments;
 mod peer;
 mod plot;
+mod policy;
 mod ring;
 mod stats;
 mod swap;
@@ -48,6 +49,8 @@ enum What {
     E2e(e2e::Args),
     /// A decision with 45 features over up to millions of keys, against five bare lookups
     Features(features::Args),
+    /// Which rules fire: a hundred against the same by hand, and up to 10 000 of them
+    Policy(policy::Args),
     /// What a hostile client costs the others
     Hostile(hostile::Args),
     /// What it costs that policies take over while payments come
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         What::Ring(args) => ring::run(&args),
         What::E2e(args) => e2e::run(&args),
         What::Features(args) => features::run(&args),
+        What::Policy(args) => policy::run(&args),
         What::Hostile(args) => hostile::run(&args),
         What::HostileServer(args) => hostile::serve(&args),
         What::Swap(args) => swap::run(&args),

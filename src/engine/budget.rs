@@ -13,6 +13,7 @@ mod work;
 use super::ahead::Ahead;
 use super::dedup::Dedup;
 use super::gather::Gathered;
+use super::matching::Matches;
 use super::plan::Plan;
 use super::program::{
     ArchivedAgg, ArchivedAssume, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedProgram, ArchivedTerm,
@@ -278,7 +279,8 @@ fn fixed_bytes(program: &ArchivedProgram, plan: &Plan) -> u64 {
     let rules = program.rules.len() * (2 * size_of::<u16>() + size_of::<bool>());
     let words = 8 * plan.bounds.staged_words + size_of::<Value>() * plan.registers;
     let ahead = Ahead::bytes_for(plan.bounds.keys);
-    (rules + words + size_of::<u32>() * plan.tables.len()) as u64
+    let matches = Matches::bytes_for(plan.bounds.operands, program.rules.len()) + plan.bounds.matcher_bytes;
+    (rules + matches + words + size_of::<u32>() * plan.tables.len()) as u64
         + ahead
         + Scratch::bytes_for(plan)
         + Sketched::bytes_for(plan.bounds.sketched_rows)

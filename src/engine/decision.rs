@@ -56,23 +56,12 @@ impl Fired {
         self.positions.clear();
     }
 
-    /// Notes which rules of `event` fired; true if one did that is not only monitored. Killed ones do not.
-    pub(super) fn note(
-        &mut self,
-        event: &Event,
-        registers: &[Value],
-        is_killed: impl Fn(u16) -> bool,
-    ) -> bool {
-        self.clear();
-        let mut any = false;
-        for (position, rule) in event.rules.iter().enumerate() {
-            if registers[rule.condition].is_true() && !is_killed(rule.index) {
-                self.rules.push(rule.index);
-                self.positions.push(position as u16);
-                any |= !rule.monitor;
-            }
-        }
-        any
+    /// Notes that the rule at this position fired; true if it is not only monitored.
+    pub(super) fn note(&mut self, event: &Event, position: u16) -> bool {
+        let rule = &event.rules[usize::from(position)];
+        self.rules.push(rule.index);
+        self.positions.push(position);
+        !rule.monitor
     }
 
     /// Decides. `unassessed`: no rule fired and there is no history.

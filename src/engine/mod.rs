@@ -49,6 +49,7 @@ mod index;
 mod kernel;
 mod limit;
 mod loaded;
+mod matching;
 mod memory;
 mod plan;
 mod rows;
@@ -68,6 +69,7 @@ use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
+use matching::Matches;
 use orders::{Order, Orders};
 use plan::Plan;
 use program::KEYS_MAX;
@@ -88,6 +90,7 @@ use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Inp
 pub use counters::Counters;
 pub use footprint::{Fill, Footprint};
 pub use loaded::{Loaded, ProgramBytes};
+pub use matching::Rules;
 pub use swap::{Misfit, Successor};
 
 /// Whose clock decides what "now" is.
@@ -212,6 +215,7 @@ pub struct Engine {
     scratch: Scratch,
     gathered: Gathered,
     sketched: Sketched,
+    matches: Matches,
     fired: Fired,
     orders: Orders,
     /// By table: records to look at when the step is done.
@@ -321,6 +325,7 @@ impl Engine {
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
+            matches: Matches::reserve(plan.bounds.operands, plan.rules),
             fired: Fired::reserve(plan.rules),
             orders: Orders::reserve(&plan),
             sweeps: vec![0; tables.len()],
@@ -648,9 +653,14 @@ impl Engine {
         let orders = &self.orders;
         let (admission, received) = (input.admission, input.received);
         let case = Case { basis, event, time: moment.time, admission, ordered: orders.action(received) };
-        let conditions = &archived.conditions;
-        execute(basis, conditions, event.words, event.presence, moment.time, &mut self.registers);
-        let any_fired = self.fired.note(plan, &self.registers, |rule| orders.is_killed(rule, received));
+        let at = (event.words, event.presence, moment.time);
+        let (mut any_fired, fired) = (false, &mut self.fired);
+        fired.clear();
+        self.matches.find(basis, (archived, &plan.matcher), at, &mut self.registers, |position| {
+            if !orders.is_killed(plan.rules[usize::from(position)].index, received) {
+                any_fired |= fired.note(plan, position);
+            }
+        });
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
     }

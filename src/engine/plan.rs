@@ -12,6 +12,7 @@ use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::kernel::Used;
+use super::matching::Matcher;
 use super::orders::{self, Name};
 use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin,
@@ -158,7 +159,6 @@ pub(super) struct Target {
 /// One rule.
 pub(super) struct Rule {
     pub(super) index: u16,
-    pub(super) condition: usize,
     pub(super) action: Action,
     pub(super) score: i64,
     pub(super) reason: u16,
@@ -200,6 +200,7 @@ pub(super) struct Event {
     pub(super) bounded: Vec<Bounded>,
     /// In the order in which their reasons are told: greater salience first, then policy order.
     pub(super) rules: Vec<Rule>,
+    pub(super) matcher: Matcher,
     pub(super) decide: Option<Decide>,
 }
 
@@ -246,6 +247,10 @@ pub(super) struct Bounds {
     pub(super) gathers: bool,
     /// Of one sketch.
     pub(super) sketched_rows: usize,
+    /// Of one event's rules.
+    pub(super) operands: usize,
+    /// All tables of all rules.
+    pub(super) matcher_bytes: usize,
 }
 
 impl Plan {
@@ -474,6 +479,9 @@ fn event(
         key: index(target.key),
         amend: index(target.amend),
     };
+    let (rules, matcher) = matched(program, event);
+    bounds.operands = bounds.operands.max(matcher.operands());
+    bounds.matcher_bytes += matcher.bytes();
     Event {
         form: EventForm::new(event),
         keys: event.keys.iter().map(key).collect(),
@@ -486,7 +494,8 @@ fn event(
         gathers,
         sketches,
         bounded: shared::bounded(program, event, groups, forms),
-        rules: rules(program, event),
+        rules,
+        matcher,
         decide: event.decide.as_ref().map(decide),
     }
 }
@@ -498,7 +507,6 @@ fn rules(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Vec<Rule> {
         let rule = &program.rules[number];
         Rule {
             index: number as u16,
-            condition: index(rule.condition),
             action: action(rule.action),
             score: i64::from(rule.score.to_native()),
             reason: rule.reason.to_native(),
@@ -508,6 +516,20 @@ fn rules(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Vec<Rule> {
         }
     };
     order.into_iter().map(rule).collect()
+}
+
+/// The rules of an event in the order in which their reasons are told, and what finds those that fire.
+pub(super) fn matched(program: &ArchivedProgram, event: &ArchivedEventPlan) -> (Vec<Rule>, Matcher) {
+    let rules = rules(program, event);
+    let mut position = vec![0; event.rules.len()];
+    for (place, rule) in rules.iter().enumerate() {
+        // The event's rules ascend.
+        if let Ok(at) = event.rules.binary_search_by(|other| other.to_native().cmp(&rule.index)) {
+            position[at] = place as u16;
+        }
+    }
+    let matcher = Matcher::new(event, &position);
+    (rules, matcher)
 }
 
 fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {

@@ -89,8 +89,6 @@ pub enum Op {
     Skip,
     /// `dst =` the event's time, in microseconds since 1970-01-01T00:00Z.
     EventTime,
-    /// `dst` and the registers behind it, `imm` of them in all, `=` false.
-    Clear,
 }
 
 /// Which of an instruction's operands are registers.
@@ -106,7 +104,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 29] = [
         Self::Const,
         Self::Move,
         Self::Field,
@@ -136,7 +134,6 @@ impl Op {
         Self::SkipUnlessTrue,
         Self::Skip,
         Self::EventTime,
-        Self::Clear,
     ];
 
     /// Which of its operands are registers.
@@ -152,8 +149,7 @@ impl Op {
             | Self::SameKey
             | Self::Hour
             | Self::Weekday
-            | Self::EventTime
-            | Self::Clear => (true, false, false),
+            | Self::EventTime => (true, false, false),
             Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert => (true, true, false),
             Self::And
             | Self::Or
@@ -402,12 +398,87 @@ pub struct EventPlan {
     pub windows: Vec<FeatureUse>,
     /// Code that sets the registers of this event's scalar features.
     pub scalars: Run,
-    /// Code that sets the condition registers of this event's rules.
+    /// Code that sets the registers of what its rules compare.
     pub conditions: Run,
     /// This event's rules: indexes into [`Program::rules`].
     pub rules: Vec<u16>,
+    /// What makes them fire.
+    pub matching: MatchPlan,
     /// How it is decided; `None` when this kind is not judged.
     pub decide: Option<DecidePlan>,
+}
+
+/// Which rules fire: those of the clauses of which all tests, and the rest, hold. Several clauses may be of one rule.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct MatchPlan {
+    /// What tests look at.
+    pub operands: Vec<OperandPlan>,
+    /// One way each for a rule to fire.
+    pub clauses: Vec<ClausePlan>,
+}
+
+/// The most operands of one event.
+pub const OPERANDS_MAX: usize = REGISTERS_MAX;
+/// The most clauses of one event.
+pub const CLAUSES_MAX: usize = 1 << 16;
+
+/// What tests look at: a feature, a field, or what code computed.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct OperandPlan {
+    /// Its register, set before [`EventPlan::conditions`] or by it.
+    pub register: u16,
+    /// The denominator that it mostly has; > 0. Values with others are compared all the same.
+    pub den: i64,
+}
+
+/// One way for a rule to fire.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ClausePlan {
+    /// Index into [`EventPlan::rules`].
+    pub rule: u16,
+    /// All of these must hold; their operands ascend.
+    pub tests: Vec<TestPlan>,
+    /// And this, which is only looked at when they do.
+    pub rest: Option<RestPlan>,
+}
+
+/// Whether an operand is in a set of numbers. The set begins or ends at each of its cuts.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct TestPlan {
+    /// Index into [`MatchPlan::operands`].
+    pub operand: u16,
+    /// Whether it holds when the operand is missing.
+    pub missing: bool,
+    /// Whether the least of all numbers is in the set.
+    pub low: bool,
+    /// Ascending.
+    pub cuts: Vec<CutPlan>,
+}
+
+/// A place between numbers: just before or just after `num ÷ den`.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct CutPlan {
+    /// Numerator.
+    pub num: i64,
+    /// Denominator; > 0.
+    pub den: i64,
+    /// Just after it, so that the number itself is below.
+    pub after: bool,
+}
+
+/// A condition that only code can tell.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct RestPlan {
+    /// The code; it may read what [`EventPlan::conditions`] computed.
+    pub code: Run,
+    /// The register that it leaves the condition in.
+    pub register: u16,
 }
 
 /// The most keys and pairs of keys one event may be looked up by.
@@ -927,8 +998,6 @@ pub struct RulePlan {
     pub name: String,
     /// The judged event.
     pub event: u16,
-    /// Register of its condition.
-    pub condition: u16,
     /// Action code; 0 for none.
     pub action: u8,
     /// Score 0..=100; −1 for none.

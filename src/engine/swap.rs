@@ -14,6 +14,7 @@
 use super::ahead::Ahead;
 use super::decision::Fired;
 use super::gather::Gathered;
+use super::matching::Matches;
 use super::orders::Orders;
 use super::plan::Plan;
 use super::program::{AmendPlan, ArchivedGroupPlan, ArchivedProgram, GroupPlan, Run};
@@ -71,6 +72,7 @@ pub struct Successor {
     scratch: Scratch,
     gathered: Gathered,
     sketched: Sketched,
+    matches: Matches,
     fired: Fired,
     orders: Orders,
 }
@@ -124,6 +126,7 @@ impl Successor {
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
+            matches: Matches::reserve(plan.bounds.operands, plan.rules),
             fired: Fired::reserve(plan.rules),
             orders: Orders::reserve(&plan),
             loaded: next,
@@ -172,8 +175,19 @@ impl Engine {
         self.rates.take_over(&next.rates);
         self.policy_word = first_word(&next.loaded.hash());
         self.orders.take_over(&mut next.orders, &next.plan);
-        let Successor { loaded, plan, registers, staged, ahead, scratch, gathered, sketched, fired, .. } =
-            next;
+        let Successor {
+            loaded,
+            plan,
+            registers,
+            staged,
+            ahead,
+            scratch,
+            gathered,
+            sketched,
+            matches,
+            fired,
+            ..
+        } = next;
         std::mem::swap(&mut self.loaded, loaded);
         std::mem::swap(&mut self.plan, plan);
         std::mem::swap(&mut self.registers, registers);
@@ -182,6 +196,7 @@ impl Engine {
         std::mem::swap(&mut self.scratch, scratch);
         std::mem::swap(&mut self.gathered, gathered);
         std::mem::swap(&mut self.sketched, sketched);
+        std::mem::swap(&mut self.matches, matches);
         std::mem::swap(&mut self.fired, fired);
         true
     }

@@ -19,12 +19,13 @@ mod runs;
 
 use super::plan::is_scanned;
 use super::program::{
-    ArchivedAgg, ArchivedBitRef, ArchivedColumnPlan, ArchivedDecidePlan, ArchivedEventPlan,
-    ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan, ArchivedKeyAt, ArchivedLaneOf,
-    ArchivedLanePlan, ArchivedOrigin, ArchivedProgram, ArchivedRatesPlan, ArchivedTerm, DISTINCT_EXACT_MAX,
-    FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
+    ArchivedAgg, ArchivedBitRef, ArchivedClausePlan, ArchivedColumnPlan, ArchivedCutPlan, ArchivedDecidePlan,
+    ArchivedEventPlan, ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan,
+    ArchivedKeyAt, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin, ArchivedProgram, ArchivedRatesPlan,
+    ArchivedTerm, CLAUSES_MAX, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE,
+    OPERANDS_MAX, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
 };
-use super::units::{Action, Currency, DAY, DECIMAL_DEN};
+use super::units::{Action, Currency, DAY, DECIMAL_DEN, Value};
 use super::wire::{
     AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
     RATE_TO_WORD, RATE_WORDS,
@@ -581,7 +582,6 @@ impl Checker<'_> {
                 text("its name", &rule.name, NAME_BYTES_MAX)?;
                 let event = rule.event.to_native();
                 ensure!(usize::from(event) < self.program.events.len(), "there is no event {event}");
-                self.register("its condition", rule.condition.to_native())?;
                 action(rule.action)?;
                 let score = rule.score.to_native();
                 ensure!((-1..=100).contains(&score), "score {score} is not -1 to 100");
@@ -695,12 +695,65 @@ impl Checker<'_> {
             let plan = program.rules.get(usize::from(rule.to_native()));
             let plan = plan.ok_or_else(|| format!("there is no rule {rule}"))?;
             ensure!(usize::from(plan.event.to_native()) == index, "rule {rule} is of another event");
-            self.computed("a rule's condition", plan.condition.to_native())?;
         }
+        self.matching(event).map_err(|error| format!("its rules: {error}"))?;
         match event.decide.as_ref() {
             Some(decide) => self.decide(event, decide).map_err(|error| format!("its decision: {error}")),
             None => Ok(()),
         }
+    }
+
+    /// Right after the run of the event's conditions.
+    fn matching(&mut self, event: &ArchivedEventPlan) -> Checked {
+        let plan = &event.matching;
+        ensure!(
+            plan.operands.len() <= OPERANDS_MAX,
+            "{} operands are more than {OPERANDS_MAX}",
+            plan.operands.len()
+        );
+        ensure!(
+            plan.clauses.len() <= CLAUSES_MAX,
+            "{} clauses are more than {CLAUSES_MAX}",
+            plan.clauses.len()
+        );
+        for (index, operand) in plan.operands.iter().enumerate() {
+            self.computed("an operand", operand.register.to_native())?;
+            ensure!(operand.den.to_native() > 0, "operand {index} has no positive denominator");
+        }
+        self.keep_known();
+        for (index, clause) in plan.clauses.iter().enumerate() {
+            self.clause(event, clause).map_err(|error| format!("clause {index}: {error}"))?;
+        }
+        self.forget_kept();
+        Ok(())
+    }
+
+    fn clause(&mut self, event: &ArchivedEventPlan, clause: &ArchivedClausePlan) -> Checked {
+        let rule = clause.rule;
+        ensure!(usize::from(rule.to_native()) < event.rules.len(), "the event has no rule {rule}");
+        let ascending = clause.tests.is_sorted_by(|a, b| a.operand.to_native() < b.operand.to_native());
+        ensure!(ascending, "its operands do not ascend");
+        for test in clause.tests.iter() {
+            let operand = test.operand;
+            ensure!(
+                usize::from(operand.to_native()) < event.matching.operands.len(),
+                "there is no operand {operand}"
+            );
+            let positive = test.cuts.iter().all(|cut| cut.den.to_native() > 0);
+            ensure!(positive, "a cut has no positive denominator");
+            let place =
+                |cut: &ArchivedCutPlan| (Value::ratio(cut.num.to_native(), cut.den.to_native()), cut.after);
+            let ascending = test.cuts.is_sorted_by(|a, b| {
+                let (a, b) = (place(a), place(b));
+                a.0.compare(b.0).is_some_and(|order| order.then(a.1.cmp(&b.1)).is_lt())
+            });
+            ensure!(ascending, "its cuts do not ascend");
+        }
+        if let Some(rest) = clause.rest.as_ref() {
+            self.run("the rest", &rest.code, Reads::Event(event), Features::Unused, &[])?;
+            self.computed("the rest", rest.register.to_native())?;
+        }
+        Ok(())
     }
 
     fn decide(&mut self, event: &ArchivedEventPlan, decide: &ArchivedDecidePlan) -> Checked {

@@ -135,11 +135,6 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
         ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
         ArchivedOp::Skip => return imm,
         ArchivedOp::EventTime => Value::int(event.time.0),
-        ArchivedOp::Clear => {
-            let first = usize::from(instr.dst.to_native());
-            registers[first..first + imm].fill(Value::FALSE);
-            return 0;
-        }
     };
     reg!(instr.dst.to_native()) = value;
     0

@@ -29,7 +29,7 @@ use super::typed::{
 use std::collections::{HashMap, HashSet};
 
 /// The most declarations of one kind.
-const DECLARATIONS_MAX: usize = 8192;
+const DECLARATIONS_MAX: usize = 16_384;
 
 /// Checks a parsed source. The policy is there only when nothing at all is wrong.
 pub(super) fn check(parse: &Parse) -> (Option<Policy>, Vec<Diagnostic>) {

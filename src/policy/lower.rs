@@ -2,7 +2,8 @@
 //!
 //! * [`layout`] gives every field of an event its words and its presence bit.
 //! * [`expressions`] turns trees into graphs in which equal expressions are one node.
-//! * [`code`] turns graphs into runs of instructions; [`rules`] has those of rules.
+//! * [`code`] turns graphs into runs of instructions.
+//! * [`matching`] turns the conditions of rules into clauses.
 //! * [`groups`] decides what is stored of an event under a key, and packs it into rows and records.
 //! * [`zones`] writes out the offsets of the time zones that are mentioned.
 //!
@@ -15,7 +16,7 @@ mod code;
 mod expressions;
 mod groups;
 mod layout;
-mod rules;
+mod matching;
 mod zones;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use expressions::{Graph, Inputs};
 pub use groups::Base;
 use groups::{Groups, Moved, Sums, Tables, Want, Wanted};
 use layout::EventLayout;
+use matching::Matching;
 use std::collections::{BTreeSet, HashMap};
 use zones::Zones;
 
@@ -106,7 +108,6 @@ pub fn lower_onto(
     let kept_lists = moved.lists;
 
     let mut events = Vec::with_capacity(policy.events.len());
-    let mut conditions = vec![0; policy.rules.len()];
     for (index, event) in policy.events.iter().enumerate() {
         let this = EventIx(index as u16);
         let layout = &layouts[index];
@@ -131,12 +132,8 @@ pub fn lower_onto(
         }
         let scalars = code.emit(&graph, &scalars, &HashMap::new())?.0;
 
-        let (conditions_run, mut of_event) =
-            rules::conditions(policy, this, &mut graph, &mut zones, &mut code)?;
-        of_event.sort_unstable();
-        for (rule, register) in &of_event {
-            conditions[*rule] = *register;
-        }
+        let Matching { conditions, rules, plan: matching } =
+            matching::matching(policy, this, &mut graph, &mut zones, &mut code)?;
 
         let decide = match decide {
             Some(decide) => Some(decide_plan(decide, &inputs, &mut graph, &mut zones, &mut code)?),
@@ -155,8 +152,9 @@ pub fn lower_onto(
             targets: Vec::new(),
             windows: Vec::new(),
             scalars,
-            conditions: conditions_run,
-            rules: of_event.iter().map(|(rule, _)| *rule as u16).collect(),
+            conditions,
+            rules,
+            matching,
             decide,
         };
         look_up(&mut plan, policy, this, layout, &tables, &features)?;
@@ -208,7 +206,7 @@ pub fn lower_onto(
         events,
         groups: tables.groups,
         features,
-        rules: rule_plans(policy, &conditions),
+        rules: rule_plans(policy),
         reasons: reason_plans(policy),
         lists,
         zone_database: zones.database(),
@@ -610,11 +608,10 @@ fn look_up(
     Ok(())
 }
 
-fn rule_plans(policy: &Policy, conditions: &[u16]) -> Vec<RulePlan> {
-    let plan = |(rule, condition): (&super::typed::Rule, &u16)| RulePlan {
+fn rule_plans(policy: &Policy) -> Vec<RulePlan> {
+    let plan = |rule: &super::typed::Rule| RulePlan {
         name: rule.name.clone(),
         event: rule.event.0,
-        condition: *condition,
         action: rule.action.map_or(0, |action| action as u8),
         score: rule.score.unwrap_or(-1),
         reason: rule.reason.map_or(0, |reason| policy.reasons[usize::from(reason)].id),
@@ -623,7 +620,7 @@ fn rule_plans(policy: &Policy, conditions: &[u16]) -> Vec<RulePlan> {
         salience: rule.salience,
         allow_over: rule.allow_over.iter().map(|rule| rule.0).collect(),
     };
-    policy.rules.iter().zip(conditions).map(plan).collect()
+    policy.rules.iter().map(plan).collect()
 }
 
 fn reason_plans(policy: &Policy) -> Vec<ReasonPlan> {

@@ -80,10 +80,21 @@ struct Maker<'r> {
     zones: Vec<&'static str>,
     /// Percentage of windows that are by a pair of keys, where the events have them.
     pairs: u64,
+    /// How many rules each judged event has; `None` for a few.
+    rules: Option<usize>,
 }
 
 /// A random policy.
 pub fn policy(rng: &mut Rng) -> Policy {
+    made(rng, None)
+}
+
+/// A random policy with so many rules for each event that is judged.
+pub fn policy_of_rules(rng: &mut Rng, rules: usize) -> Policy {
+    made(rng, Some(rules))
+}
+
+fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
     let entities = (0..2 + rng.below(3)).map(|i| format!("entity{i}")).collect();
     let zones = (0..1 + rng.below(2)).map(|_| *rng.pick(&ZONES)).collect();
     let max_age_us = *rng.pick(&[1, SECOND, HOUR, DAY, 3 * DAY, 30 * DAY]);
@@ -103,7 +114,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         rates,
     };
     let pairs = *rng.pick(&[0, 0, 20, 60]);
-    let mut maker = Maker { rng, policy, lets: Vec::new(), zones, pairs };
+    let mut maker = Maker { rng, policy, lets: Vec::new(), zones, pairs, rules };
     let judged = maker.events();
     maker.lists();
     maker.lets();
@@ -565,7 +576,8 @@ impl Maker<'_> {
         }
         let scenes = self.policy.scenes.len() - first_scene;
         // Rules of a scene stand together.
-        let mut within: Vec<Option<Within>> = (0..self.rng.below(10))
+        let count = self.rules.unwrap_or_else(|| self.rng.below(10));
+        let mut within: Vec<Option<Within>> = (0..count)
             .map(|_| (scenes > 0 && self.rng.percent(60)).then(|| first_scene + self.rng.below(scenes)))
             .map(|scene| scene.map(|scene| Within::Scene(SceneIx(scene as u16))))
             .collect();

@@ -843,6 +843,15 @@ impl<'p> Oracle<'p> {
         }
     }
 
+    /// The rules that fire for an event by itself, monitored ones included, if its features are these; `None` when it is not
+    /// an event.
+    pub fn fired(&mut self, input: &Input<'_>, features: &[Answer]) -> Option<Vec<usize>> {
+        let Ok(Arrived::Event(event)) = self.decode(input) else { return None };
+        let (policy, context) = (self.policy, Context::judging(&event, features));
+        let rules = policy.rules.iter().enumerate().filter(|(_, rule)| rule.event == event.kind);
+        Some(rules.filter(|(_, rule)| self.fires(rule, &context)).map(|(index, _)| index).collect())
+    }
+
     fn fires(&mut self, rule: &typed::Rule, context: &Context<'_>) -> bool {
         let is_true = self.evaluate(&rule.when, context).is_true();
         let is_effective = rule.effective.holds_at(context.event.time);

@@ -35,13 +35,15 @@ pub(super) struct Checker<'p> {
     /// Which registers hold something, in the run checked last: those whose number is `round`.
     known: Vec<u32>,
     round: u32,
+    /// The round of a run after which others go on with what it left.
+    kept: Option<u32>,
 }
 
 impl<'p> Checker<'p> {
     pub(super) fn new(program: &'p ArchivedProgram) -> Self {
         let registers = program.registers.to_native();
         let known = vec![0; usize::from(registers)];
-        Self { program, registers, code_left: program.code.len(), known, round: 0 }
+        Self { program, registers, code_left: program.code.len(), known, round: 0, kept: None }
     }
 
     pub(super) fn register(&self, what: &str, register: u16) -> Checked {
@@ -53,8 +55,11 @@ impl<'p> Checker<'p> {
     /// nobody sets would hold what an earlier decision left there.
     pub(super) fn computed(&self, what: &str, register: u16) -> Checked {
         self.register(what, register)?;
-        let known = self.known[usize::from(register)] == self.round;
-        ensure!(known, "{what} is in register {register}, which nothing sets");
+        let known = self.known[usize::from(register)];
+        ensure!(
+            known == self.round || Some(known) == self.kept,
+            "{what} is in register {register}, which nothing sets"
+        );
         Ok(())
     }
 
@@ -97,19 +102,27 @@ impl<'p> Checker<'p> {
                 ends.push(Reverse(index + 1 + imm as usize));
                 continue;
             }
-            let first = instr.dst.to_native();
-            let count = if op == Op::Clear { imm as u16 } else { 1 };
-            for dst in first..first + count {
-                if self.known[usize::from(dst)] != self.round
-                    && let Some(end) = ends.peek()
-                {
-                    unsure.push((*end, dst));
-                }
-                self.known[usize::from(dst)] = self.round;
+            let dst = instr.dst.to_native();
+            let known = &mut self.known[usize::from(dst)];
+            if *known != self.round
+                && let Some(end) = ends.peek()
+            {
+                unsure.push((*end, dst));
             }
+            *known = self.round;
         }
         self.forget(&mut unsure, usize::MAX);
         Ok(())
+    }
+
+    /// What is known now is known to the runs to come as well, until [`forget_kept`](Self::forget_kept).
+    pub(super) fn keep_known(&mut self) {
+        self.kept = Some(self.round);
+    }
+
+    /// See [`keep_known`](Self::keep_known).
+    pub(super) fn forget_kept(&mut self) {
+        self.kept = None;
     }
 
     /// Forgets the registers that are only known up to before `index`.
@@ -179,10 +192,6 @@ impl<'p> Checker<'p> {
                 place(reads, (imm & 0xffff) as u16, 2, (imm >> 16) as u16)?;
             }
             Op::EventTime => place(reads, 0, 1, 0)?,
-            Op::Clear => {
-                let (first, registers) = (usize::from(instr.dst.to_native()), usize::from(self.registers));
-                ensure!(imm > 0 && first + imm <= registers, "it clears {imm} registers from {first} on");
-            }
             Op::Hour | Op::Weekday => {
                 place(reads, 0, 1, 0)?;
                 ensure!(imm < self.program.zones.len(), "there is no time zone {imm}");

@@ -93,31 +93,6 @@ impl Code {
         into.into_iter().collect()
     }
 
-    /// Where the next instruction will be.
-    pub(super) fn here(&self) -> usize {
-        self.instrs.len()
-    }
-
-    /// `count` registers of their own, one behind the other, and an instruction that makes them false.
-    pub(super) fn cleared(&mut self, count: usize) -> Result<Vec<u16>, Diagnostic> {
-        let registers = (0..count).map(|_| self.register()).collect::<Result<Vec<u16>, _>>()?;
-        if let Some(first) = registers.first() {
-            self.push(Op::Clear, *first, 0, 0, count as u32);
-        }
-        Ok(registers)
-    }
-
-    /// Skips what follows, up to where [`land`](Self::land) is said, unless the register is true.
-    pub(super) fn skip_unless_true(&mut self, register: u16) -> usize {
-        self.push(Op::SkipUnlessTrue, 0, register, 0, 0);
-        self.instrs.len() - 1
-    }
-
-    /// What was skipped from there ends here.
-    pub(super) fn land(&mut self, skip: usize) {
-        self.instrs[skip].imm = (self.instrs.len() - skip - 1) as u32;
-    }
-
     /// Where a register of a program that is kept goes.
     pub(super) fn moved_register(&mut self, register: u16, moved: &mut Moved<'_>) -> Result<u16, Diagnostic> {
         if let Some(register) = moved.registers.get(&register) {
@@ -158,7 +133,7 @@ impl Code {
         self.run_from(start)
     }
 
-    pub(super) fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {
+    fn run_from(&self, start: usize) -> Result<Run, Diagnostic> {
         if self.instrs.len() > CODE_MAX || self.consts.len() > COUNT_MAX {
             return Err(bound(
                 format!("the policy takes more than {CODE_MAX} instructions or {COUNT_MAX} literals"),

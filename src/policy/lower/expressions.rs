@@ -274,15 +274,20 @@ impl<'p> Graph<'p> {
         }
     }
 
-    fn unary(&mut self, op: Op, a: NodeId) -> NodeId {
+    pub(super) fn unary(&mut self, op: Op, a: NodeId) -> NodeId {
         self.add(Node::Unary(op, a))
     }
 
-    fn binary(&mut self, op: Op, a: NodeId, b: NodeId) -> NodeId {
+    pub(super) fn binary(&mut self, op: Op, a: NodeId, b: NodeId) -> NodeId {
         self.add(Node::Binary(op, a, b))
     }
 
-    fn literal(&mut self, value: Value) -> NodeId {
+    /// Whether two conditions hold.
+    pub(super) fn both(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.binary(Op::And, a, b)
+    }
+
+    pub(super) fn literal(&mut self, value: Value) -> NodeId {
         if value.den > 0 {
             return self.add(Node::Const { num: value.num, den: value.den });
         }

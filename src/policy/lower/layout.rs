@@ -1,7 +1,7 @@
 //! Where each field of an event is: the words after the header, in declaration order, and a presence bit each.
 
 use super::{EMPTY, bound};
-use crate::engine::program::{EventPlan, FieldKind, FieldPlan, NONE};
+use crate::engine::program::{EventPlan, FieldKind, FieldPlan, MatchPlan, NONE};
 use crate::engine::wire::{
     AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
     RATE_TO_WORD, RATE_WORDS,
@@ -122,6 +122,7 @@ pub(super) fn rate_event() -> EventPlan {
         scalars: EMPTY,
         conditions: EMPTY,
         rules: Vec::new(),
+        matching: MatchPlan::default(),
         decide: None,
     }
 }

@@ -2,11 +2,11 @@
 
 use super::random::{Random, policy};
 use super::*;
-use crate::engine::Loaded;
-use crate::engine::program::{Assume, FieldKind, Instr, Op};
+use crate::engine::program::{Assume, FieldKind, Instr, MatchPlan, Op};
 use crate::engine::rates::Rates;
 use crate::engine::units::Time;
 use crate::engine::vm::{Basis, execute};
+use crate::engine::{Loaded, Rules};
 use crate::os::memfd::SealedMemfd;
 use crate::policy::archive::{open, seal, with_header};
 
@@ -29,9 +29,21 @@ fn execute_all(loaded: &Loaded, random: &mut Random) {
         if let Some(decide) = event.decide.as_ref() {
             runs.extend([&decide.score_code, &decide.threshold_code]);
         }
+        runs.extend(
+            event.matching.clauses.iter().filter_map(|clause| clause.rest.as_ref()).map(|rest| &rest.code),
+        );
         for run in runs {
             execute(basis, run, words, presence, time, &mut registers);
         }
+    }
+    for kind in 0..program.events.len() {
+        let words = &frame[..usize::from(program.events[kind].words.to_native())];
+        let Some(mut rules) = Rules::new(loaded, kind as u16) else { continue };
+        for feature in rules.features() {
+            *feature = [Value::MISSING, Value::int(i64::MIN), Value::ratio(1, i64::MAX)][random.below(3)];
+        }
+        let count = program.events[kind].rules.len();
+        assert!(rules.fired(words, presence, time).len() <= count);
     }
     for group in program.groups.iter() {
         let words = usize::from(program.events[usize::from(group.event.to_native())].words.to_native());
@@ -159,11 +171,12 @@ fn what_is_wrong_is_said() {
         "event 0: feature 0 is looked up by a key of another table"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
-        "event 0: its decision: the score is register 65535 of 26"
+        "event 0: its decision: the score is register 65535 of 24"
     });
     refused(|p| p.groups[1].ingest.len = 0, "group 1: a column is in register 6, which nothing sets");
-    refused(|p| p.rules[1].condition = p.groups[0].bits[0].register, {
-        "event 0: a rule's condition is in register 5, which nothing sets"
+    let unset = program().groups[0].bits[0].register;
+    refused(|p| matching(p).operands[0].register = unset, {
+        "event 0: its rules: an operand is in register 5, which nothing sets"
     });
     refused(|p| p.groups[1].derive = p.groups[1].ingest, {
         "group 1: derive, instruction 0 (FieldMoney): there is no event to read here"
@@ -391,27 +404,47 @@ fn staged() -> Program {
     lower(&policy, &Tokenizer::default()).unwrap()
 }
 
+fn matching(program: &mut Program) -> &mut MatchPlan {
+    &mut program.events[0].matching
+}
+
+#[test]
+fn what_is_wrong_with_clauses_is_said() {
+    fn refused(change: fn(&mut Program), expected: &str) {
+        refused_of(staged(), change, &format!("event 0: its rules: {expected}"));
+    }
+    refused(|p| matching(p).operands[0].den = 0, "operand 0 has no positive denominator");
+    refused(|p| matching(p).clauses[1].rule = 3, "clause 1: the event has no rule 3");
+    refused(|p| matching(p).clauses[0].tests[0].operand = NONE, "clause 0: its operands do not ascend");
+    refused(|p| matching(p).clauses[0].tests[1].operand = NONE, "clause 0: there is no operand 65535");
+    refused(|p| matching(p).clauses[1].tests[0].cuts[0].den = 0, {
+        "clause 1: a cut has no positive denominator"
+    });
+    refused(
+        |p| {
+            let cuts = &mut matching(p).clauses[1].tests[0].cuts;
+            cuts.push(cuts[0]);
+        },
+        "clause 1: its cuts do not ascend",
+    );
+    refused(|p| matching(p).clauses[0].rest.as_mut().unwrap().code.len = 0, {
+        "clause 0: the rest is in register 19, which nothing sets"
+    });
+    refused(
+        |p| {
+            let code = matching(p).clauses[0].rest.unwrap().code;
+            matching(p).clauses[1].rest = matching(p).clauses[0].rest;
+            assert!(code.len > 0);
+            p.code.truncate((code.start + code.len) as usize);
+            p.events[0].decide = None;
+        },
+        "clause 1: the rest is shared with other code",
+    );
+}
+
 #[test]
 fn what_is_skipped_is_not_known_after_it() {
-    fn clear(program: &mut Program) -> &mut Instr {
-        program.code.iter_mut().find(|instr| instr.op == Op::Clear).expect("a scene's registers are cleared")
-    }
-    let (mut program, registers) = (staged(), staged().registers);
-    let own = clear(&mut program).dst;
-    let wrong =
-        format!("event 0: its conditions, instruction 0 (Clear): it clears 0 registers from {own} on");
-    refused_of(staged(), |p| clear(p).imm = 0, &wrong);
-    let wrong = format!(
-        "event 0: its conditions, instruction 0 (Clear): it clears {registers} registers from {own} on"
-    );
-    refused_of(staged(), |p| clear(p).imm = u32::from(registers), &wrong);
-    let wrong = format!("event 0: a rule's condition is in register {own}, which nothing sets");
-    refused_of(
-        staged(),
-        |p| *clear(p) = Instr { op: Op::EventTime, dst: registers - 1, a: 0, b: 0, imm: 0 },
-        &wrong,
-    );
-
+    let registers = staged().registers;
     // Of two skips, one in the other, the inner one leads to where the outer one still skips.
     let (known, unsure) = (registers - 1, registers - 2);
     let instr = |op, dst, a, imm| Instr { op, dst, a, b: 0, imm };

@@ -2,7 +2,6 @@
 
 use super::evaluate::{Context, Held, Number, fraction, of_value};
 use super::*;
-use crate::engine::Loaded;
 use crate::engine::program::{
     ArchivedBitRef, ArchivedColumnPlan, ArchivedEventPlan, ArchivedFieldKind, ArchivedGroupPlan,
     ArchivedOrigin,
@@ -11,6 +10,7 @@ use crate::engine::rates::Rates;
 use crate::engine::units::{EventId, Key, Time};
 use crate::engine::vm::{Basis, execute};
 use crate::engine::wire::PRESENCE_WORD;
+use crate::engine::{Loaded, Rules};
 use crate::policy::typed;
 
 /// SplitMix64: the same tests everywhere.
@@ -478,16 +478,19 @@ fn run(seed: u64, policies: usize) -> usize {
             let mut registers = vec![dirt; usize::from(program.registers.to_native())];
             let plan = &program.events[0];
             execute(basis, &plan.scalars, &words, words[PRESENCE_WORD], time, &mut registers);
-            execute(basis, &plan.conditions, &words, words[PRESENCE_WORD], time, &mut registers);
             for (index, feature) in policy.features.iter().enumerate() {
                 if let FeatureKind::Scalar { expr, .. } = &feature.kind {
                     assert_eq!(of_value(registers[index]), judged.number(expr), "{expr:?}\n{fields:?}");
                     evaluations += 1;
                 }
             }
+            let mut rules = Rules::new(&loaded, 0).unwrap();
+            let features = rules.features().len();
+            rules.features().copy_from_slice(&registers[..features]);
+            let fired = rules.fired(&words, words[PRESENCE_WORD], time);
             for (index, rule) in policy.rules.iter().enumerate() {
-                let condition = registers[usize::from(program.rules[index].condition.to_native())];
-                assert_eq!(of_value(condition), judged.number(&rule.when), "{:?}\n{fields:?}", rule.when);
+                let expected = judged.bool(&rule.when) == Some(true);
+                assert_eq!(fired.contains(&(index as u16)), expected, "{:?}\n{fields:?}", rule.when);
                 evaluations += 1;
             }
 
