@@ -219,7 +219,7 @@ pub(super) fn many_text(rules: u32) -> String {
                     )
                 }
                 2 => write!(text, "tries >= {}", 1 + dice.below(5)),
-                _ if feature / 2 % 2 == 0 => write!(text, "f{feature} >= {}", 2 + dice.below(40)),
+                _ if (feature / 2).is_multiple_of(2) => write!(text, "f{feature} >= {}", 2 + dice.below(40)),
                 _ => write!(text, "f{feature} > {} USD", 50 * (1 + dice.below(60))),
             };
         }
@@ -248,7 +248,7 @@ impl Many {
             }
             // Most payments are of keys that little is known of.
             let features = (0..FEATURES_MANY).map(|feature| {
-                let most = if feature / 2 % 2 == 0 { 8 } else { 60_000 };
+                let most = if (feature / 2).is_multiple_of(2) { 8 } else { 60_000 };
                 Value::int(dice.below(1 + most) as i64)
             });
             let features = features.collect();
