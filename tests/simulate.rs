@@ -593,7 +593,7 @@ fn other_streams_agree_with_the_oracle() {
 
 #[test]
 fn long_streams_agree_with_the_oracle() {
-    share(3 * SHARE, 45, 2 * FRAMES, &["Count above 1024", "demoted", "keys expired"]);
+    share(3 * SHARE, 60, 2 * FRAMES, &["Count above 1024", "demoted", "keys expired"]);
 }
 
 /// Where there is no room for everything: features are those of the oracle, which forgets nothing, unless flagged.

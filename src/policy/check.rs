@@ -15,6 +15,7 @@ pub(super) mod literals;
 mod names;
 mod rules;
 mod scenes;
+mod scripts;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Fix};
 use super::parser::{DECLARATIONS, Parse, RESERVED};
 use super::suggest::nearest;
 use super::syntax::{SyntaxKind as K, SyntaxNode};
+use super::test::script::Test;
 use super::typed::{
     EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, Type,
 };
@@ -32,18 +34,19 @@ use std::collections::{HashMap, HashSet};
 const DECLARATIONS_MAX: usize = 16_384;
 
 /// Checks a parsed source. The policy is there only when nothing at all is wrong.
-pub(super) fn check(parse: &Parse) -> (Option<Policy>, Vec<Diagnostic>) {
+pub(super) fn check(parse: &Parse) -> (Option<(Policy, Vec<Test>)>, Vec<Diagnostic>) {
     let mut checker = Checker::new(parse);
     checker.run(&parse.root);
     let complete = checker.diagnostics.is_empty() && parse.errors.is_empty();
-    let Checker { policy, diagnostics, .. } = checker;
-    (complete.then_some(policy), diagnostics)
+    let Checker { policy, tests, diagnostics, .. } = checker;
+    (complete.then_some((policy, tests)), diagnostics)
 }
 
 struct Checker<'p> {
     parse: &'p Parse,
     diagnostics: Vec<Diagnostic>,
     policy: Policy,
+    tests: Vec<Test>,
     /// Per event: some of its fields could not be read.
     incomplete: Vec<bool>,
     /// Per event and field: the declared type, or none when it was refused.
@@ -103,6 +106,7 @@ impl<'p> Checker<'p> {
                 decides: Vec::new(),
                 rates: None,
             },
+            tests: Vec::new(),
             incomplete: Vec::new(),
             field_types: Vec::new(),
             fields: Vec::new(),
@@ -141,6 +145,7 @@ impl<'p> Checker<'p> {
         self.each(root, K::FeatureDecl, false, Self::feature);
         self.each_rule(root);
         self.each(root, K::DecideDecl, false, Self::decide);
+        self.each(root, K::TestDecl, false, Self::test);
     }
 
     /// Hands every declaration of this kind to `check`; those with syntax errors only when told so.
@@ -187,7 +192,10 @@ impl<'p> Checker<'p> {
                 }
                 None => {
                     self.lost |= {
-                        !matches!(node.kind(), K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl)
+                        !matches!(
+                            node.kind(),
+                            K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl | K::TestDecl
+                        )
                     }
                 }
             }
@@ -257,6 +265,7 @@ impl<'p> Checker<'p> {
         }
         let help = match nearest(&name.text, candidates.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if candidates.is_empty() && otherwise.is_empty() => "none is declared".to_owned(),
             None if candidates.is_empty() || !otherwise.is_empty() => otherwise.to_owned(),
             None => one_of(candidates),
         };

@@ -23,6 +23,7 @@ mod zones;
 mod tests;
 
 use super::diagnostics::Diagnostic;
+use super::test::script::Stubs;
 use super::typed::{
     Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
 };
@@ -77,6 +78,24 @@ pub fn lower_onto(
     tokenizer: &Tokenizer,
     base: Option<&Base<'_>>,
 ) -> Result<TakeOver, Diagnostic> {
+    lower_with(policy, tokenizer, base, &Stubs::default())
+}
+
+/// Lowers a policy for a test: wherever a verdict reads what is stubbed, it reads the stub's value instead.
+pub(super) fn lower_stubbed(
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+    stubs: &Stubs,
+) -> Result<Program, Diagnostic> {
+    Ok(lower_with(policy, tokenizer, None, stubs)?.program)
+}
+
+fn lower_with(
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+    base: Option<&Base<'_>>,
+    stubs: &Stubs,
+) -> Result<TakeOver, Diagnostic> {
     check_bounds(policy)?;
     let layouts = layout::lay_out(policy)?;
     let mut zones = Zones::default();
@@ -120,7 +139,7 @@ pub fn lower_onto(
                 final_score: Some(code.register()?),
             };
         }
-        let mut graph = Graph::decision(policy, &layouts, this, inputs);
+        let mut graph = Graph::decision(policy, &layouts, this, inputs, stubs);
 
         let mut scalars = Vec::new();
         for (feature, declared) in policy.features.iter().enumerate() {

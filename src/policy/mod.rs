@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 pub mod codes;
 pub mod diagnostics;
+pub mod explain;
 pub mod format;
 mod lexer;
 mod lint;
@@ -17,6 +18,7 @@ pub mod parser;
 pub mod sources;
 mod suggest;
 pub mod syntax;
+pub mod test;
 pub mod typed;
 
 use crate::engine::program::Program;

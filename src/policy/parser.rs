@@ -8,6 +8,7 @@
 
 mod declarations;
 mod expressions;
+mod tests;
 
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
 use super::lexer::{Token, lex};
@@ -60,6 +61,7 @@ pub fn parse(text: &str) -> Parse {
         errors: Vec::new(),
         recovering: false,
         errors_seen: 0,
+        in_test: false,
     };
     let broken = parser.source();
     let green = parser.builder.finish();
@@ -70,11 +72,11 @@ pub fn parse(text: &str) -> Parse {
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] = &[
     "policy", "use", "rates", "entity", "reason", "event", "list", "let", "feature", "scene", "rule",
-    "decide",
+    "decide", "test",
 ];
 
 /// The words that start a declaration the language does not have yet.
-pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "test", "effective", "alert"];
+pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "effective", "alert"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =
@@ -96,6 +98,8 @@ struct Parser<'t> {
     /// Set by an error, cleared where reading goes on. While it is set nothing is consumed and nothing reported.
     recovering: bool,
     errors_seen: usize,
+    /// Inside a test, where `let` without `on` is no declaration.
+    in_test: bool,
 }
 
 impl<'t> Parser<'t> {
@@ -284,6 +288,7 @@ impl<'t> Parser<'t> {
             "alert" | "effective" => false,
             "reason" => follows == Some(SyntaxKind::Ident) && self.kind_at(2) == Some(SyntaxKind::Number),
             "rates" | "use" | "test" => follows == Some(SyntaxKind::Text),
+            "let" if self.in_test && self.text_at(2) != "on" => false,
             word if DECLARATIONS.contains(&word) || RESERVED.contains(&word) => {
                 follows == Some(SyntaxKind::Ident) && !self.on_new_line(1)
             }

@@ -12,6 +12,7 @@ use super::lint::lint;
 use super::lower::lower;
 use super::parser::{Parse, SOURCE_BYTES_MAX, parse};
 use super::syntax::{SyntaxKind as K, SyntaxNode};
+use super::test::script::Test;
 use super::typed::{Policy, Span};
 use crate::engine::program::Program;
 use crate::token::Tokenizer;
@@ -23,6 +24,9 @@ pub const FILES_MAX: usize = 64;
 
 /// Reads a file by its path from the first file's folder, `/` between the parts. The error says why it cannot.
 pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<String, String>;
+
+/// A policy and its tests.
+type Checked = (Policy, Vec<Test>);
 
 /// The files of a policy, read and parsed.
 #[derive(Clone, Debug)]
@@ -72,20 +76,25 @@ impl Sources {
 
     /// Checks the policy. Reports as many errors as it can find, file by file, in source order.
     pub fn check(&self) -> Result<Policy, Vec<Diagnostic>> {
-        self.checked().map(|(policy, _)| policy)
+        self.check_with_tests().map(|(policy, _)| policy)
+    }
+
+    /// Checks the policy, and hands out its tests too, in source order.
+    pub fn check_with_tests(&self) -> Result<(Policy, Vec<Test>), Vec<Diagnostic>> {
+        self.checked().map(|(checked, _)| checked)
     }
 
     /// Checks the policy, and says what is hardly meant in it, if it has no errors.
     #[must_use]
     pub fn analyse(&self) -> Analysis {
         match self.checked() {
-            Ok((policy, root)) => Analysis { diagnostics: lint(&policy, &root), policy: Some(policy) },
+            Ok(((policy, _), root)) => Analysis { diagnostics: lint(&policy, &root), policy: Some(policy) },
             Err(diagnostics) => Analysis { policy: None, diagnostics },
         }
     }
 
-    /// The policy and the tree of all its files.
-    fn checked(&self) -> Result<(Policy, SyntaxNode), Vec<Diagnostic>> {
+    /// The policy and its tests, and the tree of all its files.
+    fn checked(&self) -> Result<(Checked, SyntaxNode), Vec<Diagnostic>> {
         if self.too_long {
             return Err(self.errors.clone());
         }
@@ -95,13 +104,13 @@ impl Sources {
             broken: self.broken.clone(),
             first_end: offset(self.files[0].text.len()),
         };
-        let (policy, found) = check::check(&parse);
+        let (checked, found) = check::check(&parse);
         let mut diagnostics = parse.errors;
         diagnostics.extend(found);
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
         diagnostics.truncate(DIAGNOSTICS_MAX);
-        match policy {
-            Some(policy) if diagnostics.is_empty() => Ok((policy, parse.root)),
+        match checked {
+            Some(checked) if diagnostics.is_empty() => Ok((checked, parse.root)),
             _ => Err(diagnostics),
         }
     }
@@ -157,6 +166,14 @@ impl Sources {
     /// The files, by the names that errors call them, the first one first.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
+    /// File and line (from 1) of a place.
+    #[must_use]
+    pub fn place(&self, span: Span) -> (&str, usize) {
+        let file = self.file_at(span.start);
+        let at = (span.start as usize).saturating_sub(file.start).min(file.text.len());
+        (&file.name, 1 + file.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count())
     }
 
     /// The first file's text.

@@ -149,6 +149,32 @@ kinds! {
     UnassessedItem,
     /// `late after DURATION { … }`.
     LateItem,
+    /// `test "NAME" { … }`.
+    TestDecl,
+    /// `let NAME = EVENT { … }` of a test.
+    TestLet,
+    /// `stub NAME = VALUE`.
+    StubItem,
+    /// `given rate FROM TO NUMBER at TIME`.
+    GivenRate,
+    /// `given EVENT { … } at TIME, … [each amended …]`.
+    GivenItem,
+    /// `when EVENT { … } at TIME then …`.
+    WhenItem,
+    /// `EVENT { … }`, `NAME`, `NAME with { … }`.
+    TestEvent,
+    /// `{ FIELD: VALUE, … }`.
+    TestFields,
+    /// `FIELD: VALUE`.
+    TestField,
+    /// A value as events carry it.
+    TestValue,
+    /// `at TIME, …`.
+    AtClause,
+    /// `[each] amended DURATION later by EVENT { … }`.
+    AmendedClause,
+    /// `block`, `not block`, `score >= N`, `because REASON, …`, `fires RULE`, `unassessed`.
+    Expectation,
     /// A declaration of a kind that the language reserves but does not have yet.
     ReservedDecl,
     /// `on EVENT`.

@@ -317,6 +317,8 @@ pub enum Expr {
     InList(FieldIx, ListIx),
     /// Whether two entity fields of one kind hold the same key; unknown when either is absent.
     SameKey(FieldIx, FieldIx),
+    /// `now()`: the time of the event in context, as windows take it. A time.
+    Now,
     /// Hour of the event's time, 0..=23, in the named zone.
     Hour(String),
     /// Day of the week of the event's time, Monday = 1 … Sunday = 7, in the named zone.

@@ -725,7 +725,7 @@ impl Maker<'_> {
         }
         let depth = depth.saturating_sub(1);
         let how = self.compare_how();
-        let found = match self.rng.below(20) {
+        let found = match self.rng.below(18) {
             0..2 => {
                 let currency = self.currency();
                 let (a, b) = (self.money(scope, currency, depth), self.money(scope, currency, 0));
@@ -761,8 +761,8 @@ impl Maker<'_> {
             11 => self.in_list(scope),
             12 => self.same_key(scope),
             13 => self.let_of(scope, Type::Bool),
-            15..18 => self.coded(scope),
-            18 => self.timed(scope, how),
+            15 | 16 => self.coded(scope),
+            17 => self.timed(scope, how),
             14 => self.field(scope, |ty| *ty == FieldType::Bool).map(|(field, ..)| {
                 compare(Compare::Eq, field, Expr::Const(Value::bool(self.rng.percent(50)), Type::Bool))
             }),
@@ -819,7 +819,7 @@ impl Maker<'_> {
 
     /// A code compared with another, or a category with the ends of a range.
     fn coded(&mut self, scope: &Scope) -> Option<Expr> {
-        let how = if self.rng.percent(50) { Compare::Eq } else { Compare::Ne };
+        let how = if self.rng.percent(30) { Compare::Eq } else { Compare::Ne };
         if self.rng.percent(30) {
             let any = self.any_money(scope)?;
             return Some(compare(how, Expr::CurrencyOf(Box::new(any)), self.code(Type::Currency)));
@@ -843,7 +843,8 @@ impl Maker<'_> {
             && self.rng.percent(60)
         {
             let (other, ..) = self.field(scope, |ty| *ty == FieldType::Time)?;
-            return Some(match self.rng.below(3) {
+            return Some(match self.rng.below(4) {
+                3 => compare(how, binary(Arithmetic::Sub, Expr::Now, time), length),
                 0 => compare(how, binary(Arithmetic::Sub, time, other), length),
                 1 => compare(how, binary(Arithmetic::Add, time, length), other),
                 _ => compare(how, time, Expr::Const(Value::int(START_US), Type::Time)),

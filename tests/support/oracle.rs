@@ -1179,6 +1179,7 @@ impl Reader<'_> {
                 (Some(a), Some(b)) => Answer::Truth(a == b),
                 _ => Answer::Missing,
             },
+            Expr::Now => Answer::int(event.time),
             Expr::Hour(zone) => Answer::int(i64::from(local(event.time, zone, zones).hour())),
             Expr::Weekday(zone) => {
                 let weekday = local(event.time, zone, zones).weekday();
@@ -1286,6 +1287,7 @@ impl Reader<'_> {
                     _ => Type::Int,
                 })
             }
+            Expr::Now => Some(Type::Time),
             Expr::Hour(_) | Expr::Weekday(_) | Expr::RuleScoresSum | Expr::RuleScoresMax | Expr::Score => {
                 Some(Type::Int)
             }

@@ -19,6 +19,7 @@ mod resolve;
 mod rewrite;
 mod sequence;
 mod switch;
+mod test;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -43,7 +44,7 @@ enum Command {
     /// Kill switches of a running appliance.
     #[command(subcommand)]
     Kill(desk::Kill),
-    /// Read policies: check them, print what they take; deploy them to a running appliance.
+    /// Read policies: check them, run their tests, print what they take; deploy them to a running appliance.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Exchange rates for a running appliance.

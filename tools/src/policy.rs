@@ -52,6 +52,17 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the tests of a policy, and say why each that fails does; exit 1 if any does.
+    Test {
+        /// The policy.
+        file: PathBuf,
+        /// Run only tests whose name contains this text.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        filter: String,
+        /// Print one JSON object for each test.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what the policy takes: each feature's exactness, horizon and cost, bytes per key and per event, and all that is
     /// reserved; exit 1 if that is over the configuration's `memory_bytes_max`.
     Plan {
@@ -100,6 +111,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         Command::Deploy { file, cold, dry_run, appliance } => desk::deploy(file, *cold, *dry_run, appliance),
         Command::Rollback { appliance } => desk::roll_back(appliance),
         Command::Status { appliance } => desk::status(appliance),
+        Command::Test { file, filter, json } => crate::test::run(&sources(file)?, filter, *json),
         Command::Plan { file, config, json } => {
             let loaded = load(file, &Tokenizer::default())?;
             let config = config.as_ref().map_or_else(|| Ok(Config::shipped()), |file| Config::read(file))?;

@@ -12,6 +12,7 @@ use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
     Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, Span, Type,
 };
+use jiff::tz::TimeZone;
 
 /// How deep an expression may get when every `let` in it is written out.
 const EXTENT_DEPTH_MAX: usize = 2 * DEPTH_MAX as usize;
@@ -63,7 +64,7 @@ pub(super) enum Meaning {
 
 /// Functions, for suggestions.
 pub(super) const FUNCTIONS: &[&str] =
-    &["first_present", "max", "min", "major", "currency", "hour", "weekday"];
+    &["first_present", "max", "min", "major", "currency", "now", "hour", "weekday"];
 /// Aggregates.
 pub(super) const AGGREGATES: &[&str] = &[
     "count",
@@ -294,6 +295,10 @@ impl Checker<'_> {
                     None
                 }
             },
+            K::Date => {
+                let at = self.instant(&token, &TimeZone::UTC)?;
+                Some((Expr::Const(Value::int(at), Type::Time), Type::Time))
+            }
             K::Duration => match literals::duration(token.text()) {
                 Ok(us) => Some((Expr::Const(Value::int(us), Type::Duration), Type::Duration)),
                 Err((message, help)) => {
@@ -631,7 +636,8 @@ impl Checker<'_> {
             (Mcc, _) | (_, Mcc) => "write a category as its four digits, as in `… == 5411`".to_owned(),
             (Bin, _) | (_, Bin) => "write 6 to 8 digits, as in `… == 411111`".to_owned(),
             (Time, _) | (_, Time) => {
-                "compare it with another time; the time between two is a duration".to_owned()
+                "compare it with another time, as in `opened > now() - 30d` or `opened < 2026-01-31`"
+                    .to_owned()
             }
             (Enum(e, f), Enum(g, h)) if self.words(e, f) == self.words(g, h) => {
                 if !ordered {

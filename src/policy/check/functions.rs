@@ -273,6 +273,13 @@ impl Checker<'_> {
             "max" | "min" | "first_present" => self.choice(node, function, &values, scope),
             "major" => self.major(node, &values, scope),
             "currency" => self.currency_of(node, &values, scope),
+            "now" if args.is_empty() => Some((Expr::Now, Type::Time)),
+            "now" => {
+                let help = "write `now()`: the time of the event itself";
+                let message = "`now` takes nothing in its parentheses";
+                self.push(ast::span(&args[0]), message, "not expected", help);
+                None
+            }
             _ if AGGREGATES.contains(&function) => {
                 let message = format!("the aggregate `{function}` is only possible in a feature");
                 let help = "declare a feature, as in `feature n_1h = count(payment) by card last 1h`, and use its name";

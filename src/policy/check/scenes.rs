@@ -68,7 +68,7 @@ impl Checker<'_> {
     }
 
     /// The instant of a date in a zone, as [`Effective`] says.
-    fn instant(&mut self, token: &SyntaxToken, zone: &TimeZone) -> Option<i64> {
+    pub(super) fn instant(&mut self, token: &SyntaxToken, zone: &TimeZone) -> Option<i64> {
         let span = ast::token_span(token);
         let text = token.text();
         let parsed: Result<DateTime, _> = match text.contains('T') {

@@ -11,6 +11,7 @@ use crate::engine::program::{Definition, FieldKind, Op};
 use crate::engine::units::{Currency, DECIMAL_DEN, Value};
 use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
+use crate::policy::test::script::Stubs;
 use crate::policy::typed::{
     Arithmetic, Compare, Effective, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type,
 };
@@ -123,6 +124,8 @@ pub(super) struct Graph<'p> {
     /// Inside aggregates amendments can be there; outside they are always missing.
     amendments: bool,
     inputs: Inputs,
+    /// What a test has fixed.
+    stubs: Option<&'p Stubs>,
     entries: Vec<Entry>,
     index: HashMap<Node, NodeId>,
     lets: HashMap<LetIx, NodeId>,
@@ -138,6 +141,7 @@ impl<'p> Graph<'p> {
             event,
             amendments: true,
             inputs: Inputs::default(),
+            stubs: None,
             entries: Vec::new(),
             index: HashMap::new(),
             lets: HashMap::new(),
@@ -151,8 +155,9 @@ impl<'p> Graph<'p> {
         layouts: &'p [EventLayout],
         event: EventIx,
         inputs: Inputs,
+        stubs: &'p Stubs,
     ) -> Self {
-        Self { amendments: false, inputs, ..Self::stored(policy, layouts, event) }
+        Self { amendments: false, inputs, stubs: Some(stubs), ..Self::stored(policy, layouts, event) }
     }
 
     pub(super) fn node(&self, id: NodeId) -> Node {
@@ -363,7 +368,10 @@ impl<'p> Graph<'p> {
                 }
             }
             Expr::Let(definition) => self.definition(zones, *definition)?,
-            Expr::Feature(feature) => self.add(Node::Input(feature.0)),
+            Expr::Feature(feature) => match self.stubs.and_then(|stubs| stubs.features.get(feature)) {
+                Some(value) => self.literal(*value),
+                None => self.add(Node::Input(feature.0)),
+            },
             Expr::InCurrency(of, currency) => match self.money(of) {
                 Money::Any => self.convert(of, *currency)?,
                 Money::Of(from) if from == *currency => self.intern(zones, of)?,
@@ -439,6 +447,7 @@ impl<'p> Graph<'p> {
                 let imm = u32::from(b.bit) << 16 | u32::from(b.word);
                 self.load(Op::SameKey, a.word, u16::from(a.bit), imm)
             }
+            Expr::Now => self.load(Op::EventTime, 0, 0, 0),
             Expr::Hour(zone) => {
                 let zone = zones.index(zone)?;
                 self.load(Op::Hour, 0, 0, u32::from(zone))
@@ -485,7 +494,10 @@ impl<'p> Graph<'p> {
             return Ok(*node);
         }
         let policy = self.policy;
-        let node = self.intern(zones, &policy.lets[definition.index()].expr)?;
+        let node = match self.stubs.and_then(|stubs| stubs.lets.get(&definition)) {
+            Some(value) => self.literal(*value),
+            None => self.intern(zones, &policy.lets[definition.index()].expr)?,
+        };
         self.lets.insert(definition, node);
         Ok(node)
     }

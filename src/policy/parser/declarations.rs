@@ -58,6 +58,7 @@ impl Parser<'_> {
             "scene" => (K::SceneDecl, Self::scene),
             "rule" => (K::RuleDecl, Self::rule),
             "decide" => (K::DecideDecl, Self::decide),
+            "test" => (K::TestDecl, Self::test),
             word if RESERVED.contains(&word) => (K::ReservedDecl, Self::reserved),
             word => return self.not_a_declaration(word),
         };
@@ -92,7 +93,7 @@ impl Parser<'_> {
     }
 
     /// Reports an error at the next token even when it is the first on its line.
-    fn at_start_error(&mut self, message: String, label: &str, help: String) {
+    pub(super) fn at_start_error(&mut self, message: String, label: &str, help: String) {
         let at = self.token(0).map_or_else(Default::default, |token| span(token.start, token.end));
         self.error_at(at, message, label.to_owned(), help);
     }
@@ -628,7 +629,7 @@ impl Parser<'_> {
     }
 
     /// One of the action words.
-    fn action(&mut self) {
+    pub(super) fn action(&mut self) {
         if self.recovering {
             return;
         }
@@ -669,7 +670,7 @@ impl Parser<'_> {
     }
 
     /// `{ item, item … }`, items separated by commas or line ends. An item that goes wrong is skipped.
-    fn braces(&mut self, what: &str, help: &str, item: impl Fn(&mut Self)) {
+    pub(super) fn braces(&mut self, what: &str, help: &str, item: impl Fn(&mut Self)) {
         if !self.open_brace(help) {
             return;
         }
@@ -733,10 +734,9 @@ impl Parser<'_> {
             "model" => "score with rules: `rule NAME on EVENT { when … then score 60 }`",
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
-            "test" => "keep tests beside the policy, as recorded events with expected verdicts",
             "alert" => "use the action `review`, which holds the payment for a person",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, scene, rule, decide"
+                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, scene, rule, decide, test"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

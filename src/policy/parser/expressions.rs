@@ -171,7 +171,7 @@ impl Parser<'_> {
         };
         match kind {
             K::Number => self.number(),
-            K::Duration | K::Text => self.literal(),
+            K::Duration | K::Date | K::Text => self.literal(),
             K::LParen => return self.parentheses(depth),
             K::Ident if matches!(self.text_at(0), "true" | "false") => self.literal(),
             K::Ident if EXPRESSION_WORDS.contains(&self.text_at(0)) => {

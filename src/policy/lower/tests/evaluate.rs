@@ -178,6 +178,7 @@ impl Context<'_> {
             }
             Expr::InList(field, list) => truth(self.in_list(*field, *list)),
             Expr::SameKey(a, b) => truth(self.key(*a).and_then(|a| Some(a == self.key(*b)?))),
+            Expr::Now => Some((i128::from(self.time.0), 1)),
             Expr::Hour(zone) => Some((i128::from(self.local(zone).hour()), 1)),
             Expr::Weekday(zone) => Some((i128::from(self.local(zone).weekday().to_monday_one_offset()), 1)),
             Expr::RuleScoresMax | Expr::RuleScoresSum | Expr::Score => panic!("not in these tests"),
