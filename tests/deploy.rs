@@ -202,6 +202,13 @@ fn what_cannot_take_over_is_refused_and_nothing_changes() {
     Desk::refused(&answer, "laid out otherwise", "");
     let answer = desk.deploy(&changed("entity card, merchant", "entity card, merchant, device"), true);
     Desk::refused(&answer, "the entity kinds are not those of the policy that is running", "declare them");
+    let tested = changed("revision 1", "revision 2")
+        + "test \"many\" {\n  let p = payment { card: c1, amount: 5 USD }\n  given p at 0m, 1m, 2m\n  when p at 3m then block\n}\n";
+    Desk::refused(
+        &desk.deploy(&tested, false),
+        "expected block, got review",
+        "correct the policy or its tests",
+    );
     Desk::refused(&desk.deploy(POLICY, false), "this policy is running already", "revision");
     for (line, error) in [
         ("", "no request"),

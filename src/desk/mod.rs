@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::os::memfd::SealedMemfd;
 use crate::os::{clock, memory};
 use crate::policy::lower::{Base, lower_onto};
-use crate::policy::{Diagnostic, archive};
+use crate::policy::{Diagnostic, archive, test};
 use crate::replay::abbreviated;
 use crate::token::Tokenizer;
 use deployments::{Deployed, Deployments, Texts};
@@ -237,7 +237,7 @@ impl Desk {
                     .collect(),
             )),
         };
-        let policy = sources.check().map_err(|found| wrong(&found))?;
+        let (policy, tests) = sources.check_with_tests().map_err(|found| wrong(&found))?;
         let running: Program =
             rkyv::deserialize::<Program, rancor::Error>(self.current.program()).map_err(|error| {
                 Refused::new(format!("the running program cannot be read: {error}"), "restart the appliance")
@@ -257,6 +257,14 @@ impl Desk {
                     .to_owned(),
                 more: Some(("cold", begins.into())),
             });
+        }
+        let reports = test::run(&policy, &tests, "").map_err(|found| wrong(&[*found]))?;
+        if reports.iter().any(|report| !report.failures.is_empty()) {
+            let error = format!("its tests fail:\n{}", test::text(&sources, &policy.name, &reports));
+            return Err(Refused::new(
+                error,
+                "correct the policy or its tests; `tollctl policy test` runs them",
+            ));
         }
         let budget = Budget::new(self.current.program(), &self.place.limits)
             .map_err(|error| Refused::new(error.message, "lower the limits"))?;
@@ -287,6 +295,7 @@ impl Desk {
             "hash": hex(&hash),
             "cold": begins,
             "recent": onto.recent,
+            "tests": reports.len(),
             "tables_added": onto.program.tables.len() - running.tables.len(),
             "memory_added_bytes": more.total_bytes().saturating_sub(budget.total_bytes()),
         });
