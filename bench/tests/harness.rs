@@ -170,6 +170,27 @@ fn the_whole_appliance_answers_what_it_is_sent() {
 }
 
 #[test]
+fn rules_are_measured_against_the_same_by_hand() {
+    let places = Places::new();
+    let arguments = ["policy", "--slices", "1", "--slice-ms", "5", "--rules", "10,300", "--json"];
+    let lines = places.lines(&arguments);
+    for (firing, fired) in [(0, 0.0..=0.0), (5, 4.0..=6.0), (50, 40.0..=60.0)] {
+        let name = format!("policy.100.fire{firing}");
+        let (line, by_hand) = (&lines[&name], &lines[&format!("{name}.hand")]);
+        assert_eq!(line["floor"], by_hand["value"]);
+        assert!(by_hand["ratio"].is_null());
+        let ratio = number(line, "value") / number(by_hand, "value");
+        assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+        assert!(fired.contains(&number(line, "fired_mean")), "{line}");
+    }
+    for rules in [10.0, 300.0] {
+        let line = &lines[&format!("policy.rules.{rules}")];
+        assert!(number(line, "clauses") == rules && number(line, "table_bytes") > 0.0, "{line}");
+    }
+    assert!(number(&lines["policy.compile.1000"], "value") > 0.0);
+}
+
+#[test]
 fn features_are_measured_against_bare_lookups() {
     let places = Places::new();
     let arguments = [
