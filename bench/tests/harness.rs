@@ -185,7 +185,9 @@ fn rules_are_measured_against_the_same_by_hand() {
     }
     for rules in [10.0, 300.0] {
         let line = &lines[&format!("policy.rules.{rules}")];
-        assert!(number(line, "clauses") == rules && number(line, "table_bytes") > 0.0, "{line}");
+        // Some can never fire: their channel is two things at once.
+        assert!((0.8 * rules..=rules).contains(&number(line, "clauses")), "{line}");
+        assert!(number(line, "table_bytes") > 0.0, "{line}");
     }
     assert!(number(&lines["policy.compile.1000"], "value") > 0.0);
 }
