@@ -119,6 +119,7 @@ fn configuration(args: &Args, state: &Path, runtime: &Path) -> Config {
     config.journal.dir = state.join("journal");
     config.journal.runtime_dir = runtime.to_owned();
     config.listen.socket = runtime.join("switch.sock");
+    config.control_socket = runtime.join("control.sock");
     config.listen.allowed_uids = Vec::new();
     config.log.level = Level::Warn;
     let limits = &mut config.engine.limits;
