@@ -1,7 +1,7 @@
 //! `policy`: which rules fire, beside the same hundred rules written by hand; and how that grows with their number.
 //!
 //! What is measured is what an engine does between features and decision, by the same code
-//! ([`Rules`](tollgate::engine::Rules)). By hand, the rules are given numbers that are there already; the engine takes fields
+//! ([`Rules`]). By hand, the rules are given numbers that are there already; the engine takes fields
 //! from the words of the event. Both are asked about the same events in turns, slice by slice, and every answer is compared
 //! before any of them is timed.
 

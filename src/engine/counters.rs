@@ -7,7 +7,7 @@ pub struct Counters {
     pub decided: u64,
     /// Duplicates answered with the stored verdict.
     pub repeated: u64,
-    /// Frames refused, by [`Refusal`] code.
+    /// Frames refused, by [`Refusal`](super::wire::Refusal) code.
     pub refused: [u64; 8],
     /// Events behind the watermark that entered their true place.
     pub late: u64,
