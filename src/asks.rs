@@ -54,6 +54,9 @@ pub(crate) struct Asking {
     answers: Receiver<Answer>,
     asked: Arc<AtomicBool>,
     bell: Bell,
+    /// Whether an ask has not been answered in time. Until it is, nothing else is asked.
+    owed: bool,
+    patience: Duration,
 }
 
 /// The engine thread's end.
@@ -72,19 +75,42 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn channel(bell: Bell) -> (Asking, Asked) {
     let ((asks, to_engine), (answers, from_engine)) = (bounded(1), bounded(1));
     let asked = Arc::new(AtomicBool::new(false));
-    let asking = Asking { asks, answers: from_engine, asked: Arc::clone(&asked), bell };
+    let asking = Asking {
+        asks,
+        answers: from_engine,
+        asked: Arc::clone(&asked),
+        bell,
+        owed: false,
+        patience: ANSWER_MAX,
+    };
     (asking, Asked { asks: to_engine, answers, asked, waiting: None })
 }
 
 impl Asking {
-    /// Asks, and waits for the answer; `None` when the engine thread is gone or does not answer.
-    pub(crate) fn ask(&self, ask: Ask) -> Option<Answer> {
-        // What was answered too late for the ask before is of no interest any more.
-        while self.answers.try_recv().is_ok() {}
+    /// Asks, and waits for the answer; `None` when the engine thread is gone or does not answer in time. It may do what is
+    /// asked all the same, later.
+    pub(crate) fn ask(&mut self, ask: Ask) -> Option<Answer> {
+        if self.owed {
+            return None;
+        }
         self.asks.try_send(ask).ok()?;
         self.asked.store(true, Ordering::Release);
         self.bell.ring();
-        self.answers.recv_timeout(ANSWER_MAX).ok()
+        let answer = self.answers.recv_timeout(self.patience).ok();
+        self.owed = answer.is_none();
+        answer
+    }
+
+    /// The answer that is still owed, if it has come: a journal without room puts an ask off for as long.
+    pub(crate) fn late(&mut self) -> Option<Answer> {
+        let answer = self.answers.try_recv().ok()?;
+        self.owed = false;
+        Some(answer)
+    }
+
+    /// Whether an answer is still owed.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed
     }
 }
 
@@ -116,5 +142,40 @@ impl Asked {
     /// Answers. If nobody waits any more, what is left is freed here.
     pub(crate) fn answer(&self, answer: Answer) {
         let _ = self.answers.try_send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::units::Action;
+    use tollgate_ring::Parker;
+
+    fn order(number: i64) -> Ask {
+        let order = Order::KillAll { action: Action::Allow, until: Time(number) };
+        Ask::Order(Box::new(Given { order, at: Time(number), note: String::new() }))
+    }
+
+    fn at(ask: &Ask) -> i64 {
+        let Ask::Order(given) = ask else { panic!("an order was asked") };
+        given.at.0
+    }
+
+    /// An answer that comes too late is that of its own ask, and nothing is asked before it has come.
+    #[test]
+    fn a_late_answer_is_not_taken_for_another() {
+        let (mut asking, mut asked) = channel(Parker::new().bell());
+        asking.patience = Duration::from_millis(1);
+        assert!(asked.next().is_none());
+        assert!(asking.ask(order(1)).is_none() && asking.is_owed());
+        let first = asked.next().expect("it is asked");
+        asked.put_off(first);
+        assert!(asking.ask(order(2)).is_none() && asking.late().is_none());
+        let first = asked.next().expect("it was put off");
+        asked.answer(Answer { ask: first, done: true, seq: 7 });
+        assert!(asking.ask(order(3)).is_none(), "the first answer is owed until it was looked at");
+        let late = asking.late().expect("it has come");
+        assert_eq!((at(&late.ask), late.done, late.seq, asking.is_owed()), (1, true, 7, false));
+        assert!(asked.next().is_none(), "the others were never asked");
     }
 }

@@ -14,7 +14,7 @@ use rkyv::rancor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::asks::{Ask, Asking, Given, TakeOver};
+use crate::asks::{Answer, Ask, Asking, Given, TakeOver};
 use crate::engine::budget::Budget;
 use crate::engine::orders::{self, KILLS_MAX, Order};
 use crate::engine::program::{Program, SEMANTICS_VERSION};
@@ -100,6 +100,8 @@ pub(crate) struct Desk {
     asking: Asking,
     deployments: Deployments,
     current: Loaded,
+    /// What was to take over when it was last asked.
+    next: Option<Loaded>,
     /// The orders that hold.
     standing: Vec<Standing>,
     log: Log,
@@ -132,7 +134,7 @@ impl Desk {
         current: Loaded,
         log: Log,
     ) -> Self {
-        Self { place, asking, deployments, current, standing: Vec::new(), log }
+        Self { place, asking, deployments, current, next: None, standing: Vec::new(), log }
     }
 
     /// Takes note of an order that the journal holds.
@@ -150,7 +152,12 @@ impl Desk {
 
     /// Does what is asked by a user, and answers.
     pub(crate) fn handle(&mut self, request: Request, by: u32) -> Value {
+        self.take_late_answers();
         let answered = match request {
+            request if self.asking.is_owed() && !matches!(request, Request::Status) => Err(Refused::new(
+                "the engine thread has not done yet what it was asked before: the journal may be full",
+                "see to the disk, and ask again",
+            )),
             Request::Status => Ok(self.status()),
             Request::Deploy { texts, cold, dry_run } => self.deploy(&texts, cold, dry_run, by),
             Request::Rollback => self.roll_back(by),
@@ -169,6 +176,24 @@ impl Desk {
             }
             answer
         })
+    }
+
+    /// Learns what the engine thread did after the desk had stopped waiting for it.
+    fn take_late_answers(&mut self) {
+        while let Some(Answer { ask, done, .. }) = self.asking.late() {
+            match ask {
+                Ask::TakeOver(_) if done => {
+                    if let Some(next) = self.next.take() {
+                        self.current = next;
+                    }
+                }
+                Ask::Order(given) if done => {
+                    let Given { order, at, note } = &*given;
+                    self.remember(&Ordered { order: *order, given: *at, note });
+                }
+                _ => {}
+            }
+        }
     }
 
     fn status(&self) -> Value {
@@ -326,6 +351,7 @@ impl Desk {
         };
         let deadlines = Deadlines::new(program);
         let ask = Ask::TakeOver(Box::new(TakeOver { successor, deadlines, epoch }));
+        self.next = Some(loaded.clone());
         let Some(asked) = self.asking.ask(ask).filter(|asked| asked.done) else {
             return Err(Refused::new(
                 "the engine thread did not take it over",

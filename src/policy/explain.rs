@@ -156,7 +156,7 @@ impl Facts<'_> {
                     FieldType::Decimal => Value::ratio(*number, DECIMAL_DEN),
                     _ => Value::int(*number),
                 };
-                let ty = field_type(self.event, field, &declared.ty).unwrap_or(Type::Int);
+                let ty = declared.ty.value_type(self.event, field).unwrap_or(Type::Int);
                 format!("{name} = {}", shown(self.policy, value, ty))
             }
         }
@@ -323,9 +323,9 @@ impl Facts<'_> {
         let policy = self.policy;
         match expr {
             Expr::Const(_, ty) => Some(*ty),
-            Expr::Field(field) => field_type(self.event, *field, self.declared(*field)),
+            Expr::Field(field) => self.declared(*field).value_type(self.event, *field),
             Expr::Amended(event, field) => {
-                field_type(*event, *field, &policy.events[event.index()].fields[field.index()].ty)
+                policy.events[event.index()].fields[field.index()].ty.value_type(*event, *field)
             }
             Expr::Let(definition) => Some(policy.lets[definition.index()].ty),
             Expr::Feature(feature) => Some(policy.features[feature.index()].ty),
@@ -473,23 +473,6 @@ fn strength(expr: &Expr) -> u8 {
         Expr::Negate(_) => 13,
         _ => 15,
     }
-}
-
-fn field_type(event: EventIx, field: FieldIx, ty: &FieldType) -> Option<Type> {
-    Some(match ty {
-        FieldType::Bool => Type::Bool,
-        FieldType::Int => Type::Int,
-        FieldType::Decimal => Type::Decimal,
-        FieldType::Money => Type::AnyMoney,
-        FieldType::Enum(_) => Type::Enum(event, field),
-        FieldType::Country => Type::Country,
-        FieldType::Currency => Type::Currency,
-        FieldType::Mcc => Type::Mcc,
-        FieldType::Bin => Type::Bin,
-        FieldType::Time => Type::Time,
-        FieldType::Duration => Type::Duration,
-        FieldType::Entity(_) | FieldType::Geo => return None,
-    })
 }
 
 /// Kleene's conjunction, or his disjunction, which is the same with true and false the other way round.

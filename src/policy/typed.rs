@@ -180,6 +180,25 @@ pub enum FieldType {
 }
 
 impl FieldType {
+    /// The type of the value of this field of an event; `None` for keys and places, which are not computed with.
+    #[must_use]
+    pub fn value_type(&self, event: EventIx, field: FieldIx) -> Option<Type> {
+        Some(match self {
+            Self::Bool => Type::Bool,
+            Self::Int => Type::Int,
+            Self::Decimal => Type::Decimal,
+            Self::Money => Type::AnyMoney,
+            Self::Enum(_) => Type::Enum(event, field),
+            Self::Country => Type::Country,
+            Self::Currency => Type::Currency,
+            Self::Mcc => Type::Mcc,
+            Self::Bin => Type::Bin,
+            Self::Time => Type::Time,
+            Self::Duration => Type::Duration,
+            Self::Entity(_) | Self::Geo => return None,
+        })
+    }
+
     /// How many words of 8 bytes a field of this type takes on the wire.
     #[must_use]
     pub fn words(&self) -> usize {

@@ -103,21 +103,13 @@ impl Checker<'_> {
     }
 
     pub(super) fn field(&self, event: EventIx, field: FieldIx) -> Option<Operand> {
-        let ty = match self.field_type(event, field)? {
-            FieldType::Bool => Type::Bool,
-            FieldType::Int => Type::Int,
-            FieldType::Decimal => Type::Decimal,
-            FieldType::Money => Type::AnyMoney,
-            FieldType::Enum(_) => Type::Enum(event, field),
-            FieldType::Country => Type::Country,
-            FieldType::Currency => Type::Currency,
-            FieldType::Mcc => Type::Mcc,
-            FieldType::Bin => Type::Bin,
-            FieldType::Time => Type::Time,
-            FieldType::Duration => Type::Duration,
+        let declared = self.field_type(event, field)?;
+        match declared {
             FieldType::Entity(entity) => return Some(Operand::Key(field, *entity)),
             FieldType::Geo => return Some(Operand::Place),
-        };
+            _ => {}
+        }
+        let ty = declared.value_type(event, field)?;
         Some(Operand::Value(Expr::Field(field), ty))
     }
 
