@@ -666,7 +666,7 @@ fn has_upper_bound(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> 
 #[test]
 fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
     let (mut bounded, mut above, mut lost) = (0_u64, 0_u64, Counters::default());
-    for seed in 5 * SHARE..5 * SHARE + volume(400) {
+    for seed in 5 * SHARE..5 * SHARE + volume(600) {
         let mut rng = Rng::new(seed);
         let mut policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();

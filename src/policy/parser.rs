@@ -71,8 +71,8 @@ pub fn parse(text: &str) -> Parse {
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] = &[
-    "policy", "use", "rates", "entity", "reason", "queue", "event", "list", "let", "feature", "scene", "rule",
-    "decide", "test",
+    "policy", "use", "rates", "entity", "reason", "queue", "event", "list", "let", "feature", "scene",
+    "rule", "decide", "test",
 ];
 
 /// The words that start a declaration the language does not have yet.

@@ -552,7 +552,7 @@ mod tests {
             assert_eq!(
                 last,
                 format!(
-                    "Int({}) Text(\"2\") Text(\"label\") Null Text(\"review\") Text(\"FAST;9\") Text(\"\") Null Null",
+                    "Int({}) Text(\"2\") Text(\"label\") Null Text(\"review\") Text(\"FAST;9\") Null Null Null",
                     rows + 1
                 )
             );
