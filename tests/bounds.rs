@@ -38,6 +38,7 @@ fn policy() -> Policy {
         monitor,
         salience,
         allow_over: Vec::new(),
+        alerts: Vec::new(),
         within: None,
         effective: Effective::default(),
     };
@@ -62,6 +63,7 @@ fn policy() -> Policy {
             kind: FeatureKind::Window(window),
             assume: None,
         }],
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
         rates: None,

@@ -80,6 +80,7 @@ fn policy() -> Policy {
         lists: Vec::new(),
         lets: Vec::new(),
         features: features(),
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
         rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
@@ -202,6 +203,7 @@ fn rule(name: &str, feature: u16, count: i64, score: i16) -> Rule {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        alerts: Vec::new(),
         within: None,
         effective: Effective::default(),
     }

@@ -88,6 +88,7 @@ fn rule(name: &str, when: Expr) -> Rule {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        alerts: Vec::new(),
         within: None,
         effective: Effective::default(),
     }
@@ -164,6 +165,7 @@ fn policy() -> Policy {
         Rule {
             action: Some(Action::Allow),
             allow_over: vec![RuleIx(0)],
+            alerts: Vec::new(),
             within: None,
             effective: Effective::default(),
             ..rule("vip", Expr::InList(CARD, ListIx(0)))
@@ -210,6 +212,7 @@ fn policy() -> Policy {
         }],
         lets: Vec::new(),
         features,
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules,
         decides: vec![decide],

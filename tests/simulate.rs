@@ -309,6 +309,7 @@ impl Reach {
         wanted.extend((0..=if many { 4 } else { 3 }).map(|n| format!("{n} reasons")));
         let flags =
             [0, FLAG_INEXACT, FLAG_FALLBACK, FLAG_FALLBACK | FLAG_INEXACT, FLAG_ACK, FLAG_ACK | FLAG_INEXACT];
+        wanted.extend((0..3).map(|n| format!("{n} alerts")));
         wanted.extend(flags.map(|flags| format!("flags {flags}")));
         wanted.retain(|what| self.seen.get(what).is_none_or(|times| *times < 5));
         assert!(wanted.is_empty(), "hardly or never seen: {wanted:?}, of {:#?}", self.seen);
@@ -343,6 +344,11 @@ fn run(
         if matches!(step, Step::Decided(_)) {
             let features = told(single.features());
             let expected: Vec<_> = oracle.features().iter().map(|answer: &Answer| answer.told()).collect();
+            if single.alerts() != oracle.alerts() {
+                let alerts = (single.alerts(), oracle.alerts());
+                return Err(format!("step {number}: {frame:?}\n  engine and oracle alert {alerts:?}"));
+            }
+            reach.note(format!("{} alerts", oracle.alerts().len()), 1);
             if features != expected {
                 return Err(format!("step {number}: {frame:?}{}", differ(&oracle, &single)));
             }
@@ -660,7 +666,7 @@ fn has_upper_bound(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> 
 #[test]
 fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
     let (mut bounded, mut above, mut lost) = (0_u64, 0_u64, Counters::default());
-    for seed in 5 * SHARE..5 * SHARE + volume(400) {
+    for seed in 5 * SHARE..5 * SHARE + volume(600) {
         let mut rng = Rng::new(seed);
         let mut policy = generate::policy(&mut rng);
         let tokenizer = Tokenizer::default();

@@ -5,16 +5,17 @@
 //! 3. The score is computed from the survivors, rounded half-even and clamped to 0..=100; missing counts as 0.
 //! 4. The action is the greatest of allow, the survivors' actions and the thresholds that hold.
 //! 5. No rule fired and no key has history: score −1 and the `unassessed` action.
-//! 6. Late or shed: the `late` clause, or `unassessed` without one, and the survivors that are mandatory.
-//! 7. Killed rules do not fire. An action that was ordered for every event replaces all of this but the survivors that are
-//!    mandatory.
+//! 6. The queues that survivors name are alerted, however the event was admitted.
+//! 7. Late or shed: the `late` clause, or `unassessed` without one, and the survivors that are mandatory.
+//! 8. Killed rules do not fire. An action that was ordered for every event replaces all of this but the survivors that are
+//!    mandatory, and the alerts.
 
 use super::decode::Decoded;
 use super::plan::{Decide, Event, Rule};
 use super::program::ArchivedDecidePlan;
 use super::units::{Action, Time, Value};
 use super::vm::{Basis, execute};
-use super::wire::{Admission, FLAG_FALLBACK, Outcome};
+use super::wire::{Admission, FLAG_ALERT, FLAG_FALLBACK, Outcome};
 
 /// Which rules fired, and which of them were removed. Reserved once.
 pub(super) struct Fired {
@@ -24,6 +25,8 @@ pub(super) struct Fired {
     positions: Vec<u16>,
     /// By index of the program; all false between decisions.
     removed: Vec<bool>,
+    /// Numbers of the queues that were alerted, in ascending order.
+    alerts: Vec<u16>,
 }
 
 /// What a decision depends on besides registers.
@@ -37,11 +40,12 @@ pub(super) struct Case<'a> {
 }
 
 impl Fired {
-    pub(super) fn reserve(rules: usize) -> Self {
+    pub(super) fn reserve(rules: usize, queues: usize) -> Self {
         Self {
             rules: Vec::with_capacity(rules),
             positions: Vec::with_capacity(rules),
             removed: vec![false; rules],
+            alerts: Vec::with_capacity(queues),
         }
     }
 
@@ -50,8 +54,14 @@ impl Fired {
         &self.rules
     }
 
+    /// The queues that were alerted.
+    pub(super) fn alerts(&self) -> &[u16] {
+        &self.alerts
+    }
+
     /// Forgets the event before.
     pub(super) fn clear(&mut self) {
+        self.alerts.clear();
         self.rules.clear();
         self.positions.clear();
     }
@@ -78,6 +88,7 @@ impl Fired {
         let mut scores = (Value::MISSING, 0);
         let (mut action, mut mandatory) = (Action::Allow, Action::None);
         let mut outcome = Outcome::default();
+        let mut alerts = std::mem::take(&mut self.alerts);
         let mut reasons = 0;
         for rule in self.survivors(event) {
             if rule.score >= 0 {
@@ -87,6 +98,11 @@ impl Fired {
             if rule.mandatory {
                 mandatory = mandatory.max(rule.action);
             }
+            for queue in &rule.alerts {
+                if let Err(place) = alerts.binary_search(queue) {
+                    alerts.insert(place, *queue);
+                }
+            }
             let known = outcome.reasons[..reasons].contains(&rule.reason);
             if rule.reason != 0 && !known && reasons < outcome.reasons.len() {
                 outcome.reasons[reasons] = rule.reason;
@@ -94,6 +110,10 @@ impl Fired {
             }
         }
 
+        if !alerts.is_empty() {
+            outcome.flags |= FLAG_ALERT;
+        }
+        self.alerts = alerts;
         self.mark_removed(event, false);
 
         let Case { basis, event: Decoded { words, presence, .. }, time, admission, ordered } = *case;

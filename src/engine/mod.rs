@@ -326,7 +326,7 @@ impl Engine {
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
             matches: Matches::reserve(plan.bounds.operands, plan.rules),
-            fired: Fired::reserve(plan.rules),
+            fired: Fired::reserve(plan.rules, plan.queues),
             orders: Orders::reserve(&plan),
             sweeps: vec![0; tables.len()],
             tables,
@@ -809,6 +809,12 @@ impl Engine {
     #[must_use]
     pub fn fired(&self) -> &[u16] {
         self.fired.rules()
+    }
+
+    /// The queues that the last decision alerted: their numbers, in ascending order.
+    #[must_use]
+    pub fn alerts(&self) -> &[u16] {
+        self.fired.alerts()
     }
 
     /// Whether the wall clock has jumped and not been steady for long enough since: nothing expires.

@@ -165,6 +165,8 @@ pub(super) struct Rule {
     pub(super) mandatory: bool,
     pub(super) monitor: bool,
     pub(super) allow_over: Vec<u16>,
+    /// Numbers of queues.
+    pub(super) alerts: Vec<u16>,
 }
 
 /// How a judged event is decided.
@@ -228,6 +230,8 @@ pub(super) struct Plan {
     pub(super) rules: usize,
     /// By rule.
     pub(super) rule_names: Vec<Name>,
+    /// How many there are in the program.
+    pub(super) queues: usize,
     pub(super) registers: usize,
     pub(super) revision: u32,
     pub(super) bounds: Bounds,
@@ -302,6 +306,7 @@ impl Plan {
             features: program.features.len(),
             rules: program.rules.len(),
             rule_names: program.rules.iter().map(|rule| orders::name(&rule.name)).collect(),
+            queues: program.queues.len(),
             registers: usize::from(program.registers.to_native()).max(program.features.len()),
             revision: program.revision.to_native(),
             bounds,
@@ -513,6 +518,7 @@ fn rules(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Vec<Rule> {
             mandatory: rule.mandatory,
             monitor: rule.monitor,
             allow_over: rule.allow_over.iter().map(|over| over.to_native()).collect(),
+            alerts: rule.alerts.iter().map(|queue| queue.to_native()).collect(),
         }
     };
     order.into_iter().map(rule).collect()

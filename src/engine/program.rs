@@ -240,6 +240,8 @@ pub struct Program {
     pub rules: Vec<RulePlan>,
     /// Reasons, in policy order.
     pub reasons: Vec<ReasonPlan>,
+    /// Queues that can be alerted, in policy order.
+    pub queues: Vec<QueuePlan>,
     /// Lists of keys.
     pub lists: Vec<ListPlan>,
     /// Time zones.
@@ -1012,6 +1014,8 @@ pub struct RulePlan {
     pub salience: i32,
     /// Rules that it removes when it fires (never mandatory ones).
     pub allow_over: Vec<u16>,
+    /// Numbers of the queues that it alerts.
+    pub alerts: Vec<u16>,
 }
 
 /// One reason.
@@ -1028,6 +1032,16 @@ pub struct ReasonPlan {
     pub customer: String,
     /// ISO 8583 response code, or empty.
     pub iso: String,
+}
+
+/// A queue of cases for people to look at.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct QueuePlan {
+    /// Its number.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
 }
 
 /// A list of keys, sorted.

@@ -127,7 +127,7 @@ impl Successor {
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
             matches: Matches::reserve(plan.bounds.operands, plan.rules),
-            fired: Fired::reserve(plan.rules),
+            fired: Fired::reserve(plan.rules, plan.queues),
             orders: Orders::reserve(&plan),
             loaded: next,
             plan,

@@ -105,6 +105,7 @@ fn tables(program: &ArchivedProgram) -> Checked {
         ("features", program.features.len()),
         ("rules", program.rules.len()),
         ("reasons", program.reasons.len()),
+        ("queues", program.queues.len()),
         ("lists", program.lists.len()),
         ("zones", program.zones.len()),
         ("literals", program.consts.len()),
@@ -157,6 +158,14 @@ fn tables(program: &ArchivedProgram) -> Checked {
     }
     ids.sort_unstable();
     ensure!(ids.is_sorted_by(|a, b| a < b), "two reasons have the same id");
+    let mut ids = Vec::with_capacity(program.queues.len());
+    for (index, queue) in program.queues.iter().enumerate() {
+        text("the name of a queue", &queue.name, NAME_BYTES_MAX)?;
+        ensure!(queue.id.to_native() != 0, "queue {index} has id 0, which means none");
+        ids.push(queue.id.to_native());
+    }
+    ids.sort_unstable();
+    ensure!(ids.is_sorted_by(|a, b| a < b), "two queues have the same id");
     for (index, list) in program.lists.iter().enumerate() {
         text("the name of a list", &list.name, NAME_BYTES_MAX)?;
         let entity = usize::from(list.entity.to_native());
@@ -588,6 +597,10 @@ impl Checker<'_> {
                 let reason = rule.reason.to_native();
                 let known = self.program.reasons.iter().any(|declared| declared.id.to_native() == reason);
                 ensure!(reason == 0 || known, "there is no reason {reason}");
+                for queue in rule.alerts.iter() {
+                    let known = self.program.queues.iter().any(|declared| declared.id == *queue);
+                    ensure!(known, "there is no queue {queue}");
+                }
                 for over in rule.allow_over.iter() {
                     let other = rules.get(usize::from(over.to_native()));
                     let other =

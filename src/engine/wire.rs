@@ -96,6 +96,8 @@ pub const FLAG_INEXACT: u8 = 8;
 pub const FLAG_PUBLISHED_LATE: u8 = 16;
 /// The event is not of a judged kind: taken in, nothing to decide.
 pub const FLAG_ACK: u8 = 32;
+/// A queue was alerted. Which ones is told by the engine that decides, [`Engine::alerts`](super::Engine::alerts).
+pub const FLAG_ALERT: u8 = 64;
 
 /// Why a frame was refused. Nothing changed because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ struct Checker<'p> {
     entities: HashMap<String, EntityIx>,
     events: HashMap<String, EventIx>,
     reasons: HashMap<String, u16>,
+    queues: HashMap<String, u16>,
     lists: HashMap<String, ListIx>,
     lets: HashMap<(EventIx, String), LetIx>,
     /// Which event a `let` name was first declared on, to say so.
@@ -83,6 +84,7 @@ enum Namespace {
     Value,
     Entity,
     Reason,
+    Queue,
     List,
     Rule,
 }
@@ -98,6 +100,7 @@ impl<'p> Checker<'p> {
                 entities: Vec::new(),
                 events: Vec::new(),
                 reasons: Vec::new(),
+                queues: Vec::new(),
                 lists: Vec::new(),
                 lets: Vec::new(),
                 features: Vec::new(),
@@ -113,6 +116,7 @@ impl<'p> Checker<'p> {
             entities: HashMap::new(),
             events: HashMap::new(),
             reasons: HashMap::new(),
+            queues: HashMap::new(),
             lists: HashMap::new(),
             lets: HashMap::new(),
             let_events: HashMap::new(),
@@ -135,6 +139,7 @@ impl<'p> Checker<'p> {
         self.each(root, K::EntityDecl, true, Self::entity);
         self.each_event(root);
         self.each(root, K::ReasonDecl, false, Self::reason);
+        self.each(root, K::QueueDecl, false, Self::queue);
         self.each(root, K::ListDecl, false, Self::list);
         self.find_decided(root);
         self.feature_names = ast::children(root, K::FeatureDecl)
@@ -234,7 +239,7 @@ impl<'p> Checker<'p> {
             || RESERVED.contains(&word)
             || matches!(word, "score" | "rule_scores" | "missing")
             || space == Namespace::Rule
-                && matches!(word, "allow" | "challenge" | "review" | "block" | "over");
+                && matches!(word, "allow" | "challenge" | "review" | "block" | "over" | "alert");
         if reserved {
             self.push(
                 name.span,

@@ -29,7 +29,7 @@ use super::typed::{
 };
 use crate::engine::program::{
     self, Against, Agg, Assume, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan,
-    KEYS_MAX, KeyAt, KeyPlan, ListPlan, NONE, Program, RatesPlan, ReasonPlan, RulePlan, Run,
+    KEYS_MAX, KeyAt, KeyPlan, ListPlan, NONE, Program, QueuePlan, RatesPlan, ReasonPlan, RulePlan, Run,
     SEMANTICS_VERSION, TargetPlan, Term, Unit,
 };
 use crate::engine::units::{Action, Currency};
@@ -227,6 +227,11 @@ fn lower_with(
         features,
         rules: rule_plans(policy),
         reasons: reason_plans(policy),
+        queues: policy
+            .queues
+            .iter()
+            .map(|queue| QueuePlan { id: queue.id, name: queue.name.clone() })
+            .collect(),
         lists,
         zone_database: zones.database(),
         zones: zones.finish(),
@@ -262,6 +267,7 @@ fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
         ("entities", policy.entities.len()),
         ("events", policy.events.len()),
         ("reasons", policy.reasons.len()),
+        ("queues", policy.queues.len()),
         ("lists", policy.lists.len()),
         ("features", policy.features.len()),
         ("rules", policy.rules.len()),
@@ -282,6 +288,7 @@ fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
     let names = names.chain(policy.features.iter().map(|feature| &feature.name));
     let names = names.chain(policy.rules.iter().map(|rule| &rule.name));
     let names = names.chain(policy.reasons.iter().map(|reason| &reason.name));
+    let names = names.chain(policy.queues.iter().map(|queue| &queue.name));
     let names = names.chain(policy.lists.iter().map(|list| &list.name));
     for name in names {
         // An inherited field is called EVENT.FIELD, so one name may use at most half.
@@ -638,6 +645,7 @@ fn rule_plans(policy: &Policy) -> Vec<RulePlan> {
         monitor: rule.monitor,
         salience: rule.salience,
         allow_over: rule.allow_over.iter().map(|rule| rule.0).collect(),
+        alerts: rule.alerts.iter().map(|queue| policy.queues[usize::from(*queue)].id).collect(),
     };
     policy.rules.iter().map(plan).collect()
 }

@@ -71,12 +71,12 @@ pub fn parse(text: &str) -> Parse {
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] = &[
-    "policy", "use", "rates", "entity", "reason", "event", "list", "let", "feature", "scene", "rule",
-    "decide", "test",
+    "policy", "use", "rates", "entity", "reason", "queue", "event", "list", "let", "feature", "scene",
+    "rule", "decide", "test",
 ];
 
 /// The words that start a declaration the language does not have yet.
-pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty", "effective", "alert"];
+pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =
@@ -285,8 +285,9 @@ impl<'t> Parser<'t> {
         }
         let follows = self.kind_at(1);
         match self.text_at(0) {
-            "alert" | "effective" => false,
-            "reason" => follows == Some(SyntaxKind::Ident) && self.kind_at(2) == Some(SyntaxKind::Number),
+            "reason" | "queue" => {
+                follows == Some(SyntaxKind::Ident) && self.kind_at(2) == Some(SyntaxKind::Number)
+            }
             "rates" | "use" | "test" => follows == Some(SyntaxKind::Text),
             "let" if self.in_test && self.text_at(2) != "on" => false,
             word if DECLARATIONS.contains(&word) || RESERVED.contains(&word) => {

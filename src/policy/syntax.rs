@@ -87,6 +87,8 @@ kinds! {
     ReasonDecl,
     /// One line of a reason.
     ReasonItem,
+    /// `queue NAME ID`.
+    QueueDecl,
     /// `event NAME [amends OTHER] { … }`.
     EventDecl,
     /// `amends OTHER`.
@@ -137,7 +139,7 @@ kinds! {
     EffectiveClause,
     /// `when EXPR`.
     WhenClause,
-    /// `block`, `score N`, `reason NAME`, `allow over NAME, …`.
+    /// `block`, `score N`, `reason NAME`, `alert NAME`, `allow over NAME, …`.
     Effect,
     /// `decide EVENT { … }`.
     DecideDecl,

@@ -77,6 +77,8 @@ pub struct Policy {
     pub events: Vec<Event>,
     /// Declared reasons.
     pub reasons: Vec<Reason>,
+    /// Queues that rules can alert.
+    pub queues: Vec<Queue>,
     /// Lists of keys.
     pub lists: Vec<List>,
     /// `let` definitions, each after those it uses.
@@ -700,6 +702,15 @@ pub struct Reason {
     pub iso: Option<String>,
 }
 
+/// `queue NAME ID`: where cases wait for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its number, ≥ 1.
+    pub id: u16,
+}
+
 /// `list NAME of ENTITY { "…", … }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
@@ -783,6 +794,9 @@ pub struct Rule {
     pub salience: i32,
     /// Rules that firing this one removes (never mandatory ones).
     pub allow_over: Vec<RuleIx>,
+    /// Queues that it alerts when it fires and is not removed, indexes into [`Policy::queues`], each once. An alert does not
+    /// hold the payment; a decision alerts every queue that a surviving rule names, also where it falls back.
+    pub alerts: Vec<u16>,
 }
 
 /// `decide EVENT { … }`.

@@ -15,8 +15,8 @@ use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, 
 use tollgate::policy::typed::{
     Aggregate, Arithmetic, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX,
     Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx,
-    Period, Policy, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type, WINDOW_MAX_DAYS, Window,
-    Within,
+    Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type, WINDOW_MAX_DAYS,
+    Window, Within,
 };
 
 /// With two, zero and three digits after the point.
@@ -108,6 +108,7 @@ fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
         lists: Vec::new(),
         lets: Vec::new(),
         features: Vec::new(),
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules: Vec::new(),
         decides: Vec::new(),
@@ -201,6 +202,10 @@ impl Maker<'_> {
     }
 
     fn reasons(&mut self) {
+        for i in 0..self.rng.below(4) {
+            let id = if i == 0 { u16::MAX } else { 7 * i as u16 };
+            self.policy.queues.push(Queue { name: format!("queue{i}"), id });
+        }
         for i in 0..1 + self.rng.below(9) {
             let id = if i == 0 { u16::MAX } else { 10 * i as u16 };
             let customer = self.rng.percent(50).then(|| "too many attempts".to_owned());
@@ -596,6 +601,8 @@ impl Maker<'_> {
             let reason = self.rng.percent(85).then(|| self.rng.below(reasons) as u16);
             let monitor = self.rng.percent(12);
             let effective = self.effective();
+            let queues = 0..self.policy.queues.len() as u16;
+            let alerts = queues.filter(|_| self.rng.percent(20)).collect();
             self.policy.rules.push(Rule {
                 name: format!("rule{}", self.policy.rules.len()),
                 event,
@@ -607,6 +614,7 @@ impl Maker<'_> {
                 monitor,
                 salience,
                 allow_over: Vec::new(),
+                alerts,
                 within,
                 effective,
             });

@@ -37,7 +37,8 @@ use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX};
 use tollgate::engine::units::codes::COUNTRIES;
 use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::{
-    Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, PRESENCE_WORD, Refusal,
+    Admission, FLAG_ACK, FLAG_ALERT, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome,
+    PRESENCE_WORD, Refusal,
 };
 use tollgate::engine::{Clock, Limits, Step};
 use tollgate::policy::typed::{
@@ -200,6 +201,8 @@ pub struct Oracle<'p> {
     /// true.
     not_effective: u64,
     not_let: u64,
+    /// Numbers of the queues that the last decision alerted.
+    alerts: BTreeSet<u16>,
 }
 
 /// What an expression may look at.
@@ -278,6 +281,7 @@ impl<'p> Oracle<'p> {
             spared: 0,
             not_effective: 0,
             not_let: 0,
+            alerts: BTreeSet::new(),
         }
     }
 
@@ -303,6 +307,10 @@ impl<'p> Oracle<'p> {
         self.bounded
     }
 
+    pub fn alerts(&self) -> Vec<u16> {
+        self.alerts.iter().copied().collect()
+    }
+
     pub fn not_effective(&self) -> u64 {
         self.not_effective
     }
@@ -317,6 +325,7 @@ impl<'p> Oracle<'p> {
 
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
+        self.alerts.clear();
         let arrived = match self.decode(input) {
             Ok(arrived) => arrived,
             Err(refusal) => return self.refuse(refusal),
@@ -819,7 +828,9 @@ impl<'p> Oracle<'p> {
                 .map(|t| t.0);
             reached.chain(actions).fold(Action::Allow, Action::max)
         };
-        let mut flags = 0;
+        let alerts = survivors.iter().flat_map(|rule| &rule.alerts);
+        self.alerts = alerts.map(|queue| policy.queues[usize::from(*queue)].id).collect();
+        let mut flags = if self.alerts.is_empty() { 0 } else { FLAG_ALERT };
         if admission != Admission::Normal {
             let mandatory = survivors.iter().filter(|rule| rule.mandatory).filter_map(|rule| rule.action);
             let fallback = match &decide.late {
@@ -831,7 +842,7 @@ impl<'p> Oracle<'p> {
                 }
             };
             action = mandatory.fold(fallback, Action::max);
-            flags = FLAG_FALLBACK;
+            flags |= FLAG_FALLBACK;
         }
         Outcome {
             seq: 0,

@@ -51,7 +51,11 @@ impl Files {
     }
 
     /// Checks and opens all of them. The output is begun last: a mistake elsewhere leaves nothing behind.
-    pub(crate) fn open(&self, with_features: bool) -> anyhow::Result<(Loaded, Sequence, Output)> {
+    pub(crate) fn open(
+        &self,
+        with_features: bool,
+        with_alerts: bool,
+    ) -> anyhow::Result<(Loaded, Sequence, Output)> {
         let tokenizer = policy::tokenizer(self.key_file.as_deref())?;
         let loaded = policy::load(&self.policy, &tokenizer)?;
         let map = Map::load(&self.map, loaded.program())?;
@@ -63,7 +67,8 @@ impl Files {
         };
         let sequence = Sequence::new(loaded.clone(), map, reader, tokenizer, rows_max)?.with_rates(rates);
         output::keep_apart(&self.out, &self.events)?;
-        let output = Output::create(&self.out, loaded.program(), with_features, self.acknowledged)?;
+        let output =
+            Output::create(&self.out, loaded.program(), with_features, with_alerts, self.acknowledged)?;
         Ok((loaded, sequence, output))
     }
 }

@@ -510,6 +510,7 @@ fn flags(flags: u8) -> Vec<String> {
         (wire::FLAG_INEXACT, "inexact"),
         (wire::FLAG_PUBLISHED_LATE, "published_late"),
         (wire::FLAG_ACK, "ack"),
+        (wire::FLAG_ALERT, "alert"),
     ] {
         if rest & bit != 0 {
             names.push(name.to_owned());

@@ -1,4 +1,5 @@
-//! Verdict files: `seq, id, event, score, action, reasons`, then one column per feature.
+//! Verdict files: `seq, id, event, score, action, reasons`, then, for a replay of a policy with queues, `alerts`, then one
+//! column per feature.
 //!
 //! A file is written beside its target under another name and renamed when it is complete: nobody ever reads
 //! half of one. Equal inputs give equal bytes. Features are exact fractions until here; this is the edge at
@@ -24,6 +25,9 @@ const GROUP_ROWS: usize = 1 << 16;
 
 /// The columns before the features.
 pub(crate) const COLUMNS: [&str; 6] = ["seq", "id", "event", "score", "action", "reasons"];
+
+/// The column of the queues that were alerted.
+const ALERTS: &str = "alerts";
 
 /// How a feature's value is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,19 +76,20 @@ impl Shape {
 struct Names {
     events: Vec<String>,
     reasons: Vec<(u16, String)>,
+    /// `None` where there is no column of alerts.
+    queues: Option<Vec<(u16, String)>>,
 }
 
-impl Names {
-    fn reasons(&self, outcome: &Outcome, into: &mut String) {
-        into.clear();
-        for id in outcome.reasons.iter().filter(|id| **id != 0) {
-            if !into.is_empty() {
-                into.push(';');
-            }
-            match self.reasons.iter().find(|reason| reason.0 == *id) {
-                Some((_, name)) => into.push_str(name),
-                None => into.push_str(&id.to_string()),
-            }
+/// The names of these numbers, `;` between them; the number itself where it has no name.
+fn joined(ids: &[u16], names: &[(u16, String)], into: &mut String) {
+    into.clear();
+    for id in ids {
+        if !into.is_empty() {
+            into.push(';');
+        }
+        match names.iter().find(|name| name.0 == *id) {
+            Some((_, name)) => into.push_str(name),
+            None => into.push_str(&id.to_string()),
         }
     }
 }
@@ -109,6 +114,7 @@ pub(crate) struct Output {
     shapes: Vec<Shape>,
     format: Format,
     reasons: String,
+    alerts: String,
     /// Also write a row for events that are not judged.
     acknowledged: bool,
     finished: bool,
@@ -126,11 +132,16 @@ impl Output {
         target: &Path,
         program: &ArchivedProgram,
         with_features: bool,
+        with_alerts: bool,
         with_acknowledged: bool,
     ) -> Result<Self, Fault> {
+        let queues =
+            program.queues.iter().map(|queue| (queue.id.to_native(), queue.name.as_str().to_owned()));
+        let queues: Vec<_> = queues.collect();
         let names = Names {
             events: program.events.iter().map(|event| event.name.as_str().to_owned()).collect(),
             reasons: program.reasons.iter().map(|r| (r.id.to_native(), r.name.as_str().to_owned())).collect(),
+            queues: (with_alerts && !queues.is_empty()).then_some(queues),
         };
         let features: Vec<(String, Shape)> = program
             .features
@@ -147,7 +158,9 @@ impl Output {
         features: Vec<(String, Shape)>,
         acknowledged: bool,
     ) -> Result<Self, Fault> {
-        if let Some((name, _)) = features.iter().find(|(name, _)| COLUMNS.contains(&name.as_str())) {
+        let alerts = names.queues.as_ref().map(|_| ALERTS);
+        let is_column = |name: &str| COLUMNS.iter().copied().chain(alerts).any(|column| column == name);
+        if let Some((name, _)) = features.iter().find(|(name, _)| is_column(name)) {
             return Err(Problem::new(
                 format!("the policy has a feature named `{name}`, which is a column of every output"),
                 "rename the feature, or write no features",
@@ -162,7 +175,8 @@ impl Output {
             return Err(unknown_format(&target.display().to_string()));
         }
         let shapes: Vec<Shape> = features.iter().map(|feature| feature.1).collect();
-        let columns = || COLUMNS.iter().copied().chain(features.iter().map(|feature| feature.0.as_str()));
+        let columns =
+            || COLUMNS.iter().copied().chain(alerts).chain(features.iter().map(|feature| feature.0.as_str()));
         let file = File::create(&temporary).map_err(|error| cannot(target, &error))?;
         let started = match extension {
             "csv" => {
@@ -172,7 +186,7 @@ impl Output {
                     .map(|()| Format::Csv(Box::new(writer)))
                     .map_err(|error| cannot(target, &error))
             }
-            "parquet" => ParquetRows::new(file, &features)
+            "parquet" => ParquetRows::new(file, alerts, &features)
                 .map(|rows| Format::Parquet(Box::new(rows)))
                 .map_err(|error| cannot(target, &error)),
             _ => Ok(Format::Ndjson {
@@ -183,23 +197,27 @@ impl Output {
         };
         let format = started.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
         let target = target.to_owned();
-        let reasons = String::new();
-        Ok(Self { target, temporary, names, shapes, format, reasons, acknowledged, finished: false })
+        let (reasons, alerts) = (String::new(), String::new());
+        Ok(Self { target, temporary, names, shapes, format, reasons, alerts, acknowledged, finished: false })
     }
 
     /// Writes a verdict, if it is one: events that are not judged are only acknowledged, and leave a row only when that
-    /// was asked for. `features` are those of the policy, or none.
+    /// was asked for. `alerts` are the numbers of queues, `features` those of the policy, or none.
     pub(crate) fn write(
         &mut self,
         id: &str,
         kind: u16,
         outcome: &Outcome,
+        alerts: &[u16],
         features: &[Value],
     ) -> Result<(), Fault> {
         if outcome.flags & FLAG_ACK != 0 && !self.acknowledged {
             return Ok(());
         }
-        self.names.reasons(outcome, &mut self.reasons);
+        let reasons = outcome.reasons.iter().take_while(|id| **id != 0).count();
+        joined(&outcome.reasons[..reasons], &self.names.reasons, &mut self.reasons);
+        joined(alerts, self.names.queues.as_deref().unwrap_or_default(), &mut self.alerts);
+        let alerts = self.names.queues.as_ref().map(|_| self.alerts.as_str());
         let event = self.names.events.get(usize::from(kind)).map_or("", String::as_str);
         let score = (outcome.flags & FLAG_ACK == 0).then(|| i64::from(outcome.score));
         let (action, reasons) = (outcome.action.word(), self.reasons.as_str());
@@ -216,6 +234,9 @@ impl Output {
                     writer.write_field(score.map_or(String::new(), |score| score.to_string()))?;
                     writer.write_field(action)?;
                     writer.write_field(reasons)?;
+                    if let Some(alerts) = alerts {
+                        writer.write_field(alerts)?;
+                    }
                     for value in told {
                         match value {
                             Told::Missing => writer.write_field("")?,
@@ -242,6 +263,9 @@ impl Output {
                 field(&score.into());
                 field(&action.into());
                 field(&reasons.into());
+                if let Some(alerts) = alerts {
+                    field(&alerts.into());
+                }
                 for value in told {
                     field(&match value {
                         Told::Missing => serde_json::Value::Null,
@@ -253,7 +277,7 @@ impl Output {
                 file.write_all(line).map_err(|error| cannot(&self.target, &error))
             }
             Format::Parquet(rows) => rows
-                .push(outcome.seq, [id, event, action, reasons], score, told)
+                .push(outcome.seq, [id, event, action, reasons], alerts, score, told)
                 .map_err(|error| cannot(&self.target, &error)),
         }
     }
@@ -298,6 +322,7 @@ struct ParquetRows {
     seq: Vec<i64>,
     /// id, event, action, reasons.
     texts: [Texts; 4],
+    alerts: Option<Texts>,
     score: Nullable<i64>,
     features: Vec<Feature>,
 }
@@ -339,7 +364,7 @@ enum Feature {
 }
 
 impl ParquetRows {
-    fn new(file: File, features: &[(String, Shape)]) -> parquet::errors::Result<Self> {
+    fn new(file: File, alerts: Option<&str>, features: &[(String, Shape)]) -> parquet::errors::Result<Self> {
         let field = |name: &str, physical, repetition, logical: Option<LogicalType>| {
             Type::primitive_type_builder(name, physical)
                 .with_repetition(repetition)
@@ -357,6 +382,7 @@ impl ParquetRows {
             text("action")?,
             text("reasons")?,
         ];
+        fields.extend(alerts.map(text).transpose()?);
         for (name, shape) in features {
             let physical = if *shape == Shape::Whole { PhysicalType::INT64 } else { PhysicalType::DOUBLE };
             fields.push(field(name, physical, Repetition::OPTIONAL, None)?);
@@ -378,6 +404,7 @@ impl ParquetRows {
             writer: SerializedFileWriter::new(file, schema, Arc::new(properties))?,
             seq: Vec::new(),
             texts: Default::default(),
+            alerts: alerts.map(|_| Texts::default()),
             score: Nullable::default(),
             features: features.collect(),
         })
@@ -387,11 +414,12 @@ impl ParquetRows {
         &mut self,
         seq: u64,
         texts: [&str; 4],
+        alerts: Option<&str>,
         score: Option<i64>,
         told: impl Iterator<Item = Told>,
     ) -> parquet::errors::Result<()> {
         self.seq.push(seq as i64);
-        for (column, text) in self.texts.iter_mut().zip(texts) {
+        for (column, text) in self.texts.iter_mut().zip(texts).chain(self.alerts.as_mut().zip(alerts)) {
             column.bytes.extend_from_slice(text.as_bytes());
             column.ends.push(column.bytes.len());
         }
@@ -424,6 +452,9 @@ impl ParquetRows {
         column!(Int64Type, &self.score.values, Some(&self.score.levels));
         column!(ByteArrayType, &texts[2], None);
         column!(ByteArrayType, &texts[3], None);
+        if let Some(alerts) = &mut self.alerts {
+            column!(ByteArrayType, &alerts.take(), None);
+        }
         for feature in &mut self.features {
             match feature {
                 Feature::Whole(column) => {
@@ -490,19 +521,23 @@ mod tests {
         let names = Names {
             events: vec!["payment".to_owned(), "label".to_owned()],
             reasons: vec![(7, "FAST".to_owned())],
+            queues: Some(vec![(3, "desk".to_owned())]),
         };
         let features = vec![("n".to_owned(), Shape::Whole), ("avg".to_owned(), Shape::Real(100))];
         let mut output = Output::with_names(&target, names, features, true).unwrap();
         for seq in 1..=rows {
-            output.write("a,\"1", 0, &outcome(seq, 0), &[Value::int(3), Value::ratio(5, 3)]).unwrap();
+            output
+                .write("a,\"1", 0, &outcome(seq, 0), &[3, 4], &[Value::int(3), Value::ratio(5, 3)])
+                .unwrap();
             assert!(!target.exists());
         }
-        output.write("2", 1, &outcome(rows + 1, FLAG_ACK), &[]).unwrap();
+        output.write("2", 1, &outcome(rows + 1, FLAG_ACK), &[], &[]).unwrap();
         output.finish().unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         if extension == "parquet" {
             let mut reader = Reader::open(&target).unwrap();
-            let names = ["seq", "id", "event", "score", "action", "reasons", "n", "avg"].map(str::to_owned);
+            let names =
+                ["seq", "id", "event", "score", "action", "reasons", "alerts", "n", "avg"].map(str::to_owned);
             assert_eq!(reader.available().unwrap(), names);
             reader.select(&names).unwrap();
             let (mut batch, mut all) = (Rows::default(), 0);
@@ -517,7 +552,7 @@ mod tests {
             assert_eq!(
                 last,
                 format!(
-                    "Int({}) Text(\"2\") Text(\"label\") Null Text(\"review\") Text(\"FAST;9\") Null Null",
+                    "Int({}) Text(\"2\") Text(\"label\") Null Text(\"review\") Text(\"FAST;9\") Null Null Null",
                     rows + 1
                 )
             );
@@ -529,16 +564,16 @@ mod tests {
     fn every_format_writes_the_same_columns_and_the_same_bytes_twice() {
         assert_eq!(
             String::from_utf8(written("csv", 1)).unwrap(),
-            "seq,id,event,score,action,reasons,n,avg\n\
-             1,\"a,\"\"1\",payment,-1,review,FAST;9,3,0.016666666666666666\n\
-             2,2,label,,review,FAST;9,,\n"
+            "seq,id,event,score,action,reasons,alerts,n,avg\n\
+             1,\"a,\"\"1\",payment,-1,review,FAST;9,desk;4,3,0.016666666666666666\n\
+             2,2,label,,review,FAST;9,,,\n"
         );
         assert_eq!(
             String::from_utf8(written("ndjson", 1)).unwrap(),
             "{\"seq\":1,\"id\":\"a,\\\"1\",\"event\":\"payment\",\"score\":-1,\"action\":\"review\",\
-             \"reasons\":\"FAST;9\",\"n\":3,\"avg\":0.016666666666666666}\n\
+             \"reasons\":\"FAST;9\",\"alerts\":\"desk;4\",\"n\":3,\"avg\":0.016666666666666666}\n\
              {\"seq\":2,\"id\":\"2\",\"event\":\"label\",\"score\":null,\"action\":\"review\",\
-             \"reasons\":\"FAST;9\",\"n\":null,\"avg\":null}\n"
+             \"reasons\":\"FAST;9\",\"alerts\":\"\",\"n\":null,\"avg\":null}\n"
         );
         let rows = GROUP_ROWS as u64 + 10;
         assert_eq!(written("parquet", rows), written("parquet", rows));
@@ -548,7 +583,7 @@ mod tests {
     fn an_unfinished_file_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("out.csv");
-        let names = Names { events: Vec::new(), reasons: Vec::new() };
+        let names = Names { events: Vec::new(), reasons: Vec::new(), queues: None };
         drop(Output::with_names(&target, names, Vec::new(), true).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -40,7 +40,7 @@ pub(crate) struct Options {
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (loaded, sequence, output) = options.files.open(options.features)?;
+    let (loaded, sequence, output) = options.files.open(options.features, true)?;
     let limits = Limits::default();
     let mut engine = Engine::new(loaded, &limits).map_err(|error| {
         Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
@@ -62,6 +62,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         rates_file: options.files.rates_file(),
         tally: Tally::default(),
         burst: Vec::with_capacity(usize::from(options.burst)),
+        alerts: Vec::new(),
         features: Vec::new(),
         with_features: options.features,
         deciding: Duration::ZERO,
@@ -96,8 +97,9 @@ struct Replay {
     file: String,
     rates_file: String,
     tally: Tally,
-    /// The burst that is being decided: each outcome, and where its features end in `features`.
-    burst: Vec<(Outcome, usize)>,
+    /// The burst that is being decided: each outcome, and where its alerts and features end in `alerts` and `features`.
+    burst: Vec<(Outcome, usize, usize)>,
+    alerts: Vec<u16>,
     features: Vec<Value>,
     with_features: bool,
     /// In the engine, over all bursts.
@@ -121,6 +123,7 @@ impl Replay {
     /// Asks for what the burst will need, then takes its events in, in order.
     fn decide(&mut self, batch: &Batch, events: Range<usize>) -> anyhow::Result<()> {
         self.burst.clear();
+        self.alerts.clear();
         self.features.clear();
         self.engine.look_ahead(events.clone().map(|index| input(&batch.event(index))));
         for index in events {
@@ -136,23 +139,27 @@ impl Replay {
             if self.with_features && decided && outcome.flags & wire::FLAG_ACK == 0 {
                 self.features.extend_from_slice(self.engine.features());
             }
-            self.burst.push((outcome, self.features.len()));
+            if decided {
+                self.alerts.extend_from_slice(self.engine.alerts());
+            }
+            self.burst.push((outcome, self.alerts.len(), self.features.len()));
         }
         Ok(())
     }
 
     /// Writes the burst that begins at event `first` of the batch.
     fn write(&mut self, batch: &Batch, first: usize) -> anyhow::Result<()> {
-        let mut features_start = 0;
-        for (index, (outcome, features_end)) in self.burst.iter().enumerate() {
+        let (mut alerts_start, mut features_start) = (0, 0);
+        for (index, (outcome, alerts_end, features_end)) in self.burst.iter().enumerate() {
             let event = batch.event(first + index);
+            let alerts = &self.alerts[alerts_start..*alerts_end];
             let features = &self.features[features_start..*features_end];
-            features_start = *features_end;
+            (alerts_start, features_start) = (*alerts_end, *features_end);
             if event.rate {
                 self.tally.rates += 1;
                 continue;
             }
-            self.output.write(event.id, event.kind, outcome, features)?;
+            self.output.write(event.id, event.kind, outcome, alerts, features)?;
             self.tally.add(event.row, outcome);
         }
         Ok(())

@@ -39,7 +39,7 @@ pub(crate) struct Options {
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (loaded, sequence, output) = options.files.open(false)?;
+    let (loaded, sequence, output) = options.files.open(false, false)?;
     let link = Link::connect(
         &loaded,
         &LinkOptions {
@@ -159,7 +159,7 @@ impl Switch {
             self.tally.rates += 1;
             return Ok(true);
         }
-        self.output.write(&asked.id, asked.kind, &outcome, &[])?;
+        self.output.write(&asked.id, asked.kind, &outcome, &[], &[])?;
         self.tally.add(asked.row, &outcome);
         Ok(true)
     }

@@ -7,8 +7,8 @@ use crate::policy::ast::{self, Named};
 use crate::policy::suggest::nearest;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    EntityIx, Event, EventIx, Field, FieldIx, FieldType, List, ListIx, RATE_EVENT, Rates, Reason, Span,
-    WINDOW_MAX_DAYS,
+    EntityIx, Event, EventIx, Field, FieldIx, FieldType, List, ListIx, Queue, RATE_EVENT, Rates, Reason,
+    Span, WINDOW_MAX_DAYS,
 };
 use crate::token::Tokenizer;
 use std::collections::{HashMap, HashSet};
@@ -490,6 +490,29 @@ impl Checker<'_> {
         }
         self.reasons.insert(name.text.clone(), self.policy.reasons.len() as u16);
         self.policy.reasons.push(Reason { name: name.text, id, analyst, customer, iso });
+    }
+
+    pub(super) fn queue(&mut self, node: &SyntaxNode) {
+        let (Some(name), Some(number)) = (ast::name(node), ast::token(node, K::Number)) else { return };
+        if !self.declare(Namespace::Queue, &name, "a queue") {
+            return;
+        }
+        let id = number.text().replace('_', "").parse::<u16>().ok().filter(|id| *id > 0);
+        let Some(id) = id else {
+            let message = "the number of a queue is a whole number from 1 to 65535";
+            self.push(ast::token_span(&number), message, "outside", "choose a free number");
+            self.poisoned.insert(name.text);
+            return;
+        };
+        if let Some(other) = self.policy.queues.iter().find(|queue| queue.id == id) {
+            let message = format!("the number {id} already belongs to the queue `{}`", other.name);
+            let help = "give each queue a number of its own";
+            self.push(ast::token_span(&number), message, "used again here", help);
+            self.poisoned.insert(name.text);
+            return;
+        }
+        self.queues.insert(name.text.clone(), self.policy.queues.len() as u16);
+        self.policy.queues.push(Queue { name: name.text, id });
     }
 
     pub(super) fn list(&mut self, node: &SyntaxNode) {

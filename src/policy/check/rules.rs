@@ -84,6 +84,7 @@ impl Checker<'_> {
             monitor,
             salience,
             allow_over: Vec::new(),
+            alerts: Vec::new(),
         });
         declared.push(node.clone());
     }
@@ -164,6 +165,27 @@ impl Checker<'_> {
                 };
                 if self.policy.rules[ix.index()].reason.replace(reason).is_some() {
                     self.push(at, "a rule gives one reason", "a second one", "write a rule for each reason");
+                }
+            }
+            "alert" => {
+                let Some(name) = ast::name_ref(effect) else { return };
+                let Some(queue) = self.queues.get(&name.text).copied() else {
+                    let names: Vec<String> =
+                        self.policy.queues.iter().map(|queue| queue.name.clone()).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let otherwise = match names.is_empty() {
+                        true => format!("declare it, as in `queue {} 1`", name.text),
+                        false => String::new(),
+                    };
+                    self.unknown(&name, "queue", &names, &otherwise);
+                    return;
+                };
+                let alerts = &mut self.policy.rules[ix.index()].alerts;
+                if alerts.contains(&queue) {
+                    let message = format!("the queue `{}` is there twice", name.text);
+                    self.push(at, message, "again here", "remove one of the two");
+                } else {
+                    alerts.push(queue);
                 }
             }
             word => {

@@ -139,6 +139,7 @@ pub(super) fn payments() -> Policy {
                 },
             },
         ],
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules: vec![
             Rule {
@@ -152,6 +153,7 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 0,
                 allow_over: Vec::new(),
+                alerts: Vec::new(),
                 within: None,
                 effective: Effective::default(),
             },
@@ -169,6 +171,7 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 5,
                 allow_over: Vec::new(),
+                alerts: Vec::new(),
                 within: None,
                 effective: Effective::default(),
             },
@@ -183,6 +186,7 @@ pub(super) fn payments() -> Policy {
                 monitor: false,
                 salience: 0,
                 allow_over: vec![RuleIx(1)],
+                alerts: Vec::new(),
                 within: None,
                 effective: Effective::default(),
             },

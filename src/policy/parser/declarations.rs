@@ -51,6 +51,7 @@ impl Parser<'_> {
             "rates" => (K::RatesDecl, Self::rates),
             "entity" => (K::EntityDecl, Self::entity),
             "reason" => (K::ReasonDecl, Self::reason),
+            "queue" => (K::QueueDecl, Self::queue),
             "event" => (K::EventDecl, Self::event),
             "list" => (K::ListDecl, Self::list),
             "let" => (K::LetDecl, Self::definition),
@@ -145,6 +146,11 @@ impl Parser<'_> {
             }
             parser.finish();
         });
+    }
+
+    fn queue(&mut self) {
+        self.name("the queue's name");
+        self.expect(K::Number, "the queue's number", "for example: queue fraud_desk 3");
     }
 
     fn event(&mut self) {
@@ -515,8 +521,7 @@ impl Parser<'_> {
     }
 
     fn effect(&mut self) {
-        const HELP: &str =
-            "the effects are block, review, challenge, allow, `score N`, `reason NAME` and `allow over RULE`";
+        const HELP: &str = "the effects are block, review, challenge, allow, `score N`, `reason NAME`, `alert QUEUE` and `allow over RULE`";
         self.start(K::Effect);
         match if self.is(K::Ident) { self.text_at(0) } else { "" } {
             "allow" => {
@@ -547,7 +552,11 @@ impl Parser<'_> {
                 self.bump();
                 self.name_ref("the name of a reason");
             }
-            word @ ("alert" | "penalty" | "add" | "remove" | "notify") => {
+            "alert" => {
+                self.bump();
+                self.name_ref("the name of a queue");
+            }
+            word @ ("penalty" | "add" | "remove" | "notify") => {
                 self.error(
                     format!("the effect `{word}` is not there yet"),
                     "not there yet".to_owned(),
@@ -555,7 +564,7 @@ impl Parser<'_> {
                 );
             }
             word => {
-                const WORDS: &[&str] = &["block", "review", "challenge", "allow", "score", "reason"];
+                const WORDS: &[&str] = &["block", "review", "challenge", "allow", "score", "reason", "alert"];
                 match super::super::suggest::nearest(word, WORDS.iter().copied()) {
                     Some(near) => self.expected("an effect", &format!("did you mean `{near}`?")),
                     None => self.expected("an effect", HELP),
@@ -734,9 +743,8 @@ impl Parser<'_> {
             "model" => "score with rules: `rule NAME on EVENT { when … then score 60 }`",
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
-            "alert" => "use the action `review`, which holds the payment for a person",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, event, list, let, feature, scene, rule, decide, test"
+                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scene, rule, decide, test"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

@@ -299,6 +299,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         monitor: false,
         salience: 0,
         allow_over: Vec::new(),
+        alerts: Vec::new(),
         within: None,
         effective: Effective::default(),
     });
@@ -312,6 +313,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         lists: vec![List { name: "list".into(), entity: EntityIx(0), entries: list_entries() }],
         lets: writer.lets,
         features,
+        queues: Vec::new(),
         scenes: Vec::new(),
         rules,
         rates: (random.below(2) == 0).then(|| typed::Rates { name: "daily".into(), max_age_us: HOUR }),
