@@ -73,6 +73,12 @@ impl EventWords {
         self.mark(slot);
     }
 
+    /// Sets a text ([`words_of_text`](crate::policy::entries::words_of_text)) that is not longer than its field, or an address.
+    pub fn set_words(&mut self, slot: FieldSlot, words: &[u64]) {
+        self.words[usize::from(slot.word)..][..words.len()].copy_from_slice(words);
+        self.mark(slot);
+    }
+
     /// Sets an amount of money.
     pub fn set_money(&mut self, slot: FieldSlot, minor: i64, currency: Currency) {
         let word = usize::from(slot.word);

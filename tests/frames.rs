@@ -78,7 +78,14 @@ impl Both<'_> {
     fn feed(&mut self, kind: u16, time: i64, cells: &[Option<Cell>]) -> Vec<Option<Fraction>> {
         self.id += 1;
         let words = encode(&self.layouts[usize::from(kind)], EventId([self.id, 7]), time, None, cells);
-        let frame = Frame { principal: 1, kind, admission: Admission::Normal, received: Time(time), words };
+        let frame = Frame {
+            principal: 1,
+            kind,
+            admission: Admission::Normal,
+            received: Time(time),
+            words,
+            orders: Vec::new(),
+        };
         let step = self.engine.step(&frame.input());
         assert_eq!(step, self.oracle.step(&frame.input()), "at {time}");
         assert!(matches!(step, Step::Decided(outcome) if outcome.flags & FLAG_INEXACT == 0), "{step:?}");

@@ -8,6 +8,8 @@ mod support;
 use support::fraction::Fraction;
 use support::frames::{Cell, Frame, Layout, encode};
 use support::oracle::Oracle;
+use tollgate::engine::program::ListOf;
+use tollgate::engine::units::entries::Entry;
 use tollgate::engine::units::{Action, Currency, EventId, Key, SECOND, Time, Value};
 use tollgate::engine::wire::{
     Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Outcome, Refusal,
@@ -17,8 +19,8 @@ use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
 use tollgate::policy::typed::{
     self, Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
-    FeatureKind, Field, FieldIx, FieldType, Late, List, ListIx, Policy, Reason, Rule, RuleIx, Source, Type,
-    Window,
+    FeatureKind, Field, FieldIx, FieldType, Late, List, ListEntry, ListIx, Policy, Reason, Rule, RuleIx,
+    Source, Type, Window,
 };
 use tollgate::token::Tokenizer;
 
@@ -207,8 +209,14 @@ fn policy() -> Policy {
         reasons: vec![reason("VELOCITY", 17), reason("ECOM", 18)],
         lists: vec![List {
             name: "trusted".to_owned(),
-            entity: EntityIx(0),
-            entries: vec!["vip".to_owned()],
+            of: ListOf::Entity(0),
+            entries: vec![ListEntry {
+                text: "vip".to_owned(),
+                entry: Entry::new(0, &Tokenizer::default().key("card", "vip").expect("no card number").0),
+                until: None,
+                owner: String::new(),
+                reason: String::new(),
+            }],
         }],
         lets: Vec::new(),
         features,
@@ -288,7 +296,14 @@ fn payment(id: u64, time: i64) -> Payment {
 
 impl Story<'_> {
     fn frame(&mut self, kind: EventIx, words: Vec<u64>, admission: Admission, received: i64) {
-        let frame = Frame { principal: 1, kind: kind.0, admission, received: Time(received), words };
+        let frame = Frame {
+            principal: 1,
+            kind: kind.0,
+            admission,
+            received: Time(received),
+            words,
+            orders: Vec::new(),
+        };
         self.step = self.oracle.step(&frame.input());
         assert_eq!(self.engine.step(&frame.input()), self.step, "engine and oracle differ");
     }

@@ -300,6 +300,7 @@ impl Reach {
             "jumps by the event clock",
             "spared by a jump",
             "not effective",
+            "edits of lists",
             "not let to fire",
         ];
         wanted.extend(time.map(str::to_owned));
@@ -331,6 +332,11 @@ fn run(
     let mut digests = Vec::with_capacity(frames.len());
     let mut said = vec![Said::default(); policy.features.len()];
     for (number, frame) in frames.iter().enumerate() {
+        for (order, given) in &frame.orders {
+            oracle.order(order, *given);
+            reach.note("edits of lists", 1);
+        }
+        orders(&mut single, frame);
         let expected = oracle.step(&frame.input());
         let frozen = single.expiry_frozen();
         let step = single.step(&frame.input());
@@ -368,6 +374,13 @@ fn run(
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, &single)?;
     replay(compiled, frames, limits, &steps, &digests)
+}
+
+/// Gives an engine what is ordered before a frame.
+fn orders(engine: &mut Engine, frame: &Frame) {
+    for (order, given) in &frame.orders {
+        assert!(engine.order(order, *given), "there is room for some edits");
+    }
 }
 
 fn differ(oracle: &Oracle<'_>, engine: &Engine) -> String {
@@ -422,6 +435,7 @@ fn bursts(
         let (burst, after) = rest.split_at(rest.len().min(sizes.next().unwrap_or(1)));
         engine.look_ahead(burst.iter().map(|frame| frame.input()));
         for frame in burst {
+            orders(&mut engine, frame);
             let step = engine.step(&frame.input());
             if step != steps[number] {
                 return Err(format!("step {number} in bursts: {step:?}, one by one: {:?}", steps[number]));
@@ -453,6 +467,7 @@ fn replay(
 ) -> Result<(), String> {
     let mut engine = engine(compiled, limits);
     for (number, (frame, step)) in frames.iter().zip(steps).enumerate() {
+        orders(&mut engine, frame);
         let Step::Decided(outcome) = *step else { continue };
         if number < frames.len() / 3 {
             engine.adopt(&frame.input(), outcome, digests[number]);

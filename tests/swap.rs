@@ -142,6 +142,10 @@ fn run(
             let end = frames.len().min(number + 16);
             engine.look_ahead(frames[number..end].iter().map(Frame::input));
         }
+        for (order, given) in &frame.orders {
+            oracles.iter_mut().for_each(|oracle| oracle.order(order, *given));
+            assert!(engine.order(order, *given));
+        }
         let expected: Vec<Step> = oracles.iter_mut().map(|oracle| oracle.step(&frame.input())).collect();
         let step = engine.step(&frame.input());
         let oracle = &oracles[at];
@@ -189,6 +193,9 @@ fn replay(run: &Run, frames: &[Frame], limits: &Limits, seen: &mut Seen) {
     for (number, frame) in frames.iter().enumerate() {
         if let Some((_, before)) = boundaries.next_if(|boundary| boundary.0 == number) {
             engine.wake(Some(*before));
+        }
+        for (order, given) in &frame.orders {
+            assert!(engine.order(order, *given));
         }
         let Step::Decided(outcome) = run.steps[number] else { continue };
         if number < last {

@@ -71,7 +71,14 @@ fn growing_and_shrinking_shows_in_no_feature() {
     let usd = Currency::from_alpha("USD").expect("USD");
 
     let mut feed = |kind: u16, words: Vec<u64>| {
-        let frame = Frame { principal: 1, kind, admission: Admission::Normal, received: Time(0), words };
+        let frame = Frame {
+            principal: 1,
+            kind,
+            admission: Admission::Normal,
+            received: Time(0),
+            words,
+            orders: Vec::new(),
+        };
         let step = engine.step(&frame.input());
         assert_eq!(step, oracle.step(&frame.input()), "engine and oracle differ");
         assert!(matches!(step, Step::Decided(_)));

@@ -15,6 +15,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use payments::{FULL, Payments, START};
 use tollgate::encode::EventWords;
+use tollgate::engine::lists::Edits;
 use tollgate::engine::rates::Rates;
 use tollgate::engine::units::{Time, Value};
 use tollgate::engine::vm::{Basis, execute};
@@ -78,7 +79,8 @@ fn policy_code(c: &mut Criterion) {
     registers[usize::from(decide.rule_scores_sum.to_native())] = Value::int(75);
     registers[usize::from(decide.final_score.to_native())] = Value::int(75);
     let rates = Rates::reserve(program);
-    let basis = Basis { program, rates: &rates };
+    let edits = Edits::none();
+    let basis = Basis { program, rates: &rates, edits: &edits };
     let mut rules = Rules::new(&loaded, payments.kind).expect("payments are an event");
     rules.features().copy_from_slice(&registers[..features]);
     let runs = [&event.scalars, &decide.score_code, &decide.threshold_code];

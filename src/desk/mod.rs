@@ -5,6 +5,7 @@
 //! here is ever waited for by the data path.
 
 pub mod deployments;
+pub mod lists;
 pub(crate) mod socket;
 
 use std::fmt::Display;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::asks::{Answer, Ask, Asking, Given, TakeOver};
 use crate::engine::budget::Budget;
+use crate::engine::lists::{EDITED_LISTS_MAX, EDITS_MAX, Edit};
 use crate::engine::orders::{self, KILLS_MAX, Order};
 use crate::engine::program::{Program, SEMANTICS_VERSION};
 use crate::engine::units::{Action, Time};
@@ -30,6 +32,7 @@ use crate::policy::{Diagnostic, archive, test};
 use crate::replay::abbreviated;
 use crate::token::Tokenizer;
 use deployments::{Deployed, Deployments, Texts};
+use lists::ListEdit;
 
 /// What can be asked. The field `do` says what; unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,19 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// What is in a list.
+    List {
+        /// Its name.
+        list: String,
+        /// Only what was edited.
+        #[serde(default)]
+        edits: bool,
+        /// From which number on; the answer says with which to go on.
+        #[serde(default)]
+        from: usize,
+    },
+    /// An entry of a list is to be in it, or not.
+    EditList(ListEdit),
 }
 
 /// The longest that something can be killed for, in seconds: a year and a day.
@@ -102,8 +118,10 @@ pub(crate) struct Desk {
     current: Loaded,
     /// What was to take over when it was last asked.
     next: Option<Loaded>,
-    /// The orders that hold.
+    /// The kill switches that hold.
     standing: Vec<Standing>,
+    /// The edits of lists.
+    edits: lists::Edits,
     log: Log,
 }
 
@@ -134,11 +152,33 @@ impl Desk {
         current: Loaded,
         log: Log,
     ) -> Self {
-        Self { place, asking, deployments, current, next: None, standing: Vec::new(), log }
+        Self {
+            place,
+            asking,
+            deployments,
+            current,
+            next: None,
+            standing: Vec::new(),
+            edits: lists::Edits::new(),
+            log,
+        }
     }
 
     /// Takes note of an order that the journal holds.
     pub(crate) fn remember(&mut self, ordered: &Ordered<'_>) {
+        if let Order::List { list, entry, edit, until } = ordered.order {
+            if self.edits.len() >= EDITS_MAX {
+                self.edits.retain(|_, standing| self::until(&standing.order) > ordered.given);
+            }
+            let standing = Standing { order: ordered.order, note: ordered.note.to_owned() };
+            match edit {
+                Edit::Add | Edit::Remove if until > ordered.given => {
+                    _ = self.edits.insert((list, entry), standing)
+                }
+                _ => _ = self.edits.remove(&(list, entry)),
+            }
+            return;
+        }
         let same = |standing: &Standing| match (standing.order, ordered.order) {
             (Order::KillRule { rule, .. }, Order::KillRule { rule: other, .. }) => rule == other,
             (Order::KillAll { .. }, Order::KillAll { .. }) => true,
@@ -154,10 +194,14 @@ impl Desk {
     pub(crate) fn handle(&mut self, request: Request, by: u32) -> Value {
         self.take_late_answers();
         let answered = match request {
-            request if self.asking.is_owed() && !matches!(request, Request::Status) => Err(Refused::new(
-                "the engine thread has not done yet what it was asked before: the journal may be full",
-                "see to the disk, and ask again",
-            )),
+            request
+                if self.asking.is_owed() && !matches!(request, Request::Status | Request::List { .. }) =>
+            {
+                Err(Refused::new(
+                    "the engine thread has not done yet what it was asked before: the journal may be full",
+                    "see to the disk, and ask again",
+                ))
+            }
             Request::Status => Ok(self.status()),
             Request::Deploy { texts, cold, dry_run } => self.deploy(&texts, cold, dry_run, by),
             Request::Rollback => self.roll_back(by),
@@ -167,6 +211,8 @@ impl Desk {
             Request::KillAll { action, seconds, owner, reason } => {
                 self.kill_all(&action, seconds, &owner, &reason, by)
             }
+            Request::List { list, edits, from } => self.list(&list, edits, from),
+            Request::EditList(edit) => self.edit_list(&edit, by),
         };
         answered.unwrap_or_else(|Refused { error, help, more }| {
             self.log.warn(format_args!("user {by} was refused: {}", error.lines().next().unwrap_or("")));
@@ -215,6 +261,7 @@ impl Desk {
             "rules": program.rules.len(),
             "features": program.features.len(),
             "orders": orders,
+            "list_edits": self.edits.values().filter(|standing| until(&standing.order).0 > now).count(),
         })
     }
 
@@ -452,14 +499,28 @@ impl Desk {
             ));
         };
         if !asked.done {
-            return Err(Refused::new(
-                format!("{KILLS_MAX} rules are killed already"),
-                "lift some of that first",
-            ));
+            return Err(match order {
+                Order::List { .. } => Refused::new(
+                    format!("lists have {EDITS_MAX} edits, or {EDITED_LISTS_MAX} of them were edited"),
+                    "deploy the policy with what is in its lists now, and forget the edits",
+                ),
+                _ => Refused::new(format!("{KILLS_MAX} rules are killed already"), "lift some of that first"),
+            });
         }
         self.remember(&Ordered { order, given: at, note: &note });
-        self.log.warn(format_args!("ordered after decision {}: {order:?} {note}", asked.seq));
-        Ok(json!({ "ok": true, "after_seq": asked.seq, "until": time_text(until(&order)) }))
+        let what = match order {
+            Order::KillRule { .. } => "a rule is killed",
+            Order::KillAll { .. } => "all are answered alike",
+            Order::List { edit: Edit::Add, .. } => "an entry is in a list",
+            Order::List { edit: Edit::Remove, .. } => "an entry is in a list no more",
+            Order::List { edit: Edit::Forget, .. } => "an edit of a list is forgotten",
+        };
+        self.log.warn(format_args!(
+            "ordered after decision {}: {what} until {}: {note}",
+            asked.seq,
+            time_text(until(&order))
+        ));
+        Ok(json!({ "ok": true, "after_seq": asked.seq, "until": lists::until_text(until(&order).0) }))
     }
 }
 
@@ -469,10 +530,11 @@ impl Standing {
         let (what, until) = match self.order {
             Order::KillRule { until, .. } => ("kill_rule", until),
             Order::KillAll { until, .. } => ("kill_all", until),
+            Order::List { until, .. } => ("list", until),
         };
         let action = match self.order {
             Order::KillAll { action, .. } => Some(action.word()),
-            Order::KillRule { .. } => None,
+            Order::KillRule { .. } | Order::List { .. } => None,
         };
         json!({ "order": what, "action": action, "until": time_text(until), "note": note })
     }
@@ -485,7 +547,7 @@ fn program_name(loaded: &Loaded) -> (String, u32) {
 
 fn until(order: &Order) -> Time {
     match order {
-        Order::KillRule { until, .. } | Order::KillAll { until, .. } => *until,
+        Order::KillRule { until, .. } | Order::KillAll { until, .. } | Order::List { until, .. } => *until,
     }
 }
 

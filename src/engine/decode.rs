@@ -1,8 +1,9 @@
 //! Frames in, events out: every word is checked once, and nothing after this point doubts one.
 
 use super::earth::Place;
-use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE};
+use super::program::{ArchivedEventPlan, ArchivedFieldKind, NONE, TEXT_FIELD_BYTES_MAX};
 use super::units::codes::{Bin, Country, MCC_MAX};
+use super::units::entries::has_card_number;
 use super::units::{CURRENCIES, EventId, TIME_END, TIME_MIN, Time};
 use super::wire::{
     AMEND_HEADER_WORDS, HEADER_WORDS, PRESENCE_WORD, RATE_PART_MAX, Refusal, event_id, event_time, target_id,
@@ -42,10 +43,7 @@ pub(super) struct Decoded<'a> {
 
 impl FieldForm {
     fn width(&self) -> usize {
-        match self.kind {
-            ArchivedFieldKind::Money | ArchivedFieldKind::Entity | ArchivedFieldKind::Rate => 2,
-            _ => 1,
-        }
+        self.kind.native().words(self.below as u16)
     }
 }
 
@@ -113,6 +111,10 @@ fn is_accepted(time: Time) -> bool {
 impl FieldForm {
     #[inline]
     fn check(&self, presence: u64, words: &[u64], currencies: &Currencies) -> Result<(), Refusal> {
+        if self.kind == ArchivedFieldKind::Text {
+            let present = presence >> self.bit & 1 != 0;
+            return check_text(&words[self.word..self.word + self.width()], self.below as usize, present);
+        }
         let first = words[self.word];
         let second = if self.width() == 2 { words[self.word + 1] } else { 0 };
         if presence >> self.bit & 1 == 0 {
@@ -121,7 +123,11 @@ impl FieldForm {
         let in_type = match self.kind {
             ArchivedFieldKind::Bool => first < 2,
             ArchivedFieldKind::Enum => first < self.below,
-            ArchivedFieldKind::Int | ArchivedFieldKind::Decimal | ArchivedFieldKind::Duration => true,
+            ArchivedFieldKind::Int
+            | ArchivedFieldKind::Decimal
+            | ArchivedFieldKind::Duration
+            | ArchivedFieldKind::Ip
+            | ArchivedFieldKind::Text => true,
             ArchivedFieldKind::Money => currencies.knows(second),
             ArchivedFieldKind::Entity if is_digits(first) && is_digits(second) => {
                 return Err(Refusal::RawCardNumber);
@@ -136,6 +142,25 @@ impl FieldForm {
             ArchivedFieldKind::Time => is_accepted(Time(first as i64)),
         };
         if in_type { Ok(()) } else { Err(Refusal::BadValue) }
+    }
+}
+
+/// A text, filled up with zeros.
+fn check_text(words: &[u64], bytes_max: usize, present: bool) -> Result<(), Refusal> {
+    let mut bytes = [0; TEXT_FIELD_BYTES_MAX];
+    for (chunk, word) in bytes.chunks_mut(8).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(TEXT_FIELD_BYTES_MAX);
+    let (text, rest) = bytes.split_at(end);
+    if rest.iter().any(|byte| *byte != 0) || text.len() > bytes_max || !present && !text.is_empty() {
+        return Err(Refusal::BadValue);
+    }
+    match std::str::from_utf8(text) {
+        Ok(text) if text.chars().any(char::is_control) => Err(Refusal::BadValue),
+        Ok(text) if has_card_number(text) => Err(Refusal::RawCardNumber),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Refusal::BadValue),
     }
 }
 

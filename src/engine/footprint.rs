@@ -56,7 +56,11 @@ impl Engine {
         self.sketched.write_over();
         let tables = self.tables.iter_mut().flat_map(Table::blocks);
         let shared = self.shared.iter_mut().flatten().map(Shared::block);
-        tables.chain(self.dedup.blocks()).chain([self.spill.block()]).chain(shared).try_for_each(show)
+        tables
+            .chain(self.dedup.blocks())
+            .chain([self.spill.block(), self.orders.edits.block()])
+            .chain(shared)
+            .try_for_each(show)
     }
 
     /// What the keys take now. Looks at no key, however many there are.

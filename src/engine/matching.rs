@@ -13,6 +13,7 @@
 //! All of this is made from a validated program when an engine is; no index below comes from anywhere else.
 
 use super::Loaded;
+use super::lists::Edits;
 use super::plan::{Rule, matched};
 use super::program::{ArchivedClausePlan, ArchivedCutPlan, ArchivedEventPlan, ArchivedRun, ArchivedTestPlan};
 use super::rates::Rates;
@@ -392,6 +393,7 @@ pub struct Rules {
     matcher: Matcher,
     matches: Matches,
     rates: Rates,
+    edits: Edits,
     registers: Vec<Value>,
     fired: Vec<u16>,
 }
@@ -406,6 +408,7 @@ impl Rules {
             kind,
             matches: Matches::reserve(matcher.operands(), rules.len()),
             rates: Rates::reserve(program),
+            edits: Edits::none(),
             registers: vec![Value::MISSING; usize::from(program.registers.to_native())],
             fired: Vec::with_capacity(rules.len()),
             rules,
@@ -424,9 +427,9 @@ impl Rules {
     /// rules, most salient first. Features that look at the event alone are as they were set.
     #[inline(never)]
     pub fn fired(&mut self, words: &[u64], presence: u64, time: Time) -> &[u16] {
-        let Self { loaded, kind, rules, matcher, matches, rates, registers, fired } = self;
+        let Self { loaded, kind, rules, matcher, matches, rates, edits, registers, fired } = self;
         let program = loaded.program();
-        let basis = Basis { program, rates };
+        let basis = Basis { program, rates, edits };
         fired.clear();
         let event = (&program.events[*kind], &*matcher);
         matches.find(basis, event, (words, presence, time), registers, |position| {

@@ -23,6 +23,7 @@
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
 
 pub mod budget;
+pub mod lists;
 pub mod orders;
 pub mod program;
 pub mod rates;
@@ -91,6 +92,7 @@ pub use counters::Counters;
 pub use footprint::{Fill, Footprint};
 pub use loaded::{Loaded, ProgramBytes};
 pub use matching::Rules;
+pub use plan::list_name;
 pub use swap::{Misfit, Successor};
 
 /// Whose clock decides what "now" is.
@@ -416,7 +418,7 @@ impl Engine {
     }
 
     /// Takes an order, which holds from the next event on. `now` is when it was given. False, and nothing changed, where
-    /// [`orders::KILLS_MAX`] rules are killed already.
+    /// [`orders::KILLS_MAX`] rules are killed already, or lists have more edits than can be kept.
     pub fn order(&mut self, order: &Order, now: Time) -> bool {
         self.orders.take(order, now, &self.plan)
     }
@@ -584,7 +586,7 @@ impl Engine {
             return;
         }
         let program = self.loaded.program();
-        let basis = Basis { program, rates: &self.rates };
+        let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
         for own in &self.plan.events[kind].rows {
             if own.keys.iter().any(|&key| self.looked_up[key].key.is_some()) {
                 let (plan, group) = (&program.groups[own.group], &self.plan.groups[own.group]);
@@ -603,7 +605,7 @@ impl Engine {
         }
         let program = self.loaded.program();
         let scalars = &program.events[kind].scalars;
-        let basis = Basis { program, rates: &self.rates };
+        let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
         execute(basis, scalars, event.words, event.presence, moment.time, &mut self.registers);
         if moment.too_late {
             return;
@@ -649,7 +651,7 @@ impl Engine {
         let (Some(decide), Some(archived_decide)) = (&plan.decide, archived.decide.as_ref()) else {
             return self.acknowledge(moment);
         };
-        let basis = Basis { program, rates: &self.rates };
+        let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
         let orders = &self.orders;
         let (admission, received) = (input.admission, input.received);
         let case = Case { basis, event, time: moment.time, admission, ordered: orders.action(received) };
@@ -731,7 +733,7 @@ impl Engine {
     fn amend(&mut self, kind: usize, event: &Decoded<'_>, moment: &Moment) {
         let Some((target_tag, target_time)) = event.target else { return };
         let program = self.loaded.program();
-        let basis = Basis { program, rates: &self.rates };
+        let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
         let stored = self.skewed.as_mut().and_then(|skewed| {
             let target = named(usize::from(program.events[kind].amends.to_native()), target_tag, target_time);
             skewed.find(target, self.mark, &mut self.spill, &mut self.counters)

@@ -3,7 +3,9 @@
 //! An order is an input like any other: journaled, and given again in a replay. It holds for what is received from then on until
 //! its time is up, whatever policy runs; an order for a rule holds for the rule of that name.
 
+use super::lists::{Edit, Edits};
 use super::plan::Plan;
+use super::units::entries::Entry;
 use super::units::{Action, Time, mix};
 
 /// 128 bits that stand for a name.
@@ -38,6 +40,18 @@ pub enum Order {
         /// Until when.
         until: Time,
     },
+    /// An entry of a list is edited, for events whose time is before `until`; a time that is past forgets the edit, as
+    /// [`Edit::Forget`] does.
+    List {
+        /// The list, by [`lists::name`](super::lists::name).
+        list: Name,
+        /// The entry.
+        entry: Entry,
+        /// What is done.
+        edit: Edit,
+        /// Until when.
+        until: Time,
+    },
 }
 
 /// The orders that hold. Reserved once.
@@ -47,12 +61,24 @@ pub(super) struct Orders {
     /// The same by name, of whatever program.
     named: Vec<(Name, i64)>,
     all: (Action, i64),
+    pub(super) edits: Edits,
 }
 
 impl Orders {
+    /// What goes on with the orders under another program.
+    pub(super) fn follow(plan: &Plan) -> Self {
+        let (rules, all) = (vec![i64::MIN; plan.rules], (Action::None, i64::MIN));
+        Self { rules, named: Vec::new(), all, edits: Edits::follow(plan) }
+    }
+
     pub(super) fn reserve(plan: &Plan) -> Self {
         let all = (Action::None, i64::MIN);
-        Self { rules: vec![i64::MIN; plan.rules], named: Vec::with_capacity(KILLS_MAX), all }
+        Self {
+            rules: vec![i64::MIN; plan.rules],
+            named: Vec::with_capacity(KILLS_MAX),
+            all,
+            edits: Edits::reserve(plan),
+        }
     }
 
     /// Takes an order; false, and nothing changed, where there are too many.
@@ -69,6 +95,9 @@ impl Orders {
                 }
                 self.apply(plan);
             }
+            Order::List { list, ref entry, edit, until } => {
+                return self.edits.take(list, entry, edit, until, now, plan);
+            }
         }
         true
     }
@@ -84,6 +113,7 @@ impl Orders {
     pub(super) fn take_over(&mut self, next: &mut Self, plan: &Plan) {
         std::mem::swap(&mut self.rules, &mut next.rules);
         self.apply(plan);
+        self.edits.take_over(&mut next.edits, plan);
     }
 
     /// Whether a rule is not to fire.

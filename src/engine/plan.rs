@@ -12,11 +12,12 @@ use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::kernel::Used;
+use super::lists;
 use super::matching::Matcher;
 use super::orders::{self, Name};
 use super::program::{
-    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin,
-    ArchivedProgram, ArchivedTerm, NONE,
+    ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedListPlan,
+    ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
 };
 use super::rows::{Geometry, Shape};
 use super::shared::{self, Bounded};
@@ -230,6 +231,8 @@ pub(super) struct Plan {
     pub(super) rules: usize,
     /// By rule.
     pub(super) rule_names: Vec<Name>,
+    /// By list: its name, as edits have it.
+    pub(super) list_names: Vec<Name>,
     /// How many there are in the program.
     pub(super) queues: usize,
     pub(super) registers: usize,
@@ -306,12 +309,20 @@ impl Plan {
             features: program.features.len(),
             rules: program.rules.len(),
             rule_names: program.rules.iter().map(|rule| orders::name(&rule.name)).collect(),
+            list_names: program.lists.iter().map(|list| list_name(program, list)).collect(),
             queues: program.queues.len(),
             registers: usize::from(program.registers.to_native()).max(program.features.len()),
             revision: program.revision.to_native(),
             bounds,
         }
     }
+}
+
+/// The name of a list of a program, as edits have it.
+#[must_use]
+pub fn list_name(program: &ArchivedProgram, list: &ArchivedListPlan) -> Name {
+    let kind = |kind: u16| program.entities[usize::from(kind)].name.as_str();
+    lists::name(&list.name, list.of.native().word(kind))
 }
 
 pub(super) fn index(number: rkyv::rend::u16_le) -> usize {

@@ -10,6 +10,7 @@
 //! judged event; the compiler assigns the rest. The engine sets the feature registers, the score registers of
 //! [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
 
+pub use super::units::entries::{TEXT_FIELD_BYTES_MAX, TEXT_WORDS_MAX};
 use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -41,11 +42,23 @@ pub enum Op {
     FieldMoney,
     /// `dst =` whether presence bit `b` is set (known).
     Present,
-    /// `dst =` whether the key at word `a` (presence bit `b`) is in list `imm`; unknown when absent.
+    /// `dst =` whether the field at word `a` (presence bit `b`) of `imm >> 16` words is in list `imm & 0xffff`; unknown when
+    /// absent.
     InList,
-    /// `dst =` whether the key at word `a` equals the key at word `imm & 0xffff`; unknown unless both presence bits
+    /// `dst =` whether the number in register `a` is in list `imm`; unknown when it is missing.
+    Listed,
+    /// `dst =` whether the two words at word `a` equal those at word `imm & 0xffff`; unknown unless both presence bits
     /// `b` and `imm >> 16` are set.
     SameKey,
+    /// `dst =` whether the address at words `a`, `a+1` (presence bit `b`) is in prefix `imm`; unknown when absent.
+    Within,
+    /// `dst =` whether the text at word `a` (presence bit `b`) of `imm >> 16` words is text `imm & 0xffff`; unknown when absent.
+    TextIs,
+    /// The same, whether it begins with that text.
+    TextStarts,
+    /// `dst =` whether the text at word `a` (presence bit `b`) is that at another place, both by [`TextPair`]; unknown unless
+    /// both are there.
+    SameText,
     /// `dst =` hour of the event's time in zone `imm`.
     Hour,
     /// `dst =` weekday (Monday 1) of the event's time in zone `imm`.
@@ -104,7 +117,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::Const,
         Self::Move,
         Self::Field,
@@ -112,7 +125,12 @@ impl Op {
         Self::FieldMoney,
         Self::Present,
         Self::InList,
+        Self::Listed,
         Self::SameKey,
+        Self::Within,
+        Self::TextIs,
+        Self::TextStarts,
+        Self::SameText,
         Self::Hour,
         Self::Weekday,
         Self::Not,
@@ -147,10 +165,16 @@ impl Op {
             | Self::Present
             | Self::InList
             | Self::SameKey
+            | Self::Within
+            | Self::TextIs
+            | Self::TextStarts
+            | Self::SameText
             | Self::Hour
             | Self::Weekday
             | Self::EventTime => (true, false, false),
-            Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert => (true, true, false),
+            Self::Move | Self::Not | Self::IsMissing | Self::Rescale | Self::Convert | Self::Listed => {
+                (true, true, false)
+            }
             Self::And
             | Self::Or
             | Self::Eq
@@ -169,11 +193,52 @@ impl Op {
     }
 }
 
+impl ArchivedFieldKind {
+    /// The kind itself.
+    #[must_use]
+    pub const fn native(self) -> FieldKind {
+        FieldKind::ALL[self as usize]
+    }
+}
+
 impl ArchivedOp {
     /// The operation itself.
     #[must_use]
     pub const fn native(self) -> Op {
         Op::ALL[self as usize]
+    }
+}
+
+/// What [`Op::SameText`] says in its immediate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextPair {
+    /// Words of the text at `a`; 1 to [`TEXT_WORDS_MAX`].
+    pub words: u16,
+    /// Words of the other.
+    pub other_words: u16,
+    /// First word of the other.
+    pub other: u16,
+    /// Its presence bit; below 64.
+    pub other_bit: u16,
+}
+
+impl TextPair {
+    /// As an immediate.
+    #[must_use]
+    pub const fn to_imm(self) -> u32 {
+        let Self { words, other_words, other, other_bit } = self;
+        other as u32 | (other_bit as u32) << 16 | (words as u32 - 1) << 22 | (other_words as u32 - 1) << 25
+    }
+
+    /// From an immediate.
+    #[must_use]
+    pub const fn from_imm(imm: u32) -> Self {
+        Self {
+            words: (imm >> 22 & 7) as u16 + 1,
+            other_words: (imm >> 25 & 7) as u16 + 1,
+            other: imm as u16,
+            other_bit: (imm >> 16 & 63) as u16,
+        }
     }
 }
 
@@ -242,8 +307,12 @@ pub struct Program {
     pub reasons: Vec<ReasonPlan>,
     /// Queues that can be alerted, in policy order.
     pub queues: Vec<QueuePlan>,
-    /// Lists of keys.
+    /// Lists.
     pub lists: Vec<ListPlan>,
+    /// Texts that code compares with.
+    pub texts: Vec<String>,
+    /// Prefixes of addresses that code compares with.
+    pub prefixes: Vec<PrefixPlan>,
     /// Time zones.
     pub zones: Vec<ZonePlan>,
     /// Version of the time zone database the zones were taken from.
@@ -332,14 +401,40 @@ pub enum FieldKind {
     Time,
     /// Microseconds, any i64.
     Duration,
+    /// Up to `arg` bytes of UTF-8 without control characters, filled up with zeros to whole words; at most
+    /// [`TEXT_FIELD_BYTES_MAX`].
+    Text,
+    /// An IPv6 address, the first word its first eight bytes as a number; of IPv4 `::ffff:a.b.c.d`.
+    Ip,
 }
 
 impl FieldKind {
-    /// How many words a field of this type takes.
+    /// All kinds, by number.
+    pub const ALL: [Self; 16] = [
+        Self::Bool,
+        Self::Int,
+        Self::Decimal,
+        Self::Money,
+        Self::Enum,
+        Self::Entity,
+        Self::Currency,
+        Self::Rate,
+        Self::Geo,
+        Self::Country,
+        Self::Mcc,
+        Self::Bin,
+        Self::Time,
+        Self::Duration,
+        Self::Text,
+        Self::Ip,
+    ];
+
+    /// How many words a field of this type takes, with this argument.
     #[must_use]
-    pub const fn words(self) -> usize {
+    pub const fn words(self, arg: u16) -> usize {
         match self {
-            Self::Money | Self::Entity | Self::Rate => 2,
+            Self::Money | Self::Entity | Self::Rate | Self::Ip => 2,
+            Self::Text => (arg as usize).div_ceil(8),
             Self::Bool
             | Self::Int
             | Self::Decimal
@@ -363,7 +458,7 @@ pub struct FieldPlan {
     pub name: String,
     /// Its type.
     pub kind: FieldKind,
-    /// Number of ordinals of an enum; entity kind of a key.
+    /// Number of ordinals of an enum; entity kind of a key; bytes of a text.
     pub arg: u16,
     /// First word.
     pub word: u16,
@@ -1044,16 +1139,117 @@ pub struct QueuePlan {
     pub name: String,
 }
 
-/// A list of keys, sorted.
+/// A list.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct ListPlan {
     /// Its name.
     pub name: String,
-    /// Entity kind.
-    pub entity: u16,
-    /// Its keys, in ascending order, no two equal.
-    pub keys: Vec<[u64; 2]>,
+    /// What is in it.
+    pub of: ListOf,
+    /// Its entries, by ascending width. Lists of what has no prefixes have at most one part, of width 0.
+    pub parts: Vec<ListPart>,
+}
+
+/// What a list is of.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum ListOf {
+    /// Keys of this entity kind, by their two words.
+    Entity(u16),
+    /// Texts, by their bytes, filled up with zeros.
+    Text,
+    /// Prefixes of addresses, by the two words of an address of which all bits behind the prefix are zero. The width is the
+    /// number of bits, 1 to 128.
+    Ip,
+    /// Whole numbers.
+    Int,
+    /// Numbers of countries.
+    Country,
+    /// ISO numbers of currencies.
+    Currency,
+    /// Numbers of merchant categories.
+    Mcc,
+    /// Leading digits of cards, by their number. The width is how many digits there are, 1 to 8.
+    Bin,
+}
+
+impl ListOf {
+    /// What it is in the words of the policy; of an entity kind that kind's name.
+    #[must_use]
+    pub fn word<'a>(self, entity: impl Fn(u16) -> &'a str) -> &'a str {
+        match self {
+            Self::Entity(kind) => entity(kind),
+            Self::Text => "text",
+            Self::Ip => "ip",
+            Self::Int => "int",
+            Self::Country => "country",
+            Self::Currency => "currency",
+            Self::Mcc => "mcc",
+            Self::Bin => "bin",
+        }
+    }
+}
+
+impl ArchivedListOf {
+    /// What it is.
+    #[must_use]
+    pub fn native(self) -> ListOf {
+        match self {
+            Self::Entity(kind) => ListOf::Entity(kind.to_native()),
+            Self::Text => ListOf::Text,
+            Self::Ip => ListOf::Ip,
+            Self::Int => ListOf::Int,
+            Self::Country => ListOf::Country,
+            Self::Currency => ListOf::Currency,
+            Self::Mcc => ListOf::Mcc,
+            Self::Bin => ListOf::Bin,
+        }
+    }
+}
+
+/// The entries of one width.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct ListPart {
+    /// Bits or digits of its prefixes; 0 where entries are no prefixes.
+    pub width: u8,
+    /// Words of each entry; 1 to [`TEXT_WORDS_MAX`].
+    pub words: u8,
+    /// The entries, one after the other, in ascending order word by word, no two equal.
+    pub keys: Vec<u64>,
+    /// For each entry the time from which on it does not count, µs since 1970; `i64::MAX` for always. Empty when it is always
+    /// for all of them.
+    pub until: Vec<i64>,
+    /// What was written of each entry. Nothing that decides looks at it.
+    pub said: Vec<Said>,
+}
+
+/// What was written of an entry of a list.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Said {
+    /// The entry itself.
+    pub entry: String,
+    /// Who wants it there, or empty.
+    pub owner: String,
+    /// Why, or empty.
+    pub reason: String,
+}
+
+impl PrefixPlan {
+    /// The bits of an address.
+    pub const ALL_BITS: u8 = 128;
+}
+
+/// A prefix of addresses.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[rkyv(derive(Debug))]
+pub struct PrefixPlan {
+    /// The address; all bits behind the prefix are zero.
+    pub address: [u64; 2],
+    /// How many bits count; 0 to 128.
+    pub bits: u8,
 }
 
 /// The offsets of a time zone: from `starts[i]` (µs, UTC) on, local time is UTC + `offsets[i]` seconds.

@@ -128,7 +128,7 @@ impl Successor {
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
             matches: Matches::reserve(plan.bounds.operands, plan.rules),
             fired: Fired::reserve(plan.rules, plan.queues),
-            orders: Orders::reserve(&plan),
+            orders: Orders::follow(&plan),
             loaded: next,
             plan,
         })

@@ -4,6 +4,7 @@
 //! two 64-bit integers ([`Value`]), compared by multiplying out in 128 bits.
 
 pub mod codes;
+pub mod entries;
 
 use std::cmp::Ordering;
 

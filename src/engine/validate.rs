@@ -21,10 +21,12 @@ use super::plan::is_scanned;
 use super::program::{
     ArchivedAgg, ArchivedBitRef, ArchivedClausePlan, ArchivedColumnPlan, ArchivedCutPlan, ArchivedDecidePlan,
     ArchivedEventPlan, ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan,
-    ArchivedKeyAt, ArchivedLaneOf, ArchivedLanePlan, ArchivedOrigin, ArchivedProgram, ArchivedRatesPlan,
-    ArchivedTerm, CLAUSES_MAX, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX, GROUP_HEADER_WORDS, KEYS_MAX, NONE,
-    OPERANDS_MAX, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
+    ArchivedKeyAt, ArchivedLaneOf, ArchivedLanePlan, ArchivedListOf, ArchivedListPlan, ArchivedOrigin,
+    ArchivedProgram, ArchivedRatesPlan, ArchivedTerm, CLAUSES_MAX, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX,
+    GROUP_HEADER_WORDS, KEYS_MAX, NONE, OPERANDS_MAX, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
+    TEXT_FIELD_BYTES_MAX, TEXT_WORDS_MAX,
 };
+use super::units::codes::BIN_DIGITS_MAX;
 use super::units::{Action, Currency, DAY, DECIMAL_DEN, Value};
 use super::wire::{
     AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
@@ -90,6 +92,38 @@ pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
     Ok(())
 }
 
+/// That what is looked up by halving is in order, and of the size and widths of its type.
+fn list(program: &ArchivedProgram, list: &ArchivedListPlan) -> Checked {
+    text("its name", &list.name, NAME_BYTES_MAX)?;
+    let (words, widths) = match list.of {
+        ArchivedListOf::Entity(kind) => {
+            let kind = usize::from(kind.to_native());
+            ensure!(kind < program.entities.len(), "there is no entity {kind}");
+            (2..=2, 0..=0)
+        }
+        ArchivedListOf::Text => (1..=TEXT_WORDS_MAX, 0..=0),
+        ArchivedListOf::Ip => (2..=2, 1..=128),
+        ArchivedListOf::Bin => (1..=1, 1..=BIN_DIGITS_MAX as u8),
+        ArchivedListOf::Int | ArchivedListOf::Country | ArchivedListOf::Currency | ArchivedListOf::Mcc => {
+            (1..=1, 0..=0)
+        }
+    };
+    ensure!(list.parts.is_sorted_by(|a, b| a.width < b.width), "its widths do not ascend");
+    for part in list.parts.iter() {
+        let size = usize::from(part.words);
+        ensure!(widths.contains(&part.width), "it has entries of width {}", part.width);
+        ensure!(words.contains(&size), "it has entries of {size} words");
+        let count = part.keys.len() / size;
+        ensure!(part.keys.len() == count * size, "its last entry is not whole");
+        let key = |entry: usize| part.keys[entry * size..][..size].iter().map(|word| word.to_native());
+        let ascends = (1..count).all(|entry| key(entry - 1).lt(key(entry)));
+        ensure!(ascends, "its entries do not ascend");
+        ensure!(part.until.is_empty() || part.until.len() == count, "not all of its entries have an end");
+        ensure!(part.said.is_empty() || part.said.len() == count, "not all of its entries are described");
+    }
+    Ok(())
+}
+
 fn text(what: &str, text: &str, bytes_max: usize) -> Checked {
     ensure!(text.len() <= bytes_max, "{what} has {} bytes, more than {bytes_max}", text.len());
     Ok(())
@@ -109,6 +143,8 @@ fn tables(program: &ArchivedProgram) -> Checked {
         ("lists", program.lists.len()),
         ("zones", program.zones.len()),
         ("literals", program.consts.len()),
+        ("texts", program.texts.len()),
+        ("prefixes", program.prefixes.len()),
     ];
     for (what, count) in counts {
         ensure!(count <= COUNT_MAX, "{count} {what} are more than {COUNT_MAX}");
@@ -166,13 +202,14 @@ fn tables(program: &ArchivedProgram) -> Checked {
     }
     ids.sort_unstable();
     ensure!(ids.is_sorted_by(|a, b| a < b), "two queues have the same id");
-    for (index, list) in program.lists.iter().enumerate() {
-        text("the name of a list", &list.name, NAME_BYTES_MAX)?;
-        let entity = usize::from(list.entity.to_native());
-        ensure!(entity < program.entities.len(), "list {index}: there is no entity {entity}");
-        let ascending =
-            list.keys.is_sorted_by(|a, b| a.map(|word| word.to_native()) < b.map(|word| word.to_native()));
-        ensure!(ascending, "list {index}: its keys do not ascend");
+    for (index, plan) in program.lists.iter().enumerate() {
+        list(program, plan).map_err(|error| format!("list {index}: {error}"))?;
+    }
+    for literal in program.texts.iter() {
+        text("a literal", literal, TEXT_FIELD_BYTES_MAX)?;
+    }
+    for (index, prefix) in program.prefixes.iter().enumerate() {
+        ensure!(prefix.bits <= 128, "prefix {index} has {} bits", prefix.bits);
     }
     for (index, zone) in program.zones.iter().enumerate() {
         text("the name of a time zone", &zone.name, NAME_BYTES_MAX)?;
@@ -221,10 +258,7 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
         ensure!(known & 1 << field.bit == 0, "field {index} shares its presence bit");
         known |= 1 << field.bit;
         let (arg, first) = (usize::from(field.arg.to_native()), usize::from(field.word.to_native()));
-        let size = match field.kind {
-            ArchivedFieldKind::Money | ArchivedFieldKind::Entity | ArchivedFieldKind::Rate => 2,
-            _ => 1,
-        };
+        let size = field.kind.native().words(field.arg.to_native());
         ensure!(first + size <= words, "field {index} ends after word {words}");
         for word in &mut taken[first..first + size] {
             ensure!(!std::mem::replace(word, true), "field {index} overlaps another");
@@ -242,6 +276,9 @@ fn layout(program: &ArchivedProgram, event: &ArchivedEventPlan) -> Checked {
                 );
             }
             ArchivedFieldKind::Enum => ensure!(arg > 0, "field {index} is an enum without values"),
+            ArchivedFieldKind::Text => {
+                ensure!((1..=TEXT_FIELD_BYTES_MAX).contains(&arg), "field {index} is a text of {arg} bytes");
+            }
             _ => ensure!(arg == 0, "field {index} has an argument its type does not take"),
         }
     }

@@ -7,8 +7,10 @@
 //! because their number belongs to the caller.
 
 use super::calendar::{local_day, local_seconds};
-use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun};
+use super::lists::{Edits, List};
+use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, TextPair};
 use super::rates::Rates;
+use super::units::entries::masked;
 use super::units::{DECIMAL_DEN, Time, Value, divide_half_even};
 use std::cmp::Ordering;
 
@@ -19,6 +21,15 @@ pub struct Basis<'a> {
     pub program: &'a ArchivedProgram,
     /// The rates known now.
     pub rates: &'a Rates,
+    /// What was edited in lists.
+    pub edits: &'a Edits,
+}
+
+impl<'a> Basis<'a> {
+    #[inline]
+    fn list(self, number: usize, time: Time) -> List<'a> {
+        List { plan: &self.program.lists[number], edits: self.edits, number, time }
+    }
 }
 
 /// Evaluates `run` over one event (`frame` is all its words, `presence` its bitmap, `time` its time).
@@ -52,7 +63,7 @@ struct Event<'a> {
     time: Time,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
     #[inline(always)]
     fn has(self, bit: u16) -> bool {
         self.presence >> (bit & 63) & 1 != 0
@@ -65,6 +76,11 @@ impl Event<'_> {
     }
 
     #[inline(always)]
+    fn words(self, word: u16, bit: u16, count: usize) -> Option<&'a [u64]> {
+        if self.has(bit) { self.frame.get(usize::from(word)..)?.get(..count) } else { None }
+    }
+
+    #[inline(always)]
     fn pair(self, word: u16, bit: u16) -> Option<[u64; 2]> {
         let first = self.word(word, bit)?;
         Some([first, *self.frame.get(usize::from(word) + 1)?])
@@ -74,7 +90,7 @@ impl Event<'_> {
 /// Executes one instruction; returns how many to skip after it.
 #[inline(always)]
 fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &mut [Value]) -> usize {
-    let Basis { program, rates } = basis;
+    let Basis { program, rates, .. } = basis;
     let (a, b) = (instr.a.to_native(), instr.b.to_native());
     let imm = instr.imm.to_native() as usize;
     macro_rules! reg {
@@ -96,17 +112,41 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
             None => Value::MISSING,
         },
         ArchivedOp::Present => Value::bool(event.has(b)),
-        ArchivedOp::InList => event.pair(a, b).map_or(Value::MISSING, |key| {
-            let keys = &program.lists[imm].keys;
-            let found = keys.binary_search_by(|entry| [entry[0].to_native(), entry[1].to_native()].cmp(&key));
-            Value::bool(found.is_ok())
-        }),
+        ArchivedOp::InList => event
+            .words(a, b, imm >> 16)
+            .map_or(Value::MISSING, |words| Value::bool(basis.list(imm & 0xffff, event.time).has(words))),
+        ArchivedOp::Listed => basis.list(imm, event.time).has_number(reg!(a)),
         ArchivedOp::SameKey => {
             let other = event.pair((imm & 0xffff) as u16, (imm >> 16) as u16);
             match (event.pair(a, b), other) {
                 (Some(left), Some(right)) => Value::bool(left == right),
                 _ => Value::MISSING,
             }
+        }
+        ArchivedOp::Within => event.pair(a, b).map_or(Value::MISSING, |address| {
+            let prefix = &program.prefixes[imm];
+            Value::bool(
+                masked(address, prefix.bits) == [prefix.address[0], prefix.address[1]].map(|w| w.to_native()),
+            )
+        }),
+        ArchivedOp::TextIs => event.words(a, b, imm >> 16).map_or(Value::MISSING, |words| {
+            Value::bool(text_is(words, program.texts[imm & 0xffff].as_bytes(), false))
+        }),
+        ArchivedOp::TextStarts => event.words(a, b, imm >> 16).map_or(Value::MISSING, |words| {
+            Value::bool(text_is(words, program.texts[imm & 0xffff].as_bytes(), true))
+        }),
+        ArchivedOp::SameText => {
+            let TextPair { words, other_words, other, other_bit } = TextPair::from_imm(imm as u32);
+            let texts = event.words(a, b, usize::from(words)).zip(event.words(
+                other,
+                other_bit,
+                usize::from(other_words),
+            ));
+            texts.map_or(Value::MISSING, |(left, right)| {
+                let words = left.len().max(right.len());
+                let word = |of: &[u64], at: usize| of.get(at).copied().unwrap_or(0);
+                Value::bool((0..words).all(|at| word(left, at) == word(right, at)))
+            })
         }
         ArchivedOp::Hour => {
             Value::int(local_seconds(&program.zones[imm], event.time).div_euclid(3600).rem_euclid(24))
@@ -257,4 +297,24 @@ mod tests {
             assert_eq!(rescale(Value::ratio(num, 10), 5), Value { num: rounded, den: 5 }, "{num}/10");
         }
     }
+}
+
+/// Whether a text, filled up with zeros to whole words, is another one, or begins with it.
+#[inline]
+fn text_is(words: &[u64], other: &[u8], begins: bool) -> bool {
+    let mut chunks = other.chunks(8);
+    for word in words {
+        let chunk = chunks.next().unwrap_or(&[]);
+        let mut filled = [0; 8];
+        filled[..chunk.len()].copy_from_slice(chunk);
+        let counted = match chunk.len() {
+            0 if begins => return true,
+            bytes if begins && bytes < 8 => (1 << (8 * bytes)) - 1,
+            _ => u64::MAX,
+        };
+        if (word ^ u64::from_le_bytes(filled)) & counted != 0 {
+            return false;
+        }
+    }
+    chunks.next().is_none()
 }

@@ -20,7 +20,10 @@
 //! returns can be trusted; nothing in it can make it panic.
 
 use super::{Decision, Epoch, NOTE_BYTES_MAX, Ordered};
+use crate::engine::lists::Edit;
 use crate::engine::orders::Order;
+use crate::engine::program::{PrefixPlan, TEXT_WORDS_MAX};
+use crate::engine::units::entries::Entry;
 use crate::engine::units::{Action, Time};
 use crate::engine::wire::{Admission, EVENT_WORDS_MAX, Input, Outcome};
 use crate::engine::{Clock, Limits};
@@ -45,11 +48,14 @@ const KIND_ORDER: u8 = 3;
 
 const ORDER_KILL_RULE: u64 = 1;
 const ORDER_KILL_ALL: u64 = 2;
+const ORDER_LIST: u64 = 3;
 /// Words of an order's payload before its note.
 const ORDER_WORDS: usize = 5;
+/// The same of an order about a list: its entry is behind the others.
+const ORDER_LIST_WORDS: usize = ORDER_WORDS + TEXT_WORDS_MAX;
 
 const _: () =
-    assert!(ORDER_WORDS + NOTE_BYTES_MAX / 8 <= EVENT_WORDS_MAX && NOTE_BYTES_MAX.is_multiple_of(8));
+    assert!(ORDER_LIST_WORDS + NOTE_BYTES_MAX / 8 <= EVENT_WORDS_MAX && NOTE_BYTES_MAX.is_multiple_of(8));
 const _: () = assert!(EPOCH_WORDS <= EVENT_WORDS_MAX && EVENT_WORDS_MAX <= u16::MAX as usize);
 
 /// What a frame says about itself, besides the record.
@@ -155,17 +161,28 @@ pub fn encode_epoch(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, epoch: &Epoch
 pub fn encode_order(out: &mut [u64; FRAME_WORDS_MAX], head: &Head, ordered: &Ordered<'_>) -> usize {
     let Ordered { order, given, note } = ordered;
     let note = &note.as_bytes()[..note.floor_char_boundary(NOTE_BYTES_MAX)];
-    let words = ORDER_WORDS + note.len().div_ceil(8);
+    let before = if matches!(order, Order::List { .. }) { ORDER_LIST_WORDS } else { ORDER_WORDS };
+    let words = before + note.len().div_ceil(8);
     out[5..HEAD_WORDS + words].fill(0);
     out[6] = given.0 as u64;
     let payload = &mut out[HEAD_WORDS..HEAD_WORDS + words];
     let (code, operands) = match *order {
         Order::KillRule { rule, until } => (ORDER_KILL_RULE, [rule[0], rule[1], until.0 as u64]),
         Order::KillAll { action, until } => (ORDER_KILL_ALL, [action as u64, 0, until.0 as u64]),
+        Order::List { list, entry, edit, until } => {
+            let edit = match edit {
+                Edit::Add => 1,
+                Edit::Remove => 2,
+                Edit::Forget => 3,
+            };
+            payload[4] = u64::from(entry.width) | edit << 8;
+            payload[ORDER_WORDS..ORDER_LIST_WORDS].copy_from_slice(&entry.words);
+            (ORDER_LIST, [list[0], list[1], until.0 as u64])
+        }
     };
     payload[0] = code | (note.len() as u64) << 32;
     payload[1..4].copy_from_slice(&operands);
-    bytes_of_mut(&mut payload[ORDER_WORDS..])[..note.len()].copy_from_slice(note);
+    bytes_of_mut(&mut payload[before..])[..note.len()].copy_from_slice(note);
     finish(out, KIND_ORDER, head, words)
 }
 
@@ -259,10 +276,12 @@ fn decode_decision<'a>(body: &[u64], payload: &'a [u64]) -> Result<Decision<'a>,
 
 fn decode_order<'a>(body: &[u64], payload: &'a [u64]) -> Result<Ordered<'a>, FrameError> {
     let fail = |offset, what| Err(FrameError { offset: HEAD_WORDS * 8 + offset, what });
-    let Some((words, note)) = payload.split_at_checked(ORDER_WORDS) else {
+    let is_list = payload.first().is_some_and(|first| first & 0xffff_ffff == ORDER_LIST);
+    let before = if is_list { ORDER_LIST_WORDS } else { ORDER_WORDS };
+    let Some((words, note)) = payload.split_at_checked(before) else {
         return fail(0, "an order has more words");
     };
-    if body[5] >> 32 != 0 || body[7..HEAD_WORDS].iter().chain(&words[4..]).any(|word| *word != 0) {
+    if body[5] >> 32 != 0 || body[7..HEAD_WORDS].iter().any(|word| *word != 0) || !is_list && words[4] != 0 {
         return fail(0, "bytes that are reserved are not zero");
     }
     let bytes = (words[0] >> 32) as usize;
@@ -270,7 +289,7 @@ fn decode_order<'a>(body: &[u64], payload: &'a [u64]) -> Result<Ordered<'a>, Fra
         return fail(4, "the length of its note is not that of its words");
     }
     let Ok(note) = std::str::from_utf8(&bytes_of(note)[..bytes]) else {
-        return fail(ORDER_WORDS * 8, "its note is not UTF-8");
+        return fail(before * 8, "its note is not UTF-8");
     };
     let until = Time(words[3] as i64);
     let order = match words[0] & 0xffff_ffff {
@@ -280,6 +299,19 @@ fn decode_order<'a>(body: &[u64], payload: &'a [u64]) -> Result<Ordered<'a>, Fra
                 return fail(8, "unknown action code");
             };
             Order::KillAll { action, until }
+        }
+        ORDER_LIST => {
+            let edit = match words[4] >> 8 {
+                1 => Edit::Add,
+                2 => Edit::Remove,
+                3 => Edit::Forget,
+                _ => return fail(33, "unknown edit of a list"),
+            };
+            let entry = Entry::new((words[4] & 0xff) as u8, &words[ORDER_WORDS..]);
+            if entry.width > PrefixPlan::ALL_BITS {
+                return fail(32, "an entry of a list is wider than any");
+            }
+            Order::List { list: [words[1], words[2]], entry, edit, until }
         }
         _ => return fail(0, "unknown order"),
     };
@@ -397,6 +429,13 @@ mod tests {
             Order::KillRule { rule: [3, u64::MAX], until },
             Order::KillAll { action: Action::Review, until },
             Order::KillAll { action: Action::None, until: Time(i64::MIN) },
+            Order::List {
+                list: [3, u64::MAX],
+                entry: Entry::new(128, &[1, u64::MAX, 3, 4, 5, 6, 7, 8]),
+                edit: Edit::Remove,
+                until,
+            },
+            Order::List { list: [0, 1], entry: Entry::new(0, &[0]), edit: Edit::Forget, until: Time(0) },
         ] {
             for (note, kept) in
                 [("", 0), ("{}", 2), ("why", 3), ("eight by", 8), (long.as_str(), NOTE_BYTES_MAX)]

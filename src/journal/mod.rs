@@ -69,7 +69,7 @@ pub struct Ordered<'a> {
 }
 
 /// The most bytes of what is noted of an order.
-pub const NOTE_BYTES_MAX: usize = 256;
+pub const NOTE_BYTES_MAX: usize = 376;
 
 /// One decision: the input, what it came to, and the engine's rolling digest after it.
 #[derive(Clone, Copy, Debug)]

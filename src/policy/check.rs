@@ -11,6 +11,7 @@ mod features;
 mod frames;
 mod functions;
 mod keys;
+mod lists;
 pub(super) mod literals;
 mod names;
 mod rules;

@@ -3,10 +3,16 @@
 //! This is for people to read, after a verdict and far from the hot path. It takes the values of features as the engine
 //! has computed them, and computes everything else from the event alone, by the doc comments of [`typed`](super::typed).
 
+use super::entries::address_text;
 use super::test::script::{Given, GivenRate, Stubs};
-use super::typed::{Arithmetic, Compare, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type};
+use super::typed::{
+    Arithmetic, Compare, EventIx, Expr, FieldIx, FieldType, LetIx, ListEntry, ListIx, Policy, Type,
+};
+use crate::engine::program::{ListOf, PrefixPlan};
 use crate::engine::units::codes::{Bin, Country};
+use crate::engine::units::entries::masked;
 use crate::engine::units::{Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Time, Value, divide_half_even};
+use crate::token::Tokenizer;
 use jiff::Timestamp;
 use jiff::tz::TimeZoneDatabase;
 use std::cmp::Ordering;
@@ -87,8 +93,12 @@ impl Facts<'_> {
     fn operands(&self, expr: &Expr, operands: &mut Vec<String>) {
         let told = match expr {
             Expr::Const(..) => None,
-            Expr::FieldMissing(field) | Expr::InList(field, _) => Some(self.told_field(*field)),
-            Expr::SameKey(a, b) => {
+            Expr::FieldMissing(field)
+            | Expr::InList(field, _)
+            | Expr::Within(field, _)
+            | Expr::TextIs(field, _)
+            | Expr::TextStarts(field, _) => Some(self.told_field(*field)),
+            Expr::SameKey(a, b) | Expr::SameText(a, b) => {
                 operands.push(self.told_field(*a));
                 Some(self.told_field(*b))
             }
@@ -111,7 +121,12 @@ impl Facts<'_> {
             Expr::Now | Expr::Hour(_) | Expr::Weekday(_) | Expr::Amended(..) | Expr::AmendMissing(..) => {
                 Some(self.told_value(expr))
             }
-            Expr::IsMissing(a) | Expr::Major(a) | Expr::CurrencyOf(a) | Expr::Not(a) | Expr::Negate(a) => {
+            Expr::IsMissing(a)
+            | Expr::Listed(a, _)
+            | Expr::Major(a)
+            | Expr::CurrencyOf(a)
+            | Expr::Not(a)
+            | Expr::Negate(a) => {
                 self.operands(a, operands);
                 None
             }
@@ -148,6 +163,8 @@ impl Facts<'_> {
         match &self.values[field.index()] {
             None => format!("{name} is missing"),
             Some(Given::Key(key)) => format!("{name} = {}", word(key)),
+            Some(Given::Text(text)) => format!("{name} = {text:?}"),
+            Some(Given::Address(address)) => format!("{name} = \"{}\"", address_text(*address)),
             Some(Given::Money(minor, currency)) => {
                 format!("{name} = {}", shown(self.policy, Value::int(*minor), Type::Money(*currency)))
             }
@@ -221,13 +238,45 @@ impl Facts<'_> {
             Expr::Arithmetic(how, a, b) => arithmetic(*how, self.value(a), self.value(b)),
             Expr::Negate(of) => arithmetic(Arithmetic::Sub, Value::int(0), self.value(of)),
             Expr::InList(field, list) => match &self.values[field.index()] {
-                Some(Given::Key(key)) => Value::bool(self.policy.lists[list.index()].entries.contains(key)),
+                Some(Given::Key(key)) => {
+                    let FieldType::Entity(kind) = self.declared(*field) else { return Value::MISSING };
+                    let key = Tokenizer::default().key(&self.policy.entities[kind.index()], key);
+                    let is =
+                        |entry: &ListEntry| key.as_ref().is_ok_and(|key| entry.entry.words[..2] == key.0);
+                    self.listed(*list, is)
+                }
+                Some(Given::Text(text)) => self.listed(*list, |entry| entry.text == *text),
+                Some(Given::Address(address)) => {
+                    self.listed(*list, |entry| entry.entry.words[..2] == masked(*address, entry.entry.width))
+                }
                 _ => Value::MISSING,
             },
-            Expr::SameKey(a, b) => match (&self.values[a.index()], &self.values[b.index()]) {
-                (Some(a), Some(b)) => Value::bool(a == b),
+            Expr::Listed(of, list) => {
+                let value = self.value(of);
+                let bin = Bin::from_number(value.num as u64).map(Bin::digits).unwrap_or_default();
+                match value.is_missing() {
+                    true => Value::MISSING,
+                    false if self.policy.lists[list.index()].of == ListOf::Bin => {
+                        self.listed(*list, |entry| bin.starts_with(&entry.text))
+                    }
+                    false => self.listed(*list, |entry| value == Value::int(entry.entry.words[0] as i64)),
+                }
+            }
+            Expr::Within(field, prefix) => match &self.values[field.index()] {
+                Some(Given::Address(address)) => Value::bool(masked(*address, prefix.bits) == prefix.address),
                 _ => Value::MISSING,
             },
+            Expr::TextIs(field, with) | Expr::TextStarts(field, with) => match &self.values[field.index()] {
+                Some(Given::Text(text)) if matches!(expr, Expr::TextIs(..)) => Value::bool(text == with),
+                Some(Given::Text(text)) => Value::bool(text.starts_with(with)),
+                _ => Value::MISSING,
+            },
+            Expr::SameKey(a, b) | Expr::SameText(a, b) => {
+                match (&self.values[a.index()], &self.values[b.index()]) {
+                    (Some(a), Some(b)) => Value::bool(a == b),
+                    _ => Value::MISSING,
+                }
+            }
             Expr::Now => Value::int(self.time.0),
             Expr::Hour(zone) => self.local(zone, |local| i64::from(local.hour())),
             Expr::Weekday(zone) => {
@@ -236,6 +285,12 @@ impl Facts<'_> {
             // Conditions of rules have no scores.
             Expr::RuleScoresMax | Expr::RuleScoresSum | Expr::Score => Value::MISSING,
         }
+    }
+
+    /// Whether an entry of a list that counts now is so.
+    fn listed(&self, list: ListIx, is: impl Fn(&ListEntry) -> bool) -> Value {
+        let counts = |entry: &&ListEntry| entry.until.is_none_or(|until| self.time.0 < until);
+        Value::bool(self.policy.lists[list.index()].entries.iter().filter(counts).any(is))
     }
 
     fn declared(&self, field: FieldIx) -> &FieldType {
@@ -411,7 +466,19 @@ impl Facts<'_> {
                 Expr::InList(of, list) => {
                     let _ = write!(text, "{} not in {}", field(of), policy.lists[list.index()].name);
                 }
-                Expr::SameKey(a, b) => _ = write!(text, "{} != {}", field(a), field(b)),
+                Expr::Listed(of, list) => {
+                    self.write(of, strength, text);
+                    let _ = write!(text, " not in {}", policy.lists[list.index()].name);
+                }
+                Expr::Within(of, prefix) => {
+                    let (equal, written) = prefix_text(*prefix);
+                    let _ =
+                        write!(text, "{} {} \"{written}\"", field(of), if equal { "!=" } else { "not in" });
+                }
+                Expr::TextIs(of, with) => _ = write!(text, "{} != {with:?}", field(of)),
+                Expr::SameKey(a, b) | Expr::SameText(a, b) => {
+                    _ = write!(text, "{} != {}", field(a), field(b))
+                }
                 Expr::FieldMissing(of) => _ = write!(text, "{} is not missing", field(of)),
                 of => {
                     text.push_str("not ");
@@ -447,7 +514,17 @@ impl Facts<'_> {
             Expr::InList(of, list) => {
                 let _ = write!(text, "{} in {}", field(of), policy.lists[list.index()].name);
             }
-            Expr::SameKey(a, b) => _ = write!(text, "{} == {}", field(a), field(b)),
+            Expr::Listed(of, list) => {
+                self.write(of, strength, text);
+                let _ = write!(text, " in {}", policy.lists[list.index()].name);
+            }
+            Expr::Within(of, prefix) => {
+                let (equal, written) = prefix_text(*prefix);
+                let _ = write!(text, "{} {} \"{written}\"", field(of), if equal { "==" } else { "in" });
+            }
+            Expr::TextIs(of, with) => _ = write!(text, "{} == {with:?}", field(of)),
+            Expr::TextStarts(of, with) => _ = write!(text, "starts_with({}, {with:?})", field(of)),
+            Expr::SameKey(a, b) | Expr::SameText(a, b) => _ = write!(text, "{} == {}", field(a), field(b)),
             Expr::Now => text.push_str("now()"),
             Expr::Hour(zone) => _ = write!(text, "hour() in \"{zone}\""),
             Expr::Weekday(zone) => _ = write!(text, "weekday() in \"{zone}\""),
@@ -458,6 +535,16 @@ impl Facts<'_> {
         if open {
             text.push(')');
         }
+    }
+}
+
+/// A prefix as it is written, and whether it is one address.
+fn prefix_text(prefix: PrefixPlan) -> (bool, String) {
+    let address = address_text(prefix.address);
+    match prefix.bits {
+        PrefixPlan::ALL_BITS => (true, address),
+        bits if address.contains(':') => (false, format!("{address}/{bits}")),
+        bits => (false, format!("{address}/{}", bits.saturating_sub(96))),
     }
 }
 

@@ -602,6 +602,7 @@ fn is_known(kind: K) -> bool {
             | K::FieldDecl
             | K::TypeRef
             | K::ListDecl
+            | K::ListEntry
             | K::OfClause
             | K::RatesDecl
             | K::LetDecl

@@ -23,15 +23,18 @@ mod zones;
 mod tests;
 
 use super::diagnostics::Diagnostic;
+use super::entries;
 use super::test::script::Stubs;
 use super::typed::{
-    Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, Policy, Source, Span, Type,
+    Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, List, ListEntry, Policy, Source,
+    Span, Type,
 };
 use crate::engine::program::{
     self, Against, Agg, Assume, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan,
-    KEYS_MAX, KeyAt, KeyPlan, ListPlan, NONE, Program, QueuePlan, RatesPlan, ReasonPlan, RulePlan, Run,
-    SEMANTICS_VERSION, TargetPlan, Term, Unit,
+    KEYS_MAX, KeyAt, KeyPlan, ListOf, ListPart, ListPlan, NONE, Program, QueuePlan, RatesPlan, ReasonPlan,
+    RulePlan, Run, SEMANTICS_VERSION, Said, TargetPlan, Term, Unit,
 };
+use crate::engine::units::entries::Entry;
 use crate::engine::units::{Action, Currency};
 use crate::engine::validate::{COUNT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::token::Tokenizer;
@@ -41,7 +44,7 @@ pub use groups::Base;
 use groups::{Groups, Moved, Sums, Tables, Want, Wanted};
 use layout::EventLayout;
 use matching::Matching;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zones::Zones;
 
 /// Lowers a checked policy. Fails only where a bound of the engine is exceeded (registers, keys, words).
@@ -213,6 +216,8 @@ fn lower_with(
     }
     let mut lists = list_plans(policy, tokenizer)?;
     lists.extend(kept_lists);
+    let zone_database = zones.database();
+    let (zones, texts, prefixes) = zones.finish();
     let mut program = Program {
         semantics: SEMANTICS_VERSION,
         name: policy.name.clone(),
@@ -233,8 +238,10 @@ fn lower_with(
             .map(|queue| QueuePlan { id: queue.id, name: queue.name.clone() })
             .collect(),
         lists,
-        zone_database: zones.database(),
-        zones: zones.finish(),
+        zone_database,
+        zones,
+        texts,
+        prefixes,
         consts: Vec::new(),
         code: Vec::new(),
         registers: 0,
@@ -662,29 +669,50 @@ fn reason_plans(policy: &Policy) -> Vec<ReasonPlan> {
 }
 
 fn list_plans(policy: &Policy, tokenizer: &Tokenizer) -> Result<Vec<ListPlan>, Diagnostic> {
-    let mut lists = Vec::with_capacity(policy.lists.len());
-    for list in &policy.lists {
-        let kind = &policy.entities[list.entity.index()];
-        let mut keys = Vec::with_capacity(list.entries.len());
-        for (position, entry) in list.entries.iter().enumerate() {
+    policy.lists.iter().map(|list| list_plan(policy, list, tokenizer)).collect()
+}
+
+/// The entries of a list by their widths, in order.
+fn list_plan(policy: &Policy, list: &List, tokenizer: &Tokenizer) -> Result<ListPlan, Diagnostic> {
+    let mut by_width: BTreeMap<u8, Vec<(Entry, &ListEntry)>> = BTreeMap::new();
+    for (position, written) in list.entries.iter().enumerate() {
+        let mut entry = written.entry;
+        if let ListOf::Entity(kind) = list.of {
             // The entry itself is never repeated: it is the card number.
-            let key = tokenizer.key(kind, entry).map_err(|_| {
-                bound(
-                    format!(
-                        "entry {} of list {} is sixteen digits, a raw card number",
-                        position + 1,
-                        list.name
-                    ),
-                    "replace it by the token your systems use for that card",
-                )
+            let kind = &policy.entities[usize::from(kind)];
+            entry = entries::read(list.of, kind, &written.text, tokenizer).map_err(|(message, help)| {
+                bound(format!("entry {} of list {}: {message}", position + 1, list.name), help)
             })?;
-            keys.push(key.0);
         }
-        keys.sort_unstable();
-        keys.dedup();
-        lists.push(ListPlan { name: list.name.clone(), entity: list.entity.0, keys });
+        by_width.entry(entry.width).or_default().push((entry, written));
     }
-    Ok(lists)
+    let parts = by_width.into_iter().map(|(width, mut entries)| {
+        entries.sort_unstable_by_key(|(entry, _)| entry.words);
+        entries.dedup_by_key(|(entry, _)| entry.words);
+        let used = |(entry, _): &(Entry, &ListEntry)| {
+            entry.words.iter().rposition(|word| *word != 0).map_or(1, |at| at + 1)
+        };
+        let words = match list.of {
+            ListOf::Entity(_) | ListOf::Ip => 2,
+            ListOf::Text => entries.iter().map(used).max().unwrap_or(1),
+            ListOf::Int | ListOf::Country | ListOf::Currency | ListOf::Mcc | ListOf::Bin => 1,
+        };
+        let ends = entries.iter().any(|(_, written)| written.until.is_some());
+        let until = entries.iter().map(|(_, written)| written.until.unwrap_or(i64::MAX));
+        let said = |(_, written): &(Entry, &ListEntry)| Said {
+            entry: written.text.clone(),
+            owner: written.owner.clone(),
+            reason: written.reason.clone(),
+        };
+        ListPart {
+            width,
+            words: words as u8,
+            keys: entries.iter().flat_map(|(entry, _)| entry.words[..words].iter().copied()).collect(),
+            until: if ends { until.collect() } else { Vec::new() },
+            said: entries.iter().map(said).collect(),
+        }
+    });
+    Ok(ListPlan { name: list.name.clone(), of: list.of, parts: parts.collect() })
 }
 
 /// A run of nothing.

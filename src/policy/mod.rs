@@ -9,6 +9,7 @@ pub mod ast;
 mod check;
 pub mod codes;
 pub mod diagnostics;
+pub mod entries;
 pub mod explain;
 pub mod format;
 mod lexer;

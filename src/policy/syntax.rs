@@ -97,8 +97,10 @@ kinds! {
     FieldDecl,
     /// A type, with its words when it is an enum.
     TypeRef,
-    /// `list NAME of ENTITY { … }`.
+    /// `list NAME of KIND { … }`.
     ListDecl,
+    /// `VALUE until DATE owner "…" reason "…"`.
+    ListEntry,
     /// `of ENTITY`.
     OfClause,
     /// `rates "NAME" max_age DURATION`.

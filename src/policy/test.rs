@@ -6,6 +6,7 @@ pub mod script;
 use super::Sources;
 use super::archive;
 use super::diagnostics::Diagnostic;
+use super::entries;
 use super::explain::{Facts, offset};
 use super::lower::lower_stubbed;
 use super::typed::{Compare, Policy, Rule, RuleIx, Span, Within};
@@ -177,6 +178,11 @@ impl Compiled {
                 Given::Money(minor, currency) => {
                     words[word..word + 2].copy_from_slice(&[*minor as u64, u64::from(currency.0)]);
                 }
+                Given::Text(text) => {
+                    let text = entries::words_of_text(text).map_err(|(message, _)| message)?;
+                    words[word..word + text.len()].copy_from_slice(&text);
+                }
+                Given::Address(address) => words[word..word + 2].copy_from_slice(address),
                 Given::Key(text) => {
                     let kind = &self.program.entities[usize::from(field.arg)].name;
                     let key = self.tokenizer.key(kind, text).map_err(|error| error.to_string())?;

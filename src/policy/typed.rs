@@ -4,7 +4,8 @@
 //! oracle of the tests interprets this tree directly, so that program and engine are held against a
 //! second reading of the same policy.
 
-use crate::engine::program::Assume;
+use crate::engine::program::{Assume, ListOf, PrefixPlan};
+use crate::engine::units::entries::Entry;
 use crate::engine::units::{Action, Currency, DAY, HOUR, Value};
 
 /// A half-open range of bytes in a source file.
@@ -79,7 +80,7 @@ pub struct Policy {
     pub reasons: Vec<Reason>,
     /// Queues that rules can alert.
     pub queues: Vec<Queue>,
-    /// Lists of keys.
+    /// Lists.
     pub lists: Vec<List>,
     /// `let` definitions, each after those it uses.
     pub lets: Vec<Let>,
@@ -179,10 +180,17 @@ pub enum FieldType {
     Time,
     /// `duration`: a length of time, in microseconds; may be negative.
     Duration,
+    /// `text(N)`: up to N bytes of UTF-8, as the wire has them: eight to a word, the first in the lowest byte, filled up with
+    /// zeros. No control characters, and nothing that could be a card number. No expression computes with it; only
+    /// [`Expr::FieldMissing`], [`Expr::TextIs`], [`Expr::TextStarts`], [`Expr::SameText`] and [`Expr::InList`] read it.
+    Text(u16),
+    /// `ip`: an IPv6 address, or an IPv4 address as `::ffff:a.b.c.d`; its first eight bytes as a number, then the others. Only
+    /// [`Expr::FieldMissing`], [`Expr::Within`], [`Expr::SameKey`] and [`Expr::InList`] read it.
+    Ip,
 }
 
 impl FieldType {
-    /// The type of the value of this field of an event; `None` for keys and places, which are not computed with.
+    /// The type of the value of this field of an event; `None` for what is not computed with: keys, places, texts, addresses.
     #[must_use]
     pub fn value_type(&self, event: EventIx, field: FieldIx) -> Option<Type> {
         Some(match self {
@@ -197,7 +205,7 @@ impl FieldType {
             Self::Bin => Type::Bin,
             Self::Time => Type::Time,
             Self::Duration => Type::Duration,
-            Self::Entity(_) | Self::Geo => return None,
+            Self::Entity(_) | Self::Geo | Self::Text(_) | Self::Ip => return None,
         })
     }
 
@@ -205,7 +213,8 @@ impl FieldType {
     #[must_use]
     pub fn words(&self) -> usize {
         match self {
-            Self::Money | Self::Entity(_) => 2,
+            Self::Money | Self::Entity(_) | Self::Ip => 2,
+            Self::Text(bytes) => usize::from(*bytes).div_ceil(8),
             Self::Bool
             | Self::Int
             | Self::Decimal
@@ -334,10 +343,22 @@ pub enum Expr {
     Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
     /// Sign change.
     Negate(Box<Expr>),
-    /// Whether an entity field's key is in a list; unknown when the field is absent.
+    /// Whether the key, the text or the address in a field is in a list of that type; unknown when the field is absent. It is
+    /// asked when the event comes, at its time.
     InList(FieldIx, ListIx),
-    /// Whether two entity fields of one kind hold the same key; unknown when either is absent.
+    /// Whether a whole number, a country, a currency, a merchant category or the leading digits of a card are in a list of
+    /// that type; unknown when missing. Of what an amendment brings it is asked when that comes, at its time.
+    Listed(Box<Expr>, ListIx),
+    /// Whether two entity fields of one kind, or two addresses, are the same; unknown when either is absent.
     SameKey(FieldIx, FieldIx),
+    /// Whether an address is in a prefix; unknown when the field is absent.
+    Within(FieldIx, PrefixPlan),
+    /// Whether a text is this one; unknown when the field is absent.
+    TextIs(FieldIx, String),
+    /// Whether a text begins with this one; unknown when the field is absent.
+    TextStarts(FieldIx, String),
+    /// Whether two texts are the same; unknown when either is absent.
+    SameText(FieldIx, FieldIx),
     /// `now()`: the time of the event in context, as windows take it. A time.
     Now,
     /// Hour of the event's time, 0..=23, in the named zone.
@@ -711,15 +732,30 @@ pub struct Queue {
     pub id: u16,
 }
 
-/// `list NAME of ENTITY { "…", … }`.
+/// `list NAME of KIND { …, … }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     /// Its name.
     pub name: String,
-    /// The kind of its keys.
-    pub entity: EntityIx,
-    /// Its entries in clear text, to be turned into keys by the same tokenizer as the events' keys.
-    pub entries: Vec<String>,
+    /// What it is of.
+    pub of: ListOf,
+    /// Its entries, no two alike.
+    pub entries: Vec<ListEntry>,
+}
+
+/// An entry of a list: `VALUE until DATE owner "…" reason "…"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListEntry {
+    /// As it is written; of a key what stands for it in clear text.
+    pub text: String,
+    /// What it is; of a key by the tokenizer of the tools.
+    pub entry: Entry,
+    /// From when on it does not count, in microseconds since 1970; `None` for never.
+    pub until: Option<i64>,
+    /// Who wants it there, or empty.
+    pub owner: String,
+    /// Why, or empty.
+    pub reason: String,
 }
 
 /// `effective from DATE until DATE in "Zone"`: when something holds, by the time of the judged event as windows take it

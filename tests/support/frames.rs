@@ -1,5 +1,6 @@
 //! Frames, owned: where each field lives, and how an event is laid out in words.
 
+use tollgate::engine::orders::Order;
 use tollgate::engine::program::Program;
 use tollgate::engine::units::{Currency, EventId, Key, Time};
 use tollgate::engine::wire::{AMEND_HEADER_WORDS, Admission, HEADER_WORDS, Input, PRESENCE_WORD, RATE_WORDS};
@@ -17,7 +18,8 @@ pub struct Layout {
 /// Words that a field of this type takes.
 pub fn width(ty: &FieldType) -> usize {
     match ty {
-        FieldType::Money | FieldType::Entity(_) => 2,
+        FieldType::Money | FieldType::Entity(_) | FieldType::Ip => 2,
+        FieldType::Text(bytes) => usize::from(*bytes).div_ceil(8),
         FieldType::Bool
         | FieldType::Int
         | FieldType::Decimal
@@ -90,6 +92,25 @@ pub enum Cell {
     Cash(i64, Currency),
     Key(Key),
     Rate(u64, u64),
+    /// A text or an address: so many words.
+    Words([u64; 8], usize),
+}
+
+impl Cell {
+    /// A text in a field of so many words.
+    pub fn text(text: &str, words: usize) -> Self {
+        let mut bytes = [0; 64];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        let mut held = [0; 8];
+        for (word, bytes) in held.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        }
+        Self::Words(held, words)
+    }
+
+    pub fn address(address: u128) -> Self {
+        Self::Words([(address >> 64) as u64, address as u64, 0, 0, 0, 0, 0, 0], 2)
+    }
 }
 
 /// An input that owns its words.
@@ -100,6 +121,8 @@ pub struct Frame {
     pub admission: Admission,
     pub received: Time,
     pub words: Vec<u64>,
+    /// What is ordered before it comes, each with the time at which it is given.
+    pub orders: Vec<(Order, Time)>,
 }
 
 impl Frame {
@@ -141,6 +164,7 @@ pub fn encode(
                 words[word + 1] = u64::from(currency.0);
             }
             Cell::Rate(num, den) => words[word..word + 2].copy_from_slice(&[*num, *den]),
+            Cell::Words(held, count) => words[word..word + count].copy_from_slice(&held[..*count]),
             Cell::Key(key) => words[word..word + 2].copy_from_slice(&key.0),
         }
     }

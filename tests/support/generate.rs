@@ -10,14 +10,17 @@
 
 use super::oracle::sources;
 use super::rng::Rng;
-use tollgate::engine::program::Assume;
+use tollgate::engine::lists;
+use tollgate::engine::program::{Assume, ListOf};
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
+use tollgate::policy::entries;
 use tollgate::policy::typed::{
     Aggregate, Arithmetic, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX,
-    Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListIx,
-    Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type, WINDOW_MAX_DAYS,
-    Window, Within,
+    Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListEntry,
+    ListIx, Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type,
+    WINDOW_MAX_DAYS, Window, Within,
 };
+use tollgate::token::Tokenizer;
 
 /// With two, zero and three digits after the point.
 pub const CURRENCIES: [&str; 4] = ["USD", "EUR", "JPY", "KWD"];
@@ -34,6 +37,57 @@ const CODES: [FieldType; 6] = [
     FieldType::Time,
     FieldType::Duration,
 ];
+
+/// Texts, some the beginning of others.
+pub const TEXTS: [&str; 9] = [
+    "",
+    "a",
+    "ab",
+    "abcdefgh",
+    "abcdefghi",
+    "abcdefghijklmnop",
+    "é",
+    "éa",
+    "sixty-four bytes long, which is as long as any text here can be.",
+];
+
+/// Addresses.
+pub const ADDRESSES: [u128; 6] = [
+    0xffff_0a00_0001,
+    0xffff_0a00_0002,
+    0xffff_0a01_0001,
+    0x2001_0db8_0000_0000_0000_0000_0000_0001,
+    0x2001_0db8_0001_0000_0000_0000_0000_0001,
+    0,
+];
+
+/// What lists are of besides keys.
+const LISTED: [ListOf; 7] =
+    [ListOf::Text, ListOf::Ip, ListOf::Int, ListOf::Country, ListOf::Currency, ListOf::Mcc, ListOf::Bin];
+
+/// An entry of a list of this, as it is written.
+pub fn entry(rng: &mut Rng, of: ListOf) -> String {
+    let of_few: &[&str] = match of {
+        ListOf::Entity(_) => return super::streams::key_text(rng.below(12)),
+        ListOf::Int => return rng.between(-3, 9).to_string(),
+        ListOf::Text => &TEXTS[1..],
+        ListOf::Ip => &[
+            "10.0.0.1",
+            "10.0.0.0/30",
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "2001:db8::/32",
+            "2001:db8::1",
+            "::/1",
+            "::",
+        ],
+        ListOf::Country => &["CN", "US", "DE"],
+        ListOf::Currency => &["USD", "EUR", "JPY"],
+        ListOf::Mcc => &["0000", "5411", "7995"],
+        ListOf::Bin => &["4", "411111", "41111122", "411112", "5500001", "55000010"],
+    };
+    (*rng.pick(of_few)).to_owned()
+}
 
 /// An instant that times are compared with: among those of the streams.
 const START_US: i64 = 1_700_000_000 * SECOND;
@@ -170,7 +224,9 @@ impl Maker<'_> {
             types.push(FieldType::Entity(EntityIx(self.rng.below(self.policy.entities.len()) as u16)));
         }
         for _ in 0..1 + self.rng.below(others_max) {
-            types.push(match self.rng.below(12) {
+            types.push(match self.rng.below(14) {
+                12 => FieldType::Text(*self.rng.pick(&[1, 3, 8, 12, 24, 64])),
+                13 => FieldType::Ip,
                 8 => FieldType::Geo,
                 9..12 => self.rng.pick(&CODES).clone(),
                 0..3 => FieldType::Money,
@@ -192,12 +248,22 @@ impl Maker<'_> {
 
     fn lists(&mut self) {
         for i in 0..self.rng.below(3) {
-            let entity = EntityIx(self.rng.below(self.policy.entities.len()) as u16);
-            let mut numbers: Vec<usize> = (0..self.rng.below(6)).map(|_| self.rng.below(12)).collect();
-            numbers.sort_unstable();
-            numbers.dedup();
-            let entries = numbers.into_iter().map(super::streams::key_text).collect();
-            self.policy.lists.push(List { name: format!("list{i}"), entity, entries });
+            let of = match self.rng.below(10) {
+                0..3 => ListOf::Entity(self.rng.below(self.policy.entities.len()) as u16),
+                _ => *self.rng.pick(&LISTED),
+            };
+            let mut entries: Vec<ListEntry> = Vec::new();
+            for _ in 0..self.rng.below(6) {
+                let text = entry(&mut self.rng, of);
+                let kind = of.word(|kind| self.policy.entities[usize::from(kind)].as_str());
+                let read = entries::read(of, kind, &text, &Tokenizer::default()).expect("an entry");
+                let until = self.rng.percent(30).then(|| START_US + self.rng.between(0, 20) * HOUR);
+                if entries.iter().all(|known| known.entry != read) {
+                    let (owner, reason) = ("the desk".to_owned(), String::new());
+                    entries.push(ListEntry { text, entry: read, until, owner, reason });
+                }
+            }
+            self.policy.lists.push(List { name: format!("list{i}"), of, entries });
         }
     }
 
@@ -733,7 +799,7 @@ impl Maker<'_> {
         }
         let depth = depth.saturating_sub(1);
         let how = self.compare_how();
-        let found = match self.rng.below(18) {
+        let found = match self.rng.below(20) {
             0..2 => {
                 let currency = self.currency();
                 let (a, b) = (self.money(scope, currency, depth), self.money(scope, currency, 0));
@@ -766,7 +832,8 @@ impl Maker<'_> {
                 let of = if self.rng.percent(50) { self.int(scope, depth) } else { self.truth(scope, depth) };
                 Some(Expr::IsMissing(Box::new(of)))
             }
-            11 => self.in_list(scope),
+            11 | 18 => self.in_list(scope),
+            19 => self.words(scope),
             12 => self.same_key(scope),
             13 => self.let_of(scope, Type::Bool),
             15 | 16 => self.coded(scope),
@@ -873,14 +940,56 @@ impl Maker<'_> {
     }
 
     fn in_list(&mut self, scope: &Scope) -> Option<Expr> {
-        let mut pairs = Vec::new();
-        for (i, list) in self.policy.lists.iter().enumerate() {
-            pairs.extend(
-                self.keys(scope.event, list.entity).into_iter().map(|field| (field, ListIx(i as u16))),
-            );
+        let mut found = Vec::new();
+        for i in 0..self.policy.lists.len() {
+            let (of, list) = (self.policy.lists[i].of, ListIx(i as u16));
+            let wanted = |ty: &FieldType| match of {
+                ListOf::Entity(kind) => *ty == FieldType::Entity(EntityIx(kind)),
+                ListOf::Text => matches!(ty, FieldType::Text(_)),
+                ListOf::Ip => *ty == FieldType::Ip,
+                ListOf::Int => *ty == FieldType::Int,
+                ListOf::Country => *ty == FieldType::Country,
+                ListOf::Currency => *ty == FieldType::Currency,
+                ListOf::Mcc => *ty == FieldType::Mcc,
+                ListOf::Bin => *ty == FieldType::Bin,
+            };
+            let by_words = matches!(of, ListOf::Entity(_) | ListOf::Text | ListOf::Ip);
+            if by_words {
+                let fields = self.fields_where(scope.event, wanted);
+                found.extend(fields.into_iter().map(|field| Expr::InList(field, list)));
+                continue;
+            }
+            found.extend(self.field(scope, wanted).map(|(field, ..)| Expr::Listed(Box::new(field), list)));
+            // What amendments may change is not computed before it is looked up.
+            if scope.amendments.is_empty() && of == ListOf::Int {
+                found.push(Expr::Listed(Box::new(self.int(scope, 1)), list));
+            }
         }
-        let (field, list) = *pairs.get(self.rng.below(pairs.len().max(1)))?;
-        Some(Expr::InList(field, list))
+        (!found.is_empty()).then(|| self.rng.pick(&found).clone())
+    }
+
+    /// A text or an address, compared.
+    fn words(&mut self, scope: &Scope) -> Option<Expr> {
+        let texts = self.fields_where(scope.event, |ty| matches!(ty, FieldType::Text(_)));
+        let addresses = self.fields_where(scope.event, |ty| *ty == FieldType::Ip);
+        if !addresses.is_empty() && self.rng.percent(50) {
+            let field = *self.rng.pick(&addresses);
+            if self.rng.percent(20) {
+                return Some(Expr::SameKey(field, *self.rng.pick(&addresses)));
+            }
+            let text = entry(&mut self.rng, ListOf::Ip);
+            return Some(Expr::Within(field, entries::prefix(&text).expect("a prefix")));
+        }
+        if texts.is_empty() {
+            return None;
+        }
+        let field = *self.rng.pick(&texts);
+        let text = entry(&mut self.rng, ListOf::Text);
+        Some(match self.rng.below(3) {
+            0 => Expr::TextIs(field, text),
+            1 => Expr::TextStarts(field, text),
+            _ => Expr::SameText(field, *self.rng.pick(&texts)),
+        })
     }
 
     fn same_key(&mut self, scope: &Scope) -> Option<Expr> {

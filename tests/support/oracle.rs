@@ -33,14 +33,18 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX};
+use tollgate::engine::lists::{self, Edit};
+use tollgate::engine::orders::{Name, Order};
+use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX, ListOf};
 use tollgate::engine::units::codes::COUNTRIES;
+use tollgate::engine::units::entries::Entry;
 use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::{
     Admission, FLAG_ACK, FLAG_ALERT, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome,
     PRESENCE_WORD, Refusal,
 };
 use tollgate::engine::{Clock, Limits, Step};
+use tollgate::policy::entries;
 use tollgate::policy::typed::{
     self, Aggregate, Arithmetic, By, Compare, EventIx, Expr, FeatureKind, FieldIx, FieldType, Frame, Policy,
     Source, Type, Window, Within,
@@ -127,13 +131,70 @@ pub struct Taken {
     pub time: i64,
     pub tag: u64,
     cells: Vec<Option<Cell>>,
-    /// Rates that had come when it did.
+    /// Rates and orders that had come when it did.
     rates: usize,
+    edits: usize,
 }
 
 impl Taken {
     fn moment(&self) -> Moment {
         Moment { time: self.time, rates: self.rates }
+    }
+}
+
+/// A list of the policy.
+struct Listed {
+    name: Name,
+    of: ListOf,
+    /// With until when they count.
+    entries: Vec<(Entry, i64)>,
+}
+
+impl Listed {
+    /// Whether what a field holds is in it: the last edit of an entry that is in force says so, else the policy does.
+    fn has(&self, cell: Cell, time: i64, edits: &[(Order, Time)]) -> bool {
+        let mut all: BTreeMap<Entry, bool> = BTreeMap::new();
+        for (entry, until) in &self.entries {
+            all.insert(*entry, time < *until);
+        }
+        let mut edited: BTreeMap<Entry, (bool, i64)> = BTreeMap::new();
+        for (order, given) in edits {
+            let Order::List { list, entry, edit, until } = order else { continue };
+            if *list == self.name {
+                match edit {
+                    Edit::Add | Edit::Remove if until > given => {
+                        edited.insert(*entry, (*edit == Edit::Add, until.0));
+                    }
+                    _ => _ = edited.remove(entry),
+                }
+            }
+        }
+        for (entry, (added, until)) in edited {
+            if time < until {
+                all.insert(entry, added);
+            }
+        }
+        all.iter().any(|(entry, counts)| *counts && self.matches(entry, cell))
+    }
+
+    fn matches(&self, entry: &Entry, cell: Cell) -> bool {
+        let whole = |words: &[u64; 8]| u128::from(words[0]) << 64 | u128::from(words[1]);
+        match (self.of, cell) {
+            (ListOf::Entity(_), Cell::Key(key)) => entry.words[..2] == key.0,
+            (ListOf::Text, Cell::Words(words, _)) => entry.words == words,
+            (ListOf::Ip, Cell::Words(words, 2)) => {
+                (whole(&words) ^ whole(&entry.words)).leading_zeros() >= u32::from(entry.width)
+            }
+            (ListOf::Bin, Cell::Number(number)) => {
+                let digits = format!("{:08}", number / 10);
+                let digits = &digits[..(number % 10) as usize];
+                digits.starts_with(&format!("{:01$}", entry.words[0], usize::from(entry.width)))
+            }
+            (ListOf::Int | ListOf::Country | ListOf::Currency | ListOf::Mcc, Cell::Number(number)) => {
+                entry.words[0] == number as u64
+            }
+            (of, cell) => panic!("{cell:?} is looked up among {of:?}"),
+        }
     }
 }
 
@@ -176,7 +237,8 @@ pub struct Oracle<'p> {
     policy: &'p Policy,
     layouts: &'p [Layout],
     limits: Limits,
-    lists: Vec<BTreeSet<Key>>,
+    lists: Vec<Listed>,
+    edits: Vec<(Order, Time)>,
     zones: BTreeMap<String, TimeZone>,
     groups: Vec<Group>,
     remembered: BTreeMap<(u32, EventId), Remembered>,
@@ -237,9 +299,17 @@ impl<'c> Context<'c> {
 impl<'p> Oracle<'p> {
     pub fn new(policy: &'p Policy, layouts: &'p [Layout], limits: Limits, tokenizer: &Tokenizer) -> Self {
         let list = |list: &typed::List| {
-            let entity = &policy.entities[list.entity.index()];
-            let key = |text: &String| tokenizer.key(entity, text).expect("lists hold no card numbers");
-            list.entries.iter().map(key).collect()
+            let kind = list.of.word(|kind| policy.entities[usize::from(kind)].as_str());
+            let entry = |entry: &typed::ListEntry| {
+                let read =
+                    entries::read(list.of, kind, &entry.text, tokenizer).expect("lists hold no card numbers");
+                (read, entry.until.unwrap_or(i64::MAX))
+            };
+            Listed {
+                name: lists::name(&list.name, kind),
+                of: list.of,
+                entries: list.entries.iter().map(entry).collect(),
+            }
         };
         let mut groups: Vec<Group> = Vec::new();
         for window in windows(policy) {
@@ -264,6 +334,7 @@ impl<'p> Oracle<'p> {
             layouts,
             limits,
             lists: policy.lists.iter().map(list).collect(),
+            edits: Vec::new(),
             zones: BTreeMap::new(),
             groups,
             remembered: BTreeMap::new(),
@@ -323,6 +394,11 @@ impl<'p> Oracle<'p> {
         self.spared
     }
 
+    /// An order, which holds from the next event on.
+    pub fn order(&mut self, order: &Order, given: Time) {
+        self.edits.push((*order, given));
+    }
+
     /// One whole decision.
     pub fn step(&mut self, input: &Input<'_>) -> Step {
         self.alerts.clear();
@@ -378,6 +454,7 @@ impl<'p> Oracle<'p> {
     fn decide(&mut self, mut event: Taken, input: &Input<'_>) -> Outcome {
         let shed = input.admission == Admission::Shed;
         event.rates = self.rates.len();
+        event.edits = self.edits.len();
         let before = self.watermark;
         let said = event.time;
         event.time = self.receipts.place(event.time, input.received.0, shed, before, &mut self.tally);
@@ -452,7 +529,7 @@ impl<'p> Oracle<'p> {
             });
         }
         let tag = EventId([words[0], words[1]]).tag();
-        Ok(Arrived::Event(Taken { kind, time: words[2] as i64, tag, cells, rates: 0 }))
+        Ok(Arrived::Event(Taken { kind, time: words[2] as i64, tag, cells, rates: 0, edits: 0 }))
     }
 
     // ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -573,7 +650,7 @@ impl<'p> Oracle<'p> {
     /// An aggregate over one frame.
     fn computed(&mut self, aggregate: &Aggregate, look: &Look<'_>, numbers: &[usize]) -> Answer {
         let policy = self.policy;
-        let reader = Reader { policy, lists: &[], rates: &[] };
+        let reader = Reader { policy, lists: &[], edits: &[], rates: &[] };
         let decimal = |source: &Source, expr: &Expr| reader.is_decimal(expr, source.event);
         let mut held = |source, what| self.held(source, what, look, numbers[numbers.len() - 1]);
         match aggregate {
@@ -756,7 +833,8 @@ impl<'p> Oracle<'p> {
         mut each: impl FnMut(&Row, bool, Answer),
     ) {
         let zones = &mut self.zones;
-        let reader = Reader { policy: self.policy, lists: &self.lists, rates: &self.rates };
+        let reader =
+            Reader { policy: self.policy, lists: &self.lists, edits: &self.edits, rates: &self.rates };
         let group = self.groups.iter().find(|group| group.event == source.event && group.role == source.role);
         let rows = group.and_then(|group| group.rows.get(keys));
         for row in rows.into_iter().flatten() {
@@ -880,7 +958,7 @@ impl<'p> Oracle<'p> {
     }
 
     fn evaluate(&mut self, expr: &Expr, context: &Context<'_>) -> Answer {
-        Reader { policy: self.policy, lists: &self.lists, rates: &self.rates }.evaluate(
+        Reader { policy: self.policy, lists: &self.lists, edits: &self.edits, rates: &self.rates }.evaluate(
             expr,
             context,
             &mut self.zones,
@@ -1016,12 +1094,46 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
             let currency = Currency::from_numeric(words[1]).ok_or(Refusal::BadValue)?;
             Ok(Cell::Cash(words[0] as i64, currency))
         }
+        FieldType::Ip => Ok(Cell::address(u128::from(words[0]) << 64 | u128::from(words[1]))),
+        FieldType::Text(most) => {
+            let mut held = [0; 8];
+            held[..words.len()].copy_from_slice(words);
+            let text = text_of(&held);
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let Ok(text) = String::from_utf8(text) else { return Err(Refusal::BadValue) };
+            let padded = bytes[text.len()..].iter().all(|byte| *byte == 0);
+            if !padded || text.len() > usize::from(*most) || text.chars().any(char::is_control) {
+                return Err(Refusal::BadValue);
+            }
+            let plain: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
+            let runs = plain.split(|c: char| !c.is_ascii_digit());
+            let is_card = |run: &str| {
+                let doubled = |(at, digit): (usize, u32)| {
+                    if at % 2 == 1 { 2 * digit / 10 + 2 * digit % 10 } else { digit }
+                };
+                let digits = run.chars().rev().filter_map(|c| c.to_digit(10)).enumerate();
+                (13..=19).contains(&run.len()) && digits.map(doubled).sum::<u32>() % 10 == 0
+            };
+            if runs.into_iter().any(is_card) {
+                return Err(Refusal::RawCardNumber);
+            }
+            Ok(Cell::Words(held, words.len()))
+        }
         FieldType::Entity(_) => {
             let bytes = words.iter().flat_map(|word| word.to_le_bytes());
             let digits = bytes.filter(u8::is_ascii_digit).count();
             if digits == 16 { Err(Refusal::RawCardNumber) } else { Ok(Cell::Key(Key([words[0], words[1]]))) }
         }
     }
+}
+
+/// The bytes of a text before the zeros behind it.
+fn text_of(words: &[u64; 8]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    bytes
 }
 
 /// Decodes a rate.
@@ -1080,7 +1192,8 @@ fn reasons(policy: &Policy, mut survivors: Vec<&typed::Rule>) -> [u16; 4] {
 /// Evaluates expressions.
 struct Reader<'r> {
     policy: &'r Policy,
-    lists: &'r [BTreeSet<Key>],
+    lists: &'r [Listed],
+    edits: &'r [(Order, Time)],
     rates: &'r [Rate],
 }
 
@@ -1182,10 +1295,57 @@ impl Reader<'_> {
                 Answer::Number(number) => Answer::number(number.negate()),
                 _ => Answer::Missing,
             },
-            Expr::InList(field, list) => match key_of(event, *field) {
-                Some(key) => Answer::Truth(self.lists[list.index()].contains(&key)),
+            Expr::InList(field, list) => match event.cells[field.index()] {
+                Some(cell) => {
+                    let edits = &self.edits[..event.edits];
+                    Answer::Truth(self.lists[list.index()].has(cell, event.time, edits))
+                }
                 None => Answer::Missing,
             },
+            Expr::Listed(of, list) => {
+                // What an amendment brings is looked up when it comes.
+                let when = match &**of {
+                    Expr::Amended(kind, _) => context.applied.and_then(|applied| applied.get(kind)),
+                    _ => None,
+                };
+                let when = when.map_or(event, |amendment| amendment);
+                let Some(number) = eval(of).told() else { return Answer::Missing };
+                let (number, one) = number.parts();
+                let list = &self.lists[list.index()];
+                let cell = i64::try_from(number).ok().filter(|_| one == 1).map(Cell::Number);
+                let has = |cell| list.has(cell, when.time, &self.edits[..when.edits]);
+                Answer::Truth(cell.is_some_and(has))
+            }
+            Expr::Within(field, prefix) => match event.cells[field.index()] {
+                Some(Cell::Words(words, 2)) => {
+                    let bits = |words: [u64; 2]| u128::from(words[0]) << 64 | u128::from(words[1]);
+                    let differs = bits([words[0], words[1]]) ^ bits(prefix.address);
+                    Answer::Truth(differs.leading_zeros() >= u32::from(prefix.bits))
+                }
+                _ => Answer::Missing,
+            },
+            Expr::TextIs(field, with) | Expr::TextStarts(field, with) => match event.cells[field.index()] {
+                Some(Cell::Words(words, _)) => {
+                    let text = text_of(&words);
+                    let begins = matches!(expr, Expr::TextStarts(..)) && text.starts_with(with.as_bytes());
+                    Answer::Truth(begins || text == with.as_bytes())
+                }
+                _ => Answer::Missing,
+            },
+            Expr::SameText(a, b) => match (event.cells[a.index()], event.cells[b.index()]) {
+                (Some(Cell::Words(a, _)), Some(Cell::Words(b, _))) => {
+                    Answer::Truth(text_of(&a) == text_of(&b))
+                }
+                _ => Answer::Missing,
+            },
+            Expr::SameKey(a, b)
+                if matches!(self.policy.events[event.kind.index()].fields[a.index()].ty, FieldType::Ip) =>
+            {
+                match (event.cells[a.index()], event.cells[b.index()]) {
+                    (Some(a), Some(b)) => Answer::Truth(a == b),
+                    _ => Answer::Missing,
+                }
+            }
             Expr::SameKey(a, b) => match (key_of(event, *a), key_of(event, *b)) {
                 (Some(a), Some(b)) => Answer::Truth(a == b),
                 _ => Answer::Missing,

@@ -9,16 +9,20 @@
 //! principals), because which of two equal rows it means is not defined.
 
 use super::frames::{Cell, Frame, Layout, encode, width};
+use super::generate::{ADDRESSES, TEXTS};
 use super::rng::Rng;
 use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeSet, VecDeque};
+use tollgate::engine::lists::{self, Edit};
+use tollgate::engine::orders::Order;
 use tollgate::engine::units::{
     Currency, DAY, DECIMAL_DEN, EventId, HOUR, Key, MINUTE, SECOND, TIME_END, Time, mix,
 };
 use tollgate::engine::wire::{Admission, PRESENCE_WORD, RATE_PART_MAX};
 use tollgate::engine::{Clock, Limits};
+use tollgate::policy::entries;
 use tollgate::policy::typed::{self, EntityIx, EventIx, Feature, FeatureKind, FieldType, Period, Policy};
 use tollgate::token::Tokenizer;
 
@@ -224,6 +228,33 @@ fn pool(tokenizer: &Tokenizer, entity: &str, keys: usize) -> Vec<Key> {
 
 impl Maker<'_> {
     fn frame(&mut self) -> Frame {
+        let mut frame = self.one_frame();
+        while !self.policy.lists.is_empty() && self.rng.percent(6) {
+            frame.orders.push((self.edit(), frame.received));
+        }
+        frame
+    }
+
+    /// An edit of a list, mostly for a while.
+    fn edit(&mut self) -> Order {
+        let list = self.rng.pick(&self.policy.lists);
+        let text = super::generate::entry(self.rng, list.of);
+        let kind = list.of.word(|kind| self.policy.entities[usize::from(kind)].as_str());
+        let entry = entries::read(list.of, kind, &text, &Tokenizer::default()).expect("an entry");
+        let until = match self.rng.below(4) {
+            0 => i64::MAX,
+            1 => self.now + self.rng.between(0, 2_000) * self.shape.step,
+            _ => self.now + self.rng.between(-3, 100) * self.shape.step,
+        };
+        Order::List {
+            list: lists::name(&list.name, kind),
+            entry,
+            edit: *self.rng.pick(&[Edit::Add, Edit::Add, Edit::Remove, Edit::Forget]),
+            until: Time(until),
+        }
+    }
+
+    fn one_frame(&mut self) -> Frame {
         if self.policy.rates.is_some() && self.rng.percent(self.shape.rates) {
             return self.rate();
         }
@@ -439,6 +470,13 @@ impl Maker<'_> {
                 Cell::Number((self.now + near).clamp(0, TIME_END.0 - 1))
             }
             FieldType::Duration => Cell::Number(self.number(-1, 8).saturating_mul(MINUTE)),
+            FieldType::Text(bytes) => {
+                let fits: Vec<&str> =
+                    TEXTS.iter().copied().filter(|text| text.len() <= usize::from(*bytes)).collect();
+                let text: &str = fits[self.rng.below(fits.len())];
+                Cell::text(text, width(ty))
+            }
+            FieldType::Ip => Cell::address(*self.rng.pick(&ADDRESSES)),
         }
     }
 
@@ -511,6 +549,7 @@ impl Maker<'_> {
             ]),
             received: Time(self.received(time)),
             words: encode(&self.layouts[kind], id, time, None, &cells),
+            orders: Vec::new(),
         };
         if !self.rng.percent(self.shape.broken) {
             self.rates.push(frame.clone());
@@ -561,7 +600,8 @@ impl Maker<'_> {
             }
             self.clock = self.clock.max(received);
         }
-        Frame { principal: sent.principal, kind: sent.kind.0, admission, received: Time(received), words }
+        let received = Time(received);
+        Frame { principal: sent.principal, kind: sent.kind.0, admission, received, words, orders: Vec::new() }
     }
 
     /// When an event of this time is taken in: usually within the skew, or at its edges.
@@ -685,7 +725,25 @@ impl Maker<'_> {
                         FieldType::Time => {
                             words[word] = *self.rng.pick(&[TIME_END.0 as u64, u64::MAX, 1 << 63]);
                         }
-                        FieldType::Int | FieldType::Decimal | FieldType::Duration => words.push(1),
+                        FieldType::Text(_) => {
+                            let text = match self.rng.below(5) {
+                                0 => *b"\xff\0\0\0\0\0\0\0",
+                                1 => *b"a\0b\0\0\0\0\0",
+                                2 => *b"a\n\0\0\0\0\0\0",
+                                3 => *b"\0bcdefgh",
+                                _ => *b"ab\xc3\0\0\0\0\0",
+                            };
+                            words[word..word + width(ty)].fill(0);
+                            words[word] = u64::from_le_bytes(text);
+                            if width(ty) > 2 && self.rng.percent(40) {
+                                words[word] = u64::from_le_bytes(*b"4111 111");
+                                words[word + 1] = u64::from_le_bytes(*b"1-1111 1");
+                                words[word + 2] = u64::from_le_bytes(*b"111\0\0\0\0\0");
+                            }
+                        }
+                        FieldType::Int | FieldType::Decimal | FieldType::Duration | FieldType::Ip => {
+                            words.push(1)
+                        }
                     }
                 }
             }

@@ -5,9 +5,11 @@
 
 use crate::fault::{Problem, shown};
 use std::fmt::Write as _;
+use tollgate::engine::program::PrefixPlan;
 use tollgate::engine::units::codes::{Bin, Country, MCC_MAX};
 use tollgate::engine::units::{Currency, DECIMAL_DEN, EventId, TIME_END, TIME_MIN, Time};
 use tollgate::engine::wire::RATE_PART_MAX;
+use tollgate::policy::entries;
 
 /// A value as its file gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -301,6 +303,28 @@ pub(crate) fn bin(cell: Cell<'_>) -> Result<i64, Problem> {
         let help = "give 6 to 8 digits, and never the whole number";
         Problem::new("the value is not the leading digits of a card", help)
     })
+}
+
+/// A text of at most so many bytes, in words.
+pub(crate) fn text(cell: Cell<'_>, bytes: usize) -> Result<Vec<u64>, Problem> {
+    let mut text = String::new();
+    name(cell, &mut text)?;
+    if text.len() > bytes {
+        let message = format!("the text has {} bytes, its field {bytes}", text.len());
+        return Err(Problem::new(message, "map another column, or declare a longer text"));
+    }
+    entries::words_of_text(&text).map_err(|(message, help)| Problem::new(message, help))
+}
+
+/// An address, in words.
+pub(crate) fn address(cell: Cell<'_>) -> Result<[u64; 2], Problem> {
+    let mut text = String::new();
+    name(cell, &mut text)?;
+    match entries::prefix(&text) {
+        Ok(prefix) if prefix.bits == PrefixPlan::ALL_BITS => Ok(prefix.address),
+        Ok(_) => Err(Problem::new("the value is a prefix, not one address", "correct the row")),
+        Err((message, _)) => Err(Problem::new(message, "write addresses as in 10.1.2.3 or 2001:db8::1")),
+    }
 }
 
 /// A duration in microseconds, from a number of units; what is finer is rounded half-even.

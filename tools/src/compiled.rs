@@ -50,7 +50,12 @@ pub(crate) fn show(file: &Path) -> anyhow::Result<()> {
 
 fn told(loaded: &Loaded, length: usize) -> String {
     let program = loaded.program();
-    let entries: usize = program.lists.iter().map(|list| list.keys.len()).sum();
+    let entries: usize = program
+        .lists
+        .iter()
+        .flat_map(|list| list.parts.iter())
+        .map(|part| part.keys.len() / usize::from(part.words))
+        .sum();
     let counts = [
         ("entity kinds", program.entities.len()),
         ("events", program.events.len()),

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use tollgate::engine::lists::Edit;
 use tollgate::engine::orders::Order;
 use tollgate::engine::program::SEMANTICS_VERSION;
 use tollgate::engine::units::Time;
@@ -475,6 +476,15 @@ fn order_text(order: &Order) -> String {
         }
         Order::KillAll { action, until } => {
             format!("answer all with {} until {}", action.word(), utc(*until))
+        }
+        Order::List { list, edit, until, .. } => {
+            let what = match edit {
+                Edit::Add => "add to",
+                Edit::Remove => "remove from",
+                Edit::Forget => "forget what was edited in",
+            };
+            let until = if until.0 == i64::MAX { String::new() } else { format!(" until {}", utc(*until)) };
+            format!("{what} list {:016x}{:016x}{until}", list[1], list[0])
         }
     }
 }

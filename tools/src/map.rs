@@ -155,6 +155,10 @@ pub(crate) enum Target {
     Mcc,
     /// `bin`.
     Bin,
+    /// `text`, of at most so many bytes.
+    Text(usize),
+    /// `ip`.
+    Ip,
     /// `time`, and how it is written.
     Time(TimeUnit),
     /// `duration`, and the unit it is a number of.
@@ -725,6 +729,8 @@ impl Checker<'_> {
             ArchivedFieldKind::Currency => Target::Currency,
             ArchivedFieldKind::Mcc => Target::Mcc,
             ArchivedFieldKind::Bin => Target::Bin,
+            ArchivedFieldKind::Text => Target::Text(arg),
+            ArchivedFieldKind::Ip => Target::Ip,
             ArchivedFieldKind::Time | ArchivedFieldKind::Duration => {
                 let is_time = field.kind == ArchivedFieldKind::Time;
                 let word = unit.ok_or_else(|| {
@@ -781,6 +787,8 @@ fn check_constant(target: &Target, constant: &Constant) -> Result<(), Problem> {
         Target::Currency => cell::currency(cell).map(drop),
         Target::Mcc => cell::mcc(cell).map(drop),
         Target::Bin => cell::bin(cell).map(drop),
+        Target::Text(bytes) => cell::text(cell, *bytes).map(drop),
+        Target::Ip => cell::address(cell).map(drop),
         Target::Time(unit) => cell::time(cell, *unit).map(drop),
         Target::Duration(unit_us) => cell::duration(cell, *unit_us).map(drop),
         // A place has columns alone.

@@ -533,6 +533,8 @@ impl RowOf<'_> {
             }
             Target::Mcc => words.set_number(field.slot, cell::mcc(cell).map_err(at)?),
             Target::Bin => words.set_number(field.slot, cell::bin(cell).map_err(at)?),
+            Target::Text(bytes) => words.set_words(field.slot, &cell::text(cell, *bytes).map_err(at)?),
+            Target::Ip => words.set_words(field.slot, &cell::address(cell).map_err(at)?),
             Target::Time(unit) => words.set_number(field.slot, cell::time(cell, *unit).map_err(at)?.0),
             Target::Duration(unit_us) => {
                 words.set_number(field.slot, cell::duration(cell, *unit_us).map_err(at)?);

@@ -100,8 +100,8 @@ impl Case {
         let (kind, plan) = encode::event(program, "payment").context("no payment in the policy")?;
         let list = |name: &str| -> Result<Arc<[[u64; 2]]>> {
             let list = program.lists.iter().find(|list| list.name.as_str() == name);
-            let keys = &list.context("no such list")?.keys;
-            Ok(keys.iter().map(|key| key.map(|word| word.to_native())).collect())
+            let keys = &list.and_then(|list| list.parts.first()).context("no such list")?.keys;
+            Ok(keys.chunks(2).map(|key| [key[0].to_native(), key[1].to_native()]).collect())
         };
         let (bad_devices, risky_shops) = (list("bad_devices")?, list("risky_shops")?);
         let field = |name| encode::field(plan, name).with_context(|| format!("no {name} in a payment"));

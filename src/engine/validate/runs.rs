@@ -1,7 +1,10 @@
 //! Code: every operand inside its table, every skip inside its run, and no register read that nothing has set.
 
 use super::Checked;
-use crate::engine::program::{ArchivedEventPlan, ArchivedInstr, ArchivedProgram, ArchivedRun, Op};
+use crate::engine::program::{
+    ArchivedEventPlan, ArchivedInstr, ArchivedListOf, ArchivedProgram, ArchivedRun, Op, TEXT_WORDS_MAX,
+    TextPair,
+};
 use crate::engine::units::Currency;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -135,6 +138,12 @@ impl<'p> Checker<'p> {
         }
     }
 
+    /// What a list is of.
+    fn list(&self, number: usize) -> Result<ArchivedListOf, String> {
+        let list = self.program.lists.get(number);
+        list.map(|list| list.of).ok_or_else(|| format!("there is no list {number}"))
+    }
+
     /// Whether the program keeps rates to this currency.
     fn is_converted_to(&self, code: usize) -> bool {
         let rates = self.program.rates.as_ref();
@@ -184,8 +193,38 @@ impl<'p> Checker<'p> {
             }
             Op::Present => place(reads, 0, 1, b)?,
             Op::InList => {
+                let (list, words) = (imm & 0xffff, imm >> 16);
+                let of = self.list(list)?;
+                let fits = match of {
+                    ArchivedListOf::Entity(_) | ArchivedListOf::Ip => words == 2,
+                    ArchivedListOf::Text => (1..=TEXT_WORDS_MAX).contains(&words),
+                    _ => words == 1,
+                };
+                ensure!(fits, "it looks {words} words up in list {list}, which is of {of:?}");
+                place(reads, a, words, b)?;
+            }
+            Op::Listed => {
+                let of = self.list(imm)?;
+                let fields =
+                    matches!(of, ArchivedListOf::Entity(_) | ArchivedListOf::Ip | ArchivedListOf::Text);
+                ensure!(!fields, "it looks a number up in list {imm}, which is of {of:?}");
+                place(reads, 0, 1, 0)?;
+            }
+            Op::Within => {
                 place(reads, a, 2, b)?;
-                ensure!(imm < self.program.lists.len(), "there is no list {imm}");
+                ensure!(imm < self.program.prefixes.len(), "there is no prefix {imm}");
+            }
+            Op::TextIs | Op::TextStarts => {
+                let (text, words) = (imm & 0xffff, imm >> 16);
+                ensure!((1..=TEXT_WORDS_MAX).contains(&words), "it reads a text of {words} words");
+                place(reads, a, words, b)?;
+                ensure!(text < self.program.texts.len(), "there is no text {text}");
+            }
+            Op::SameText => {
+                let pair = TextPair::from_imm(imm as u32);
+                ensure!(pair.to_imm() as usize == imm, "it does not say where the other text is");
+                place(reads, a, usize::from(pair.words), b)?;
+                place(reads, pair.other, usize::from(pair.other_words), pair.other_bit)?;
             }
             Op::SameKey => {
                 place(reads, a, 2, b)?;

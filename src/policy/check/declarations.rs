@@ -1,16 +1,16 @@
-//! The header, rates, entity kinds, events, reasons and lists.
+//! The header, rates, entity kinds, events, reasons and queues.
 
 use super::{Checker, Namespace, literals};
+use crate::engine::program::TEXT_FIELD_BYTES_MAX;
 use crate::engine::units::DAY;
 use crate::engine::wire::{AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS};
 use crate::policy::ast::{self, Named};
 use crate::policy::suggest::nearest;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{
-    EntityIx, Event, EventIx, Field, FieldIx, FieldType, List, ListIx, Queue, RATE_EVENT, Rates, Reason,
-    Span, WINDOW_MAX_DAYS,
+    EntityIx, Event, EventIx, Field, FieldIx, FieldType, Queue, RATE_EVENT, Rates, Reason, Span,
+    WINDOW_MAX_DAYS,
 };
-use crate::token::Tokenizer;
 use std::collections::{HashMap, HashSet};
 
 /// The most words one enum may have.
@@ -24,7 +24,8 @@ const ENTITIES_MAX: usize = 64;
 const RATES_NAME_BYTES_MAX: usize = 64;
 
 const TYPES: &[&str] = &[
-    "bool", "int", "decimal", "money", "enum", "geo", "country", "currency", "mcc", "bin", "time", "duration",
+    "bool", "int", "decimal", "money", "enum", "geo", "country", "currency", "mcc", "bin", "time",
+    "duration", "text", "ip",
 ];
 
 impl Checker<'_> {
@@ -251,7 +252,14 @@ impl Checker<'_> {
             "bin" => return Some(FieldType::Bin),
             "time" => return Some(FieldType::Time),
             "duration" => return Some(FieldType::Duration),
+            "ip" => return Some(FieldType::Ip),
+            "text" => return self.declared_text(node),
             _ => {}
+        }
+        if let Some(number) = ast::token(node, K::Number) {
+            let message = format!("`{}` has no length", name.text);
+            self.push(ast::token_span(&number), message, "not expected", "only `text(64)` has one");
+            return None;
         }
         if let Some(entity) = self.entities.get(&name.text) {
             return Some(FieldType::Entity(*entity));
@@ -265,20 +273,13 @@ impl Checker<'_> {
                 self.policy.entities.join(", ")
             }
         );
-        if matches!(name.text.as_str(), "text" | "string" | "ip") {
-            self.push(
-                name.span,
-                format!("the type `{}` is not there yet", name.text),
-                "not there yet",
-                known,
-            );
-            return None;
-        }
         let near = match name.text.as_str() {
             "float" | "double" | "number" => Some("decimal".to_owned()),
             "integer" | "long" => Some("int".to_owned()),
             "boolean" => Some("bool".to_owned()),
             "date" | "datetime" | "timestamp" | "instant" => Some("time".to_owned()),
+            "string" | "str" | "varchar" => Some("text(64)".to_owned()),
+            "address" | "ipv4" | "ipv6" | "inet" => Some("ip".to_owned()),
             "location" | "place" | "coordinates" | "latlon" => Some("geo".to_owned()),
             word => {
                 let names: Vec<&str> =
@@ -296,6 +297,26 @@ impl Checker<'_> {
             None => self.unknown(&name, "type", &[], &known),
         }
         None
+    }
+
+    /// `text(64)`.
+    fn declared_text(&mut self, node: &SyntaxNode) -> Option<FieldType> {
+        const HELP: &str = "say how many bytes it may have, as in `text(64)`";
+        let bytes = ast::token(node, K::Number).map(|token| token.text().replace('_', ""));
+        match bytes.as_deref().map(str::parse::<usize>) {
+            Some(Ok(bytes)) if (1..=TEXT_FIELD_BYTES_MAX).contains(&bytes) => {
+                Some(FieldType::Text(bytes as u16))
+            }
+            Some(_) => {
+                let message = format!("a text has 1 to {TEXT_FIELD_BYTES_MAX} bytes");
+                self.push(ast::span(node), message, "not possible", HELP);
+                None
+            }
+            None => {
+                self.push(ast::span(node), "a text says how long it may be", "how many bytes?", HELP);
+                None
+            }
+        }
     }
 
     fn declared_enum(&mut self, node: &SyntaxNode, event: EventIx) -> Option<FieldType> {
@@ -513,40 +534,5 @@ impl Checker<'_> {
         }
         self.queues.insert(name.text.clone(), self.policy.queues.len() as u16);
         self.policy.queues.push(Queue { name: name.text, id });
-    }
-
-    pub(super) fn list(&mut self, node: &SyntaxNode) {
-        let (Some(name), Some(kind)) = (ast::name(node), ast::clause_name(node, K::OfClause)) else { return };
-        if !self.declare(Namespace::List, &name, "a list") {
-            return;
-        }
-        let Some(entity) = self.entity_named(&kind) else {
-            self.poisoned.insert(name.text);
-            return;
-        };
-        let tokenizer = Tokenizer::default();
-        let mut entries = Vec::new();
-        let mut seen = HashSet::new();
-        for token in ast::tokens(node).filter(|token| token.kind() == K::Text) {
-            let entry = literals::text(token.text());
-            let wrong = if entry.is_empty() {
-                Some(("an entry of a list cannot be empty", "remove it"))
-            } else if tokenizer.key(&kind.text, &entry).is_err() {
-                Some((
-                    "an entry of a list cannot be a raw card number",
-                    "sixteen digits never enter a policy; write the token that stands for the card",
-                ))
-            } else if !seen.insert(entry.clone()) {
-                Some(("this entry is in the list twice", "remove one of the two"))
-            } else {
-                None
-            };
-            match wrong {
-                Some((message, help)) => self.push(ast::token_span(&token), message, "this entry", help),
-                None => entries.push(entry),
-            }
-        }
-        self.lists.insert(name.text.clone(), ListIx(self.policy.lists.len() as u16));
-        self.policy.lists.push(List { name: name.text, entity, entries });
     }
 }

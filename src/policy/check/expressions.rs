@@ -8,7 +8,7 @@ use crate::engine::units::{CURRENCIES, Currency, Value};
 use crate::policy::ast::{self, Named};
 use crate::policy::diagnostics::Fix;
 use crate::policy::parser::DEPTH_MAX;
-use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
+use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
 use crate::policy::typed::{
     Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, Span, Type,
 };
@@ -51,6 +51,12 @@ pub(super) enum Operand {
     Key(FieldIx, EntityIx),
     /// A place: only measured, or missing.
     Place,
+    /// A text: only compared, looked up in lists, or missing.
+    Text(FieldIx),
+    /// An address: the same.
+    Address(FieldIx),
+    /// A text in quotes: only compared with what is written so.
+    Written(SyntaxToken),
 }
 
 /// What a bare name stands for.
@@ -64,7 +70,7 @@ pub(super) enum Meaning {
 
 /// Functions, for suggestions.
 pub(super) const FUNCTIONS: &[&str] =
-    &["first_present", "max", "min", "major", "currency", "now", "hour", "weekday"];
+    &["first_present", "max", "min", "major", "currency", "now", "hour", "weekday", "starts_with"];
 /// Aggregates.
 pub(super) const AGGREGATES: &[&str] = &[
     "count",
@@ -140,6 +146,7 @@ impl Checker<'_> {
             Expr::Amended(..) | Expr::AmendMissing(..) => true,
             Expr::Let(ix) => self.mentions_amendment(&self.policy.lets[ix.index()].expr),
             Expr::IsMissing(a)
+            | Expr::Listed(a, _)
             | Expr::InCurrency(a, _)
             | Expr::Major(a)
             | Expr::CurrencyOf(a)
@@ -165,6 +172,7 @@ impl Checker<'_> {
         match expr {
             Expr::Let(ix) => self.let_extents.get(ix.index()).copied().unwrap_or((1, 1)),
             Expr::IsMissing(a)
+            | Expr::Listed(a, _)
             | Expr::InCurrency(a, _)
             | Expr::Major(a)
             | Expr::CurrencyOf(a)
@@ -248,7 +256,26 @@ impl Checker<'_> {
                 self.place_as_value(node);
                 None
             }
+            Operand::Text(_) | Operand::Address(_) => {
+                self.words_as_value(node);
+                None
+            }
+            Operand::Written(token) => {
+                self.text_as_value(&token);
+                None
+            }
         }
+    }
+
+    fn words_as_value(&mut self, node: &SyntaxNode) {
+        let help = "compare it with `==`, `!=` or `in`, look it up in a list, or ask whether it `is missing`";
+        self.push(ast::span(node), "texts and addresses have no value to compute with", "not a number", help);
+    }
+
+    pub(super) fn text_as_value(&mut self, token: &SyntaxToken) {
+        let help = "texts in quotes are compared with fields of type text or ip; words of an enum are written without \
+             quotes: `channel == ecom`";
+        self.push(ast::token_span(token), "a text cannot be used here", "a text", help);
     }
 
     pub(super) fn place_as_value(&mut self, node: &SyntaxNode) {
@@ -262,7 +289,12 @@ impl Checker<'_> {
             K::ParenExpr => return self.operand(&ast::expression(node)?, scope, hint),
             K::NameRef => return self.bare_name(&ast::word(node)?, scope, hint),
             K::PathExpr => return self.path(node, scope),
-            K::Literal => self.literal(node, hint),
+            K::Literal => {
+                if let Some(token) = ast::token(node, K::Text) {
+                    return Some(Operand::Written(token));
+                }
+                self.literal(node, hint)
+            }
             K::MoneyLiteral => self.money(node),
             K::UnitLiteral => self.measure(node),
             K::PrefixExpr => self.prefix(node, scope),
@@ -307,8 +339,7 @@ impl Checker<'_> {
                 }
             },
             _ => {
-                let help = "there are no text values; words of an enum are written without quotes: `channel == ecom`";
-                self.push(span, "a text cannot be used in an expression", "a text", help);
+                self.text_as_value(&token);
                 None
             }
         }
@@ -534,6 +565,9 @@ impl Checker<'_> {
         let b = self.operand(second, scope, hint);
         let (a, b) = (a?, b?);
         let (a, b) = if right_first { (b, a) } else { (a, b) };
+        if let Some(compared) = self.written_comparison(op, symbol, node, (&a, &b), scope) {
+            return compared;
+        }
         match (a, b) {
             (Operand::Key(x, x_kind), Operand::Key(y, y_kind)) => {
                 self.same_key(op, symbol, node, (x, x_kind), (y, y_kind))
@@ -564,6 +598,12 @@ impl Checker<'_> {
                 self.place_as_value(right);
                 None
             }
+            (_, Operand::Written(token)) | (Operand::Written(token), _) => {
+                self.text_as_value(&token);
+                None
+            }
+            // `written_comparison` has told what there is to tell.
+            (Operand::Text(_) | Operand::Address(_), _) | (_, Operand::Text(_) | Operand::Address(_)) => None,
             (Operand::Key(_, entity), _) | (_, Operand::Key(_, entity)) => {
                 let kind = &self.policy.entities[entity.index()];
                 let message = format!("a key of kind `{kind}` is compared with something that is not a key");

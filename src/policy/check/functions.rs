@@ -60,8 +60,11 @@ impl Checker<'_> {
         let mut parts = ast::expressions(node);
         let left = parts.next()?;
         let negated = ast::has_word(node, "not");
-        if let Some(zone) = ast::token(node, K::Text) {
-            return self.in_zone(node, &left, &zone, negated);
+        if let Some(text) = ast::token(node, K::Text) {
+            if let Some(field) = self.address(&left, scope) {
+                return self.in_prefix(field, &text, negated);
+            }
+            return self.in_zone(node, &left, &text, negated);
         }
         if ast::token(node, K::Number).is_some() {
             return self.in_range(node, &left, negated, scope);
@@ -81,32 +84,16 @@ impl Checker<'_> {
             return None;
         }
         match self.operand(&left, scope, None)? {
-            Operand::Key(field, entity) => {
-                let Some(list) = self.lists.get(&name.text).copied() else {
-                    let lists: Vec<String> = self.policy.lists.iter().map(|list| list.name.clone()).collect();
-                    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
-                    let kind = self.policy.entities[entity.index()].clone();
-                    self.unknown(
-                        &name,
-                        "list",
-                        &lists,
-                        &format!("declare it with `list {} of {kind}`", name.text),
-                    );
-                    return None;
-                };
-                let of = self.policy.lists[list.index()].entity;
-                if of != entity {
-                    let (of, entity) =
-                        (&self.policy.entities[of.index()], &self.policy.entities[entity.index()]);
-                    let message = format!(
-                        "the list `{}` holds keys of kind `{of}`; this is of kind `{entity}`",
-                        name.text
-                    );
-                    self.push(ast::span(node), message, "never in it", "use a list of the key's kind");
-                    return None;
-                }
-                let inside = Expr::InList(field, list);
-                Some((if negated { Expr::Not(Box::new(inside)) } else { inside }, Type::Bool))
+            operand @ (Operand::Key(..)
+            | Operand::Text(_)
+            | Operand::Address(_)
+            | Operand::Value(
+                _,
+                Type::Int | Type::Country | Type::Currency | Type::Mcc | Type::Bin,
+            )) => self.in_list(node, operand, &name, negated, scope),
+            Operand::Written(token) => {
+                self.text_as_value(&token);
+                None
             }
             Operand::Place => {
                 self.place_as_value(&left);
@@ -119,7 +106,8 @@ impl Checker<'_> {
             }
             Operand::Value(expr, ty @ (Type::Money(_) | Type::AnyMoney)) => {
                 if self.lists.contains_key(&name.text) {
-                    let message = format!("the list `{}` holds keys; this is money", name.text);
+                    let message =
+                        format!("there are no lists of money; `{}` holds something else", name.text);
                     self.push(
                         ast::span(node),
                         message,
@@ -135,9 +123,12 @@ impl Checker<'_> {
                 Some((Expr::InCurrency(Box::new(expr), currency), Type::Money(currency)))
             }
             Operand::Value(_, ty) => {
-                let message = format!("`in` follows a key or money; this is {}", self.type_name(ty));
-                let help = "`card in some_list` looks a key up, `amount in USD` converts money";
-                self.push(ast::span(&left), message, "neither a key nor money", help);
+                let message = format!(
+                    "`in` looks something up in a list, or converts money; this is {}",
+                    self.type_name(ty)
+                );
+                let help = "lists are of keys, texts, addresses, whole numbers and codes; `amount in USD` converts money";
+                self.push(ast::span(&left), message, "not possible", help);
                 None
             }
         }
@@ -267,12 +258,13 @@ impl Checker<'_> {
                 .rule_scores(&ast::word(&values[0])?, scope, Expr::RuleScoresSum)
                 .and_then(|operand| match operand {
                     Operand::Value(expr, ty) => Some((expr, ty)),
-                    Operand::Key(..) | Operand::Place => None,
+                    _ => None,
                 }),
             "max" if is_rule_scores(&values) => self.value(&values[0], scope, None),
             "max" | "min" | "first_present" => self.choice(node, function, &values, scope),
             "major" => self.major(node, &values, scope),
             "currency" => self.currency_of(node, &values, scope),
+            "starts_with" => self.starts_with(node, &values, scope),
             "now" if args.is_empty() => Some((Expr::Now, Type::Time)),
             "now" => {
                 let help = "write `now()`: the time of the event itself";

@@ -80,7 +80,7 @@ pub(super) fn duration(text: &str) -> Result<i64, (String, String)> {
 }
 
 /// The number of a merchant category: four digits.
-pub(super) fn mcc(text: &str) -> Option<i64> {
+pub(in crate::policy) fn mcc(text: &str) -> Option<i64> {
     let is_code = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_code.then(|| text.parse().ok()).flatten()
 }

@@ -107,6 +107,8 @@ impl Checker<'_> {
         match declared {
             FieldType::Entity(entity) => return Some(Operand::Key(field, *entity)),
             FieldType::Geo => return Some(Operand::Place),
+            FieldType::Text(_) => return Some(Operand::Text(field)),
+            FieldType::Ip => return Some(Operand::Address(field)),
             _ => {}
         }
         let ty = declared.value_type(event, field)?;
@@ -268,6 +270,14 @@ impl Checker<'_> {
         match self.field(event, field)? {
             Operand::Value(_, ty) => Some(Operand::Value(Expr::Amended(event, field), ty)),
             Operand::Place => Some(Operand::Place),
+            Operand::Text(_) | Operand::Address(_) | Operand::Written(_) => {
+                let message =
+                    format!("a text or address of the amendment `{}` cannot be used here", event_name.text);
+                let help =
+                    "only whether it `is missing` can be asked; count the amendment itself to look at it";
+                self.push(ast::span(node), message, "of an amendment", help);
+                None
+            }
             Operand::Key(..) => {
                 let message = format!("a key of the amendment `{}` cannot be used here", event_name.text);
                 let help =

@@ -2,10 +2,12 @@
 
 use super::expressions::{Place, Scope};
 use super::{Checker, literals};
+use crate::engine::program::PrefixPlan;
 use crate::engine::units::codes::Country;
 use crate::engine::units::{Action, DECIMAL_DEN, TIME_END, Time, Value};
 use crate::engine::wire::RATE_PART_MAX;
 use crate::policy::ast::{self, Named};
+use crate::policy::entries;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
 use crate::policy::test::script::{
     Expectation, Given, GivenRate, Judged, Stubs, TEST_EVENTS_MAX, TEST_START, Test, TestEvent,
@@ -235,6 +237,28 @@ impl Checker<'_> {
                 }
                 return Some(Given::Key(text));
             }
+            (FieldType::Text(bytes), [K::Text]) if !negative => {
+                let text = literals::text(rest[0].text());
+                let read = entries::words_of_text(&text);
+                return match read {
+                    Ok(_) if text.len() > usize::from(*bytes) => {
+                        let message = format!("`{}` has at most {bytes} bytes", name.text);
+                        self.wrong_value(span, message, "write a shorter text".to_owned())
+                    }
+                    Ok(_) => Some(Given::Text(text)),
+                    Err((message, help)) => self.wrong_value(span, message, help),
+                };
+            }
+            (FieldType::Ip, [K::Text]) if !negative => {
+                return match entries::prefix(&literals::text(rest[0].text())) {
+                    Ok(prefix) if prefix.bits == PrefixPlan::ALL_BITS => Some(Given::Address(prefix.address)),
+                    Ok(_) => {
+                        let help = "write one address, as in \"10.1.2.3\"".to_owned();
+                        self.wrong_value(span, "a prefix is many addresses".to_owned(), help)
+                    }
+                    Err((message, help)) => self.wrong_value(span, message, help),
+                };
+            }
             (FieldType::Geo, _) if tokens.first().is_some_and(|first| first.kind() == K::LParen) => {
                 return self.given_place(span, tokens);
             }
@@ -275,6 +299,8 @@ impl Checker<'_> {
                         ("a time: a date in UTC, or counted from the start of the test", "36h".to_owned())
                     }
                     FieldType::Duration => ("a duration", "5m".to_owned()),
+                    FieldType::Text(_) => ("a text", "\"abc\"".to_owned()),
+                    FieldType::Ip => ("an address", "\"10.1.2.3\"".to_owned()),
                 };
                 let message = format!("`{}.{}` is {what}", self.event_name(event), name.text);
                 let help = format!("write it as `{}: {example}`", name.text);

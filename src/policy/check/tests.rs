@@ -1,5 +1,6 @@
 //! What a large, valid policy comes to.
 
+use crate::engine::program::ListOf;
 use crate::engine::units::{Action, Currency, DAY, HOUR, Value};
 use crate::policy::check;
 use crate::policy::diagnostics::render;
@@ -41,8 +42,9 @@ fn header_entities_reasons_and_lists_are_taken_over() {
     assert_eq!(policy.reasons.iter().map(|reason| reason.id).collect::<Vec<_>>(), [17, 18, 20]);
     assert_eq!(policy.reasons[1].analyst, "password \"reset\", payee, payment");
     assert_eq!((&policy.reasons[1].customer, &policy.reasons[2].iso), (&None, &None));
-    assert_eq!(policy.lists[1].entries, ["d-666", "d-667"]);
-    assert_eq!(policy.lists[1].entity, EntityIx(2));
+    let entries: Vec<&str> = policy.lists[1].entries.iter().map(|entry| entry.text.as_str()).collect();
+    assert_eq!(entries, ["d-666", "d-667"]);
+    assert_eq!(policy.lists[1].of, ListOf::Entity(2));
 }
 
 #[test]

@@ -206,7 +206,9 @@ impl<'p> Conditions<'p> {
             Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => {
                 self.needs_amendment(a, true).or_else(|| self.needs_amendment(b, true))
             }
-            Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Negate(a) => self.needs_amendment(a, true),
+            Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Negate(a) | Expr::Listed(a, _) => {
+                self.needs_amendment(a, true)
+            }
             Expr::Let(ix) => match &self.policy.lets[ix.index()] {
                 definition if definition.ty == Type::Bool => None,
                 definition => self.needs_amendment(&definition.expr, true),
@@ -227,10 +229,16 @@ impl<'p> Conditions<'p> {
         let is_it = matches!(missing, Expr::IsMissing(inner) if **inner == *expr);
         match expr {
             Expr::Field(own) => field == Some(*own),
-            Expr::InList(own, _) => field == Some(*own),
-            Expr::SameKey(a, b) => field == Some(*a) || field == Some(*b),
+            Expr::InList(own, _) | Expr::Within(own, _) | Expr::TextIs(own, _) | Expr::TextStarts(own, _) => {
+                field == Some(*own)
+            }
+            Expr::SameKey(a, b) | Expr::SameText(a, b) => field == Some(*a) || field == Some(*b),
             Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => inside(a) || inside(b),
-            Expr::InCurrency(a, _) | Expr::Major(a) | Expr::Negate(a) | Expr::CurrencyOf(a) => inside(a),
+            Expr::InCurrency(a, _)
+            | Expr::Major(a)
+            | Expr::Negate(a)
+            | Expr::CurrencyOf(a)
+            | Expr::Listed(a, _) => inside(a),
             Expr::Let(ix) => inside(&self.policy.lets[ix.index()].expr),
             _ => is_it,
         }

@@ -167,8 +167,12 @@ impl Reader<'_> {
     /// What makes the value missing, or the condition unknown, when it is missing.
     fn missable(&self, expr: &Expr, found: &mut Vec<What>) {
         match expr {
-            Expr::Field(field) | Expr::InList(field, _) => self.optional(*field, found),
-            Expr::SameKey(a, b) => {
+            Expr::Field(field)
+            | Expr::InList(field, _)
+            | Expr::Within(field, _)
+            | Expr::TextIs(field, _)
+            | Expr::TextStarts(field, _) => self.optional(*field, found),
+            Expr::SameKey(a, b) | Expr::SameText(a, b) => {
                 self.optional(*a, found);
                 self.optional(*b, found);
             }
@@ -176,6 +180,7 @@ impl Reader<'_> {
             Expr::Feature(ix) if self.is_missable_feature(*ix) => found.push(What::Feature(*ix)),
             Expr::Let(ix) => self.missable(&self.policy.lets[ix.index()].expr, found),
             Expr::Not(a)
+            | Expr::Listed(a, _)
             | Expr::InCurrency(a, _)
             | Expr::Major(a)
             | Expr::CurrencyOf(a)

@@ -124,7 +124,12 @@ impl Code {
             let imm = instr.imm as usize;
             instr.imm = match instr.op {
                 Op::Const | Op::Rescale => self.constant(base.consts[imm].num, base.consts[imm].den),
-                Op::InList => moved.list(&base.lists[imm]),
+                Op::InList => moved.list(base, imm & 0xffff) | instr.imm & 0xffff_0000,
+                Op::Listed => moved.list(base, imm),
+                Op::TextIs | Op::TextStarts => {
+                    u32::from(moved.zones.text(&base.texts[imm & 0xffff])?) | instr.imm & 0xffff_0000
+                }
+                Op::Within => u32::from(moved.zones.prefix(base.prefixes[imm])?),
                 Op::Hour | Op::Weekday => u32::from(moved.zones.index(&base.zones[imm].name)?),
                 _ => instr.imm,
             };
@@ -241,6 +246,7 @@ impl Code {
                 let imm = self.constant(den, 1);
                 self.push(Op::Rescale, dst, reg(a), 0, imm);
             }
+            Node::Listed(a, list) => self.push(Op::Listed, dst, reg(a), 0, u32::from(list)),
             Node::Convert(a, from, to) => self.push(Op::Convert, dst, reg(a), from, u32::from(to)),
             Node::FirstPresent(a, b) => {
                 self.push(Op::Move, dst, reg(a), 0, 0);

@@ -5,9 +5,9 @@
 //! always have smaller ids. [`super::code`] writes runs from such graphs.
 
 use super::bound;
-use super::layout::EventLayout;
+use super::layout::{EventLayout, Slot};
 use super::zones::Zones;
-use crate::engine::program::{Definition, FieldKind, Op};
+use crate::engine::program::{Definition, FieldKind, Op, TextPair};
 use crate::engine::units::{Currency, DECIMAL_DEN, Value};
 use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
@@ -49,6 +49,8 @@ pub(super) enum Node {
     Rescale(NodeId, i64),
     /// Minor units of the first currency as minor units of the second.
     Convert(NodeId, u16, u16),
+    /// Whether the value is in this list.
+    Listed(NodeId, u16),
     /// The first unless it is missing, else the second.
     FirstPresent(NodeId, NodeId),
     /// If the first is certainly true the second, else the third.
@@ -61,7 +63,9 @@ impl Node {
             Self::Const { .. } | Self::Load(_) | Self::Amended(..) | Self::Applied(_) | Self::Input(_) => {
                 ([0; 3], 0)
             }
-            Self::Unary(_, a) | Self::Rescale(a, _) | Self::Convert(a, ..) => ([a, 0, 0], 1),
+            Self::Unary(_, a) | Self::Rescale(a, _) | Self::Convert(a, ..) | Self::Listed(a, _) => {
+                ([a, 0, 0], 1)
+            }
             Self::Binary(_, a, b) | Self::FirstPresent(a, b) => ([a, b, 0], 2),
             Self::Choose(a, b, c) => ([a, b, c], 3),
         };
@@ -194,11 +198,11 @@ impl<'p> Graph<'p> {
         // What is named by a number that the program gives out is named by what it stands for.
         let mut load = |load: Load| {
             let named = match load.op {
-                Op::InList => self.policy.lists.get(load.imm as usize).map_or("", |list| list.name.as_str()),
-                Op::Hour | Op::Weekday => zones.name(load.imm),
-                _ => "",
+                Op::InList => Some(self.list_named(load.imm & 0xffff)),
+                _ => zones.named(&load),
             };
-            let imm = if named.is_empty() { load.imm } else { 0 };
+            let imm = if named.is_none() { load.imm } else { 0 };
+            let named = named.unwrap_or_default();
             hasher.update(format!("{:?} {} {} {imm} {named:?}", load.op, load.a, load.b).as_bytes());
         };
         match node {
@@ -214,6 +218,9 @@ impl<'p> Graph<'p> {
             Node::Binary(op, ..) => _ = hasher.update(format!("binary {op:?}").as_bytes()),
             Node::Rescale(_, den) => _ = hasher.update(format!("rescale {den}").as_bytes()),
             Node::Convert(_, from, to) => _ = hasher.update(format!("convert {from} {to}").as_bytes()),
+            Node::Listed(_, list) => {
+                hasher.update(format!("in list {:?}", self.list_named(u32::from(list))).as_bytes());
+            }
             Node::FirstPresent(..) => _ = hasher.update(b"first present"),
             Node::Choose(..) => _ = hasher.update(b"choose"),
         }
@@ -223,6 +230,12 @@ impl<'p> Graph<'p> {
         let hash = *hasher.finalize().as_bytes();
         known.insert(id, hash);
         hash
+    }
+
+    /// What a list is called, and of what it is.
+    fn list_named(&self, list: u32) -> String {
+        let list = self.policy.lists.get(list as usize);
+        list.map_or_else(String::new, |list| format!("{} of {:?}", list.name, list.of))
     }
 
     /// The node of what a column of type `ty` holds: the value itself where its denominator is fixed, else
@@ -258,9 +271,12 @@ impl<'p> Graph<'p> {
         match node {
             Node::Const { den, .. } | Node::Rescale(_, den) => of_den(den),
             Node::Load(load) | Node::Amended(_, load) if load.op == Op::FieldDecimal => Scale::Decimal,
-            Node::Load(_) | Node::Amended(..) | Node::Applied(_) | Node::Unary(..) | Node::Convert(..) => {
-                Scale::Whole
-            }
+            Node::Load(_)
+            | Node::Amended(..)
+            | Node::Applied(_)
+            | Node::Unary(..)
+            | Node::Convert(..)
+            | Node::Listed(..) => Scale::Whole,
             Node::Input(_) => Scale::Free,
             Node::FirstPresent(a, b) | Node::Choose(_, a, b) => join(a, b),
             Node::Binary(op, a, b) => {
@@ -438,8 +454,41 @@ impl<'p> Graph<'p> {
                 self.binary(Op::Sub, zero, of)
             }
             Expr::InList(field, list) => {
-                let slot = self.layouts[self.event.index()].slot(*field);
-                self.load(Op::InList, slot.word, u16::from(slot.bit), u32::from(list.0))
+                let (slot, words) = self.words(*field);
+                self.load(Op::InList, slot.word, u16::from(slot.bit), u32::from(list.0) | words << 16)
+            }
+            Expr::Listed(of, list) => match **of {
+                Expr::Field(field) => {
+                    let (slot, words) = self.words(field);
+                    self.load(Op::InList, slot.word, u16::from(slot.bit), u32::from(list.0) | words << 16)
+                }
+                // Looked up when the amendment comes.
+                Expr::Amended(event, field) => {
+                    self.amended_load(Op::InList, event, field, u32::from(list.0) | 1 << 16)
+                }
+                _ => {
+                    let of = self.intern(zones, of)?;
+                    // It would be looked up again whenever an amendment comes, in the list of then.
+                    if self.is_amended(of) {
+                        return Err(internal("what an amendment may change is computed, then looked up"));
+                    }
+                    self.add(Node::Listed(of, list.0))
+                }
+            },
+            Expr::Within(field, prefix) => {
+                let (slot, prefix) = (self.words(*field).0, zones.prefix(*prefix)?);
+                self.load(Op::Within, slot.word, u16::from(slot.bit), u32::from(prefix))
+            }
+            Expr::TextIs(field, text) | Expr::TextStarts(field, text) => {
+                let op = if matches!(expr, Expr::TextIs(..)) { Op::TextIs } else { Op::TextStarts };
+                let ((slot, words), text) = (self.words(*field), zones.text(text)?);
+                self.load(op, slot.word, u16::from(slot.bit), u32::from(text) | words << 16)
+            }
+            Expr::SameText(a, b) => {
+                let ((a, words), (b, other_words)) = (self.words(*a), self.words(*b));
+                let (words, other_words) = (words as u16, other_words as u16);
+                let pair = TextPair { words, other_words, other: b.word, other_bit: u16::from(b.bit) };
+                self.load(Op::SameText, a.word, u16::from(a.bit), pair.to_imm())
             }
             Expr::SameKey(a, b) => {
                 let layout = &self.layouts[self.event.index()];
@@ -460,6 +509,12 @@ impl<'p> Graph<'p> {
             Expr::RuleScoresSum => self.input(self.inputs.rule_scores_sum)?,
             Expr::Score => self.input(self.inputs.final_score)?,
         })
+    }
+
+    /// Where a field of the event in context is, and how many words it takes.
+    fn words(&self, field: FieldIx) -> (Slot, u32) {
+        let words = self.policy.events[self.event.index()].fields[field.index()].ty.words();
+        (self.layouts[self.event.index()].slot(field), words as u32)
     }
 
     fn input(&mut self, register: Option<u16>) -> Result<NodeId, Diagnostic> {
@@ -725,6 +780,7 @@ fn number_op(kind: FieldKind) -> Result<Op, Diagnostic> {
         FieldKind::Decimal => Ok(Op::FieldDecimal),
         FieldKind::Money => Err(internal("money of unknown currency is used without `in`")),
         FieldKind::Entity => Err(internal("a key is used as a number")),
+        FieldKind::Text | FieldKind::Ip => Err(internal("a text or an address is used as a number")),
         FieldKind::Rate => Err(internal("a rate is used as a number")),
     }
 }

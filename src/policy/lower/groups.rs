@@ -441,11 +441,12 @@ pub(super) struct Moved<'a> {
 }
 
 impl Moved<'_> {
-    /// The number of a list: the policy's own of this name and kind, else that which rows are kept by.
-    pub(super) fn list(&mut self, kept: &ListPlan) -> u32 {
-        let same = |list: &List| list.name == kept.name && list.entity.0 == kept.entity;
+    /// The number of a list: the policy's own of this name and type, else that which rows are kept by.
+    pub(super) fn list(&mut self, base: &Program, number: usize) -> u32 {
+        let kept = &base.lists[number];
+        let same = |list: &List| list.name == kept.name && list.of == kept.of;
         let number = self.policy.lists.iter().position(same).unwrap_or_else(|| {
-            let place = self.lists.iter().position(|list| list.name == kept.name);
+            let place = self.lists.iter().position(|list| list.name == kept.name && list.of == kept.of);
             self.policy.lists.len()
                 + place.unwrap_or_else(|| {
                     self.lists.push(kept.clone());

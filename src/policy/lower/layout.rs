@@ -66,6 +66,8 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
                 FieldType::Bin => (FieldKind::Bin, 0, &[][..]),
                 FieldType::Time => (FieldKind::Time, 0, &[][..]),
                 FieldType::Duration => (FieldKind::Duration, 0, &[][..]),
+                FieldType::Text(bytes) => (FieldKind::Text, *bytes, &[][..]),
+                FieldType::Ip => (FieldKind::Ip, 0, &[][..]),
             };
             let name = match (field.inherited, event.amends) {
                 (Some(_), Some(amended)) => format!("{}.{}", policy.events[amended.index()].name, field.name),
@@ -83,7 +85,7 @@ pub(super) fn lay_out(policy: &Policy) -> Result<Vec<EventLayout>, Diagnostic> {
         if word > EVENT_WORDS_MAX {
             return Err(bound(
                 format!("event {} takes {word} words of 8 bytes, more than {EVENT_WORDS_MAX}", event.name),
-                "leave out fields that no rule or feature uses; keys and money take two words, others one",
+                "leave out fields that no rule or feature uses; keys, money and addresses take two words, texts one for eight bytes, others one",
             ));
         }
         layout.words = word as u16;

@@ -245,7 +245,11 @@ pub(super) fn matching(
     }
     let is_read = |id: NodeId| match graph.node(id) {
         Node::Input(_) => true,
-        Node::Load(load) => !matches!(load.op, Op::FieldMoney | Op::InList),
+        Node::Load(load) => {
+            let looked_up =
+                matches!(load.op, Op::InList | Op::Within | Op::TextIs | Op::TextStarts | Op::SameText);
+            !looked_up && load.op != Op::FieldMoney
+        }
         _ => false,
     };
     let (operands, deferred): (Vec<NodeId>, Vec<NodeId>) =
@@ -376,7 +380,17 @@ impl Graph<'_> {
             Node::Unary(op, _) | Node::Binary(op, ..) => {
                 matches!(op, Op::Not | Op::IsMissing | Op::And | Op::Or | Op::Eq | Op::Lt | Op::Le)
             }
-            Node::Load(load) => matches!(load.op, Op::Present | Op::InList | Op::SameKey),
+            Node::Listed(..) => true,
+            Node::Load(load) => matches!(
+                load.op,
+                Op::Present
+                    | Op::InList
+                    | Op::SameKey
+                    | Op::Within
+                    | Op::TextIs
+                    | Op::TextStarts
+                    | Op::SameText
+            ),
             _ => false,
         }
     }

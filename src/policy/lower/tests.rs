@@ -64,6 +64,13 @@ fn windowed(name: &str, ty: Type, entity: u16, field: u16, span_us: i64, aggrega
 ///
 /// payment (0): card 0, device 1 (optional), amount 2, channel 3; result (1) amends payment: outcome 0,
 /// approved 1 (optional), then the inherited card 2 and device 3.
+/// An entry of a list of keys.
+pub(super) fn key_entry(kind: &str, text: &str) -> ListEntry {
+    let key = Tokenizer::default().key(kind, text).unwrap_or(crate::engine::units::Key([0; 2]));
+    let (owner, reason) = (String::new(), String::new());
+    ListEntry { text: text.to_owned(), entry: Entry::new(0, &key.0), until: None, owner, reason }
+}
+
 pub(super) fn payments() -> Policy {
     let (card, device) = (EntityIx(0), EntityIx(1));
     let spent = Expr::InCurrency(
@@ -111,8 +118,8 @@ pub(super) fn payments() -> Policy {
         }],
         lists: vec![List {
             name: "blocked".into(),
-            entity: device,
-            entries: vec!["d2".into(), "d1".into(), "d2".into()],
+            of: ListOf::Entity(device.0),
+            entries: ["d2", "d1", "d2"].map(|text| key_entry("device", text)).to_vec(),
         }],
         lets: vec![Let { name: "spent".into(), event: EventIx(0), expr: spent, ty: Type::Money(USD) }],
         features: vec![
@@ -286,7 +293,7 @@ fn only_what_features_need_is_stored() {
     let by_device = &program.groups[2];
     assert_eq!((by_device.columns.len(), by_device.keys.len(), by_device.id_column), (0, 1, NONE));
     assert!(program.groups.iter().all(|group| group.inline_rows >= 4));
-    assert_eq!(program.lists[0].keys.len(), 2);
+    assert_eq!(program.lists[0].parts[0].keys.len(), 4);
 }
 
 #[test]

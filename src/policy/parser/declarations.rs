@@ -182,6 +182,11 @@ impl Parser<'_> {
             });
         } else {
             self.name_ref("a type");
+            if !self.recovering && self.eat(K::LParen) {
+                const HELP: &str = "a text of at most 64 bytes is written `text(64)`";
+                self.expect(K::Number, "how many bytes it may have", HELP);
+                self.expect(K::RParen, "`)`", HELP);
+            }
         }
         self.eat(K::Question);
         self.finish();
@@ -190,11 +195,34 @@ impl Parser<'_> {
     fn list(&mut self) {
         const HELP: &str = "for example: list blocked_devices of device { \"d1\", \"d2\" }";
         self.name("the list's name");
-        self.clause(K::OfClause, "of", "the kind of its keys", HELP);
+        self.clause(K::OfClause, "of", "what it is of", HELP);
         if !self.recovering && self.is(K::LBrace) {
             self.braces("list", HELP, |parser| {
-                parser.expect(K::Text, "an entry in quotes", HELP);
+                parser.start(K::ListEntry);
+                parser.list_entry();
+                parser.finish();
             });
+        }
+    }
+
+    /// `VALUE [until DATE] [owner "…"] [reason "…"]`.
+    fn list_entry(&mut self) {
+        const HELP: &str =
+            "keys, texts and addresses are in quotes, numbers and codes are not: \"d1\", 5411, CN";
+        self.eat(K::Minus);
+        if !(self.eat(K::Number) || self.eat(K::Text) || self.eat(K::Ident)) {
+            self.expected("an entry", HELP);
+            return;
+        }
+        while !self.recovering && self.is(K::Ident) && !self.on_new_line(0) {
+            let (kind, what) = match self.text_at(0) {
+                "until" => (K::Date, "a date, as in 2026-12-31"),
+                "owner" => (K::Text, "who wants it there, in quotes"),
+                "reason" => (K::Text, "why it is there, in quotes"),
+                _ => break,
+            };
+            self.bump();
+            self.expect(kind, what, "an entry may say `until 2026-12-31 owner \"…\" reason \"…\"`");
         }
     }
 

@@ -82,6 +82,10 @@ pub enum Given {
     Money(i64, Currency),
     /// A key in clear text, made a token as the entries of lists are.
     Key(String),
+    /// A text.
+    Text(String),
+    /// An address, as the wire has it.
+    Address([u64; 2]),
 }
 
 /// `when … then …`.

@@ -96,8 +96,8 @@ fn rules_take_so_many_registers() {
 #[test]
 fn raw_card_numbers_are_refused_and_not_repeated() {
     refused(
-        |policy| policy.lists[0].entries[1] = "4111 1111 1111 1111".into(),
-        "entry 2 of list blocked is sixteen digits, a raw card number",
+        |policy| policy.lists[0].entries[1] = key_entry("device", "4111 1111 1111 1111"),
+        "entry 2 of list blocked: an entry of a list cannot be a raw card number",
     );
 }
 

@@ -2,7 +2,8 @@
 
 use super::random::{Random, policy};
 use super::*;
-use crate::engine::program::{Assume, FieldKind, Instr, MatchPlan, Op};
+use crate::engine::lists::Edits;
+use crate::engine::program::{Assume, FieldKind, Instr, ListOf, MatchPlan, Op};
 use crate::engine::rates::Rates;
 use crate::engine::units::Time;
 use crate::engine::vm::{Basis, execute};
@@ -14,7 +15,7 @@ use crate::policy::archive::{open, seal, with_header};
 fn execute_all(loaded: &Loaded, random: &mut Random) {
     let program = loaded.program();
     let rates = Rates::reserve(program);
-    let basis = Basis { program, rates: &rates };
+    let basis = Basis { program, rates: &rates, edits: &Edits::none() };
     let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
     for register in &mut registers {
         *register =
@@ -144,7 +145,13 @@ fn what_is_wrong_is_said() {
     refused(|p| p.entities[0].record_words = 31, {
         "entity 0: a record of 31 words is not a multiple of 8 up to 1024"
     });
-    refused(|p| p.lists[0].keys.reverse(), "list 0: its keys do not ascend");
+    refused(|p| p.lists[0].parts[0].keys.swap(0, 2), "list 0: its entries do not ascend");
+    refused(|p| p.lists[0].parts[0].width = 1, "list 0: it has entries of width 1");
+    refused(|p| p.lists[0].parts[0].words = 4, "list 0: it has entries of 4 words");
+    refused(|p| _ = p.lists[0].parts[0].keys.pop(), "list 0: its last entry is not whole");
+    refused(|p| p.lists[0].parts[0].until = vec![0], "list 0: not all of its entries have an end");
+    refused(|p| _ = p.lists[0].parts[0].said.pop(), "list 0: not all of its entries are described");
+    refused(|p| p.lists[0].of = ListOf::Int, "list 0: it has entries of 2 words");
     refused(|p| p.zones[0].starts[0] = 0, "time zone 0: it does not begin at the beginning of time");
     refused(|p| p.zones[0].starts.swap(1, 2), "time zone 0: its starts do not ascend");
     refused(|p| p.events[0].words = 61, "event 0: 61 words are not 4 to 60");

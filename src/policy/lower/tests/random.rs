@@ -2,6 +2,7 @@
 
 use super::evaluate::{Context, Held, Number, fraction, of_value};
 use super::*;
+use crate::engine::lists::Edits;
 use crate::engine::program::{
     ArchivedBitRef, ArchivedColumnPlan, ArchivedEventPlan, ArchivedFieldKind, ArchivedGroupPlan,
     ArchivedOrigin,
@@ -243,8 +244,8 @@ impl Writer<'_> {
 const TYPES: [Type; 5] =
     [Type::Bool, Type::Int, Type::Decimal, Type::Money(USD), Type::Enum(EventIx(0), KIND)];
 
-fn list_entries() -> Vec<String> {
-    (0..4).map(|entry| format!("k{entry}")).collect()
+fn list_entries() -> Vec<ListEntry> {
+    (0..4).map(|entry| key_entry("account", &format!("k{entry}"))).collect()
 }
 
 /// A policy whose scalar features, rules, filters and values are all random.
@@ -310,7 +311,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         entities: vec!["account".into()],
         events: vec![event("payment", None), event("result", Some(0)), event("label", Some(0))],
         reasons: Vec::new(),
-        lists: vec![List { name: "list".into(), entity: EntityIx(0), entries: list_entries() }],
+        lists: vec![List { name: "list".into(), of: ListOf::Entity(0), entries: list_entries() }],
         lets: writer.lets,
         features,
         queues: Vec::new(),
@@ -405,7 +406,7 @@ impl Row {
             registers[usize::from(amend.applied_register.to_native())] = applied;
         }
         execute(
-            Basis { program: loaded.program(), rates: &Rates::none() },
+            Basis { program: loaded.program(), rates: &Rates::none(), edits: &Edits::none() },
             &group.derive,
             &[],
             0,
@@ -417,7 +418,7 @@ impl Row {
     fn enter(loaded: &Loaded, group: &ArchivedGroupPlan, words: &[u64], time: Time, dirt: Value) -> Self {
         let program = loaded.program();
         let rates = Rates::reserve(program);
-        let basis = Basis { program, rates: &rates };
+        let basis = Basis { program, rates: &rates, edits: &Edits::none() };
         let mut registers = vec![dirt; usize::from(program.registers.to_native())];
         let mut row = Self { words: vec![0; usize::from(group.row_words.to_native())] };
         execute(basis, &group.ingest, words, words[PRESENCE_WORD], time, &mut registers);
@@ -434,7 +435,7 @@ impl Row {
         let Some(amend) = group.amends.iter().find(|amend| amend.event.to_native() == kind) else { return };
         let program = loaded.program();
         let rates = Rates::reserve(program);
-        let basis = Basis { program, rates: &rates };
+        let basis = Basis { program, rates: &rates, edits: &Edits::none() };
         let mut registers = vec![dirt; usize::from(program.registers.to_native())];
         for column in group.columns.iter().filter(|column| !matches!(column.origin, ArchivedOrigin::Derived))
         {
@@ -470,7 +471,7 @@ fn run(seed: u64, policies: usize) -> usize {
         let program = loaded.program();
         // No rate has come: what is converted is missing.
         let rates = Rates::reserve(program);
-        let basis = Basis { program, rates: &rates };
+        let basis = Basis { program, rates: &rates, edits: &Edits::none() };
         for _ in 0..12 {
             let time = random.time();
             let dirt = [Value::MISSING, Value::TRUE, Value::ratio(-7, 3)][random.below(3)];
