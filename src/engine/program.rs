@@ -15,7 +15,7 @@ use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 5;
+pub const SEMANTICS_VERSION: u32 = 6;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;

@@ -35,10 +35,10 @@ pub(crate) struct Appliance {
 pub(crate) struct By {
     /// Who orders it.
     #[arg(long)]
-    owner: String,
+    pub(crate) owner: String,
     /// Why.
     #[arg(long)]
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Kill switches of a running appliance. Each has an owner, a reason and an end, and is journaled.
@@ -79,7 +79,7 @@ pub(crate) enum Kill {
     },
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
     let unit = match unit {
         "s" => 1,
@@ -132,6 +132,9 @@ pub(crate) fn status(appliance: &Appliance) -> anyhow::Result<()> {
         let (owner, reason) = (word(&order["note"], "owner"), word(&order["note"], "reason"));
         text.push_str(&format!("{what} until {} by {owner}: {reason}\n", word(order, "until")));
     }
+    if let Some(edits) = answer["list_edits"].as_u64().filter(|edits| *edits > 0) {
+        text.push_str(&format!("{edits} edits of lists; `tollctl list show NAME --edits` tells them\n"));
+    }
     print(appliance, &answer, &text)
 }
 
@@ -174,7 +177,7 @@ pub(crate) fn kill(command: &Kill) -> anyhow::Result<()> {
     print(appliance, &answer, &text)
 }
 
-fn word<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(crate) fn word<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or("?")
 }
 
@@ -196,13 +199,13 @@ fn took_over(answer: &Value) -> String {
     text
 }
 
-fn print(appliance: &Appliance, answer: &Value, text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(appliance: &Appliance, answer: &Value, text: &str) -> anyhow::Result<()> {
     let text = if appliance.json { format!("{answer}\n") } else { text.to_owned() };
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// Sends a request and waits for its answer; a refusal is an error.
-fn ask(appliance: &Appliance, request: &Request) -> anyhow::Result<Value> {
+pub(crate) fn ask(appliance: &Appliance, request: &Request) -> anyhow::Result<Value> {
     let socket = match &appliance.socket {
         Some(socket) => socket.clone(),
         None => {

@@ -9,6 +9,7 @@ mod files;
 mod format;
 mod journal;
 mod link;
+mod lists;
 mod map;
 mod output;
 mod plan;
@@ -44,6 +45,9 @@ enum Command {
     /// Kill switches of a running appliance.
     #[command(subcommand)]
     Kill(desk::Kill),
+    /// Lists of a running appliance: print them, and edit them.
+    #[command(subcommand)]
+    List(lists::Command),
     /// Read policies: check them, run their tests, print what they take; deploy them to a running appliance.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Journal(args) => journal::run(&args),
         Command::Kill(command) => desk::kill(&command),
+        Command::List(command) => lists::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),

@@ -1,4 +1,4 @@
-//! `tollctl policy deploy | rollback | status` and `tollctl kill` against a running appliance.
+//! `tollctl policy deploy | rollback | status`, `tollctl kill` and `tollctl list` against a running appliance.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,12 @@ struct Rig {
     appliance: Appliance,
 }
 
-const POLICY: &str = "policy p revision 1\nuse \"rules.policy\"\nentity card\nevent payment { card: card, amount: money }\n\
+const POLICY: &str = "policy p revision 1\nuse \"rules.policy\"\nentity card\nevent payment { card: card, amount: money, land: country? }\n\
+                      list far of country { CN owner \"the desk\" reason \"rehearsal\", RU }\n\
                       feature n = count(payment) by card last 1h\n\
                       decide payment { score = rule_scores, review when score >= 70, unassessed allow }\n";
-const RULES: &str = "rule many on payment { when n > 2 then review, score 80 }\n";
+const RULES: &str = "rule many on payment { when n > 2 then review, score 80 }\n\
+                     rule off on payment { when land in far then score 10 }\n";
 
 impl Rig {
     fn start() -> Self {
@@ -67,7 +69,7 @@ impl Rig {
 #[test]
 fn a_policy_of_two_files_is_deployed_and_taken_back() {
     let rig = Rig::start();
-    rig.said(&["policy", "status"], "policy p revision 1, 1 rules, 1 features\n");
+    rig.said(&["policy", "status"], "policy p revision 1, 2 rules, 1 features\n");
     rig.said(&["policy", "status"], "as configured\n");
     rig.write("p.policy", &POLICY.replace("revision 1", "revision 2"));
     rig.write("rules.policy", &RULES.replace("n > 2", "n > 1"));
@@ -120,6 +122,54 @@ fn kill_switches_have_an_owner_a_reason_and_an_end() {
     assert!(text.contains("\"owner\":\"ann\",\"reason\":\"it is wrong\""), "{text}");
     rig.appliance.stop().unwrap();
     rig_gone(&journal);
+}
+
+#[test]
+fn lists_are_told_and_edited() {
+    let rig = Rig::start();
+    let by = ["--owner", "ann", "--reason", "it is known"];
+    let with = |words: &[&'static str]| [words, &by].concat();
+    let show = |words: &[&str]| rig.says(&[&["list", "show", "far"], words].concat()).1;
+    assert_eq!(show(&[]), "entry,until,owner,reason,from\nCN,,the desk,rehearsal,policy\nRU,,,,policy\n");
+    rig.said(&with(&["list", "add", "far", "US", "DE"]), "2 entries in far after decision 0\n");
+    rig.said(
+        &with(&["list", "remove", "far", "CN", "--for", "1h"]),
+        "1 entry not in far after decision 0 until 20",
+    );
+    assert_eq!(
+        show(&[]),
+        "entry,until,owner,reason,from\nRU,,,,policy\nDE,,ann,it is known,added\nUS,,ann,it is known,added\n"
+    );
+    assert!(show(&["--edits"]).contains("it is known,removed\n"), "{}", show(&["--edits"]));
+    assert!(show(&["--json"]).contains("\"of\":\"country\""), "{}", show(&["--json"]));
+    rig.said(&["policy", "status"], "3 edits of lists");
+    rig.said(
+        &with(&["list", "forget", "far", "CN", "US"]),
+        "2 entries: the policy's word holds after decision 0\n",
+    );
+    rig.write("more.csv", "entry,until,owner\nFR,2100-01-01,\nIT,,bob\n");
+    rig.said(&with(&["list", "add", "far", "--csv", "more.csv"]), "2 entries in far after decision 0\n");
+    assert_eq!(
+        show(&[]),
+        "entry,until,owner,reason,from\nCN,,the desk,rehearsal,policy\nRU,,,,policy\nDE,,ann,it is known,added\n\
+         FR,2100-01-01T00:00:00Z,ann,it is known,added\nIT,,bob,it is known,added\n"
+    );
+    // What is told can be given again.
+    rig.write("same.csv", &show(&[]));
+    rig.said(&with(&["list", "add", "far", "--csv", "same.csv"]), "5 entries in far");
+    rig.write("bad.csv", "entry\nES\nXX\n");
+    rig.refused(
+        &with(&["list", "add", "far", "--csv", "bad.csv"]),
+        "bad.csv:3; those before it, 1 in all, were changed",
+    );
+    rig.refused(&with(&["list", "add", "far", "XX"]), "there is no country `XX`");
+    rig.refused(&with(&["list", "add", "far", "--until", "2020-01-01", "ES"]), "this end is past");
+    rig.refused(&with(&["list", "add", "fat", "ES"]), "did you mean `far`?");
+    rig.refused(&with(&["list", "add", "far"]), "no entries are named");
+    rig.refused(&["list", "add", "far", "ES"], "--owner");
+    let far = ["list", "add", "far", "ES", "--owner", "4111111111111111", "--reason", "x"];
+    rig.refused(&far, "could be a raw card number");
+    rig.appliance.stop().unwrap();
 }
 
 /// Without an appliance, and why.
