@@ -274,12 +274,169 @@ fn killed_rules_do_not_fire_and_an_action_for_all_yields_to_mandatory_rules() {
     let nobody = json!({ "do": "kill_rule", "rule": "many", "seconds": 9, "owner": "", "reason": "x" });
     Desk::refused(&desk.ask(&nobody), "names its owner and its reason", "say both");
     let long =
-        json!({ "do": "kill_rule", "rule": "many", "seconds": 9, "owner": "ann", "reason": "x".repeat(300) });
-    Desk::refused(&desk.ask(&long), "more than 256", "shorter");
+        json!({ "do": "kill_rule", "rule": "many", "seconds": 9, "owner": "ann", "reason": "x".repeat(400) });
+    Desk::refused(&desk.ask(&long), "more than 376", "shorter");
     drop(client);
     running.stop();
     // Decided again, all of it since the last policy took over.
     assert_eq!(rig.start().recovered().0, 12);
+}
+
+#[test]
+fn edits_of_lists_hold_from_the_decision_they_name_in_any_policy_and_after_a_crash() {
+    let policy = POLICY.replace("payments_1h > 3", "payments_1h > 3000")
+        + "list known of card { \"2\", \"3\" until 2020-01-01 owner \"ann\" reason \"a guest\" }\n\
+           rule known on payment { when card in known then score 33 }\n";
+    let rig = Rig::new(&policy);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    let edit = |what: &str, card: &str| json!({ "do": "edit_list", "list": "known", "entry": card, "edit": what, "owner": "ann", "reason": "x" });
+    let mut id = 0;
+    let mut scores = |client: &mut Client| {
+        [1, 2, 3].map(|card| {
+            id += 1;
+            ask(client, &oracle.payment(id, card, 100), 0).score
+        })
+    };
+    assert_eq!(scores(&mut client), [-1, 33, -1], "what has ended is not in the list");
+    let answer = desk.done(&edit("add", "1"));
+    assert_eq!((&answer["after_seq"], &answer["until"]), (&json!(3), &Value::Null), "{answer}");
+    desk.done(&edit("remove", "2"));
+    assert_eq!(scores(&mut client), [33, 0, 0]);
+    let told = desk.done(&json!({ "do": "list", "list": "known" }));
+    assert_eq!(told["entries"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!((&told["entries"][0]["entry"], &told["entries"][0]["owner"]), (&json!("1"), &json!("ann")));
+    let told = desk.done(&json!({ "do": "list", "list": "known", "edits": true }));
+    assert_eq!(told["entries"].as_array().map(Vec::len), Some(2), "{told}");
+
+    // Another policy with a list of that name and kind; of another kind it is another list.
+    assert_eq!(desk.deploy(&policy.replace("revision 1", "revision 2"), false)["ok"], true);
+    assert_eq!(scores(&mut client), [33, 0, 0]);
+    let other = policy.replace("revision 1", "revision 3").replace("known of card", "known of merchant");
+    assert_eq!(desk.deploy(&other.replace("card in known", "merchant in known"), false)["ok"], true);
+    assert_eq!(
+        scores(&mut client),
+        [0, 33, 0],
+        "card 2 pays merchant 2; the third of three payments has none"
+    );
+    desk.done(&json!({ "do": "rollback" }));
+    assert_eq!(scores(&mut client), [33, 0, 0]);
+
+    drop(client);
+    running.kill();
+    let running = rig.start();
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    assert_eq!(scores(&mut client), [33, 0, 0]);
+    assert_eq!(desk.done(&json!({ "do": "status" }))["list_edits"], 2);
+    desk.done(&edit("forget", "1"));
+    desk.done(&edit("forget", "2"));
+    desk.done(&edit("forget", "2"));
+    assert_eq!(scores(&mut client), [0, 33, 0]);
+    Desk::refused(&desk.ask(&edit("add", "4111111111111111")), "raw card number", "token");
+    Desk::refused(&desk.ask(&edit("move", "1")), "unknown variant `move`", "");
+    let no_list = json!({ "do": "list", "list": "nown" });
+    Desk::refused(&desk.ask(&no_list), "has no list `nown`", "did you mean `known`?");
+    running.stop();
+}
+
+/// Which orders hold, and which revision decides.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    after: u64,
+    listed: bool,
+    killed: bool,
+    revision: u32,
+}
+
+#[test]
+fn edits_kills_deployments_and_rollbacks_under_load_hold_from_the_decision_they_name() {
+    let rounds: u32 = std::env::var("DEPLOY_ROUNDS").map_or(25, |text| text.parse().expect("a number"));
+    let policy = |number: u32| {
+        POLICY
+            .replace("revision 1", &format!("revision {number}"))
+            .replace("score = rule_scores", "score = sum(rule_scores)")
+            .replace("payments_1h > 3", "payments_1h > 3000000")
+            .replace("1000 USD", "1000000000 USD")
+            + &format!(
+                "list blocked of card\nrule listed on payment {{ when card in blocked then score 41 }}\n\
+                 rule killable on payment {{ when amount in USD > 0 USD then score 30 }}\n\
+                 rule which on payment {{ when amount in USD > 0 USD then score {} }}\n",
+                10 + number % 10
+            )
+    };
+    let rig = Rig::new(&policy(1));
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut verdicts, mut asked) = (Vec::new(), 0_u64);
+    let states = std::thread::scope(|scope| {
+        let orders = scope.spawn(|| {
+            let mut desk = Desk::of(&rig);
+            let mut states = vec![State { after: 0, listed: false, killed: false, revision: 1 }];
+            let by = |mut order: Value| {
+                order["owner"] = "ann".into();
+                order["reason"] = "a load".into();
+                order
+            };
+            let edit =
+                |what: &str| by(json!({ "do": "edit_list", "list": "blocked", "entry": "1", "edit": what }));
+            let kill =
+                |seconds: u64| by(json!({ "do": "kill_rule", "rule": "killable", "seconds": seconds }));
+            for round in 0..rounds {
+                let number = 2 + round;
+                for step in 0..7 {
+                    let mut state = *states.last().expect("one at least");
+                    let answer = match step {
+                        0 => desk.done(&edit("add")),
+                        1 => desk.done(&kill(600)),
+                        2 => desk.deploy(&policy(number), false),
+                        3 => desk.done(&edit(if round % 2 == 0 { "remove" } else { "forget" })),
+                        4 => desk.done(&kill(0)),
+                        5 => desk.done(&json!({ "do": "rollback" })),
+                        _ => desk.deploy(&policy(number), false),
+                    };
+                    match step {
+                        0 | 3 => state.listed = step == 0,
+                        1 | 4 => state.killed = step == 1,
+                        _ => state.revision = answer["revision"].as_u64().expect("a revision") as u32,
+                    }
+                    state.after = answer["after_seq"].as_u64().unwrap_or_else(|| panic!("{answer}"));
+                    states.push(state);
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            states
+        });
+        while !done.load(std::sync::atomic::Ordering::SeqCst) && !orders.is_finished() {
+            asked += 1;
+            let outcome = ask(&mut client, &oracle.payment(asked, asked % 2, 10_000), 0);
+            assert_eq!(outcome.seq, asked, "no decision is lost");
+            verdicts.push(outcome);
+        }
+        orders.join().expect("all orders were obeyed")
+    });
+    let mut checked = [0_u64; 4];
+    for outcome in &verdicts {
+        let held = states.partition_point(|state| state.after < outcome.seq);
+        let State { listed, killed, revision, .. } = states[held - 1];
+        let listed = listed && outcome.seq % 2 == 1;
+        let expected = 41 * i16::from(listed) + 30 * i16::from(!killed) + 10 + (revision % 10) as i16;
+        assert_eq!(
+            (outcome.score, outcome.policy_revision),
+            (expected, revision),
+            "decision {}",
+            outcome.seq
+        );
+        checked[usize::from(listed) + 2 * usize::from(killed)] += 1;
+    }
+    assert!(checked.iter().all(|count| *count > 0), "{checked:?}");
+    drop(client);
+    running.stop();
+    assert_eq!(rig.start().recovered().0, asked, "all of it is decided again as it was");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `swap`: what it costs the payments that policies take over while they come.
 //!
 //! Payments come at a steady rate, each timed from when it was due. Between the slices only one thing differs: nobody deploys;
-//! policies are deployed for trial, which compiles and validates them and makes all ready; or they take over. What a
-//! take-over costs is the difference of the last two: compiling takes a core for a while, and on a machine of two cores it takes it
-//! from the client or the engine.
+//! policies are deployed for trial, which compiles and validates them and makes all ready; they take over, and are rolled back,
+//! in turns; or rules are killed and lists edited. What a take-over costs is the difference of the second and the third: compiling
+//! takes a core for a while, and on a machine of two cores it takes it from the client or the engine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Length of a slice. A fifth of it is spent before, to warm up.
     #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u64).range(100..=600_000))]
     slice_ms: u64,
-    /// Deployments in a second.
+    /// Deployments, rollbacks or orders in a second.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=1_000))]
     per_s: u64,
     /// Payments in a second.
@@ -52,10 +52,15 @@ enum Manner {
     Quiet,
     Trial,
     Swap,
+    Orders,
 }
 
-const MANNERS: [(Manner, &str); 3] =
-    [(Manner::Quiet, "swap.quiet.p999"), (Manner::Trial, "swap.trial.p999"), (Manner::Swap, "swap.p999")];
+const MANNERS: [(Manner, &str); 4] = [
+    (Manner::Quiet, "swap.quiet.p999"),
+    (Manner::Trial, "swap.trial.p999"),
+    (Manner::Swap, "swap.p999"),
+    (Manner::Orders, "swap.orders.p999"),
+];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let cores = Cores::choose()?;
@@ -66,9 +71,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let socket = rig.control_socket();
     let time_ns = args.slice_ms * 1_000_000;
     let slice = Slice { warm_ns: time_ns / 5, time_ns };
-    let mut found = [Measured::new()?, Measured::new()?, Measured::new()?];
-    let mut tails: [Vec<f64>; 3] = Default::default();
-    let (revision, mut done) = (AtomicU32::new(1), [0; 3]);
+    let mut found = [Measured::new()?, Measured::new()?, Measured::new()?, Measured::new()?];
+    let mut tails: [Vec<f64>; 4] = Default::default();
+    let (revision, mut done) = (AtomicU32::new(1), [0; 4]);
+    // With what the orders are about.
+    Desk::connect(&socket)?.done(&deployment(&revision, false))?;
     for _ in 0..args.slices {
         for (number, (manner, _)) in MANNERS.into_iter().enumerate() {
             let stop = AtomicBool::new(false);
@@ -93,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (number, (_, name)) in MANNERS.into_iter().enumerate() {
         let mut figure = Figure::of_times(name, &found[number].times, args.slices as usize);
         figure.value = tail(number);
-        figure.more = vec![("deployments", json!(done[number]))];
+        figure.more = vec![("done", json!(done[number]))];
         if number > 0 {
             figure.floor = Some(tail(0));
             let ratios = tails[number].iter().zip(&tails[0]).map(|(one, quiet)| one / quiet);
@@ -103,9 +110,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let to_trial = tails[2].iter().zip(&tails[1]).map(|(swap, trial)| swap / trial);
     report.note(format!(
-        "{} take-overs; against trial deployments, slice by slice, the 99.9th percentile is {:.2} times as high. value: median of \
+        "{} take-overs, half of them rollbacks, and {} orders; against trial deployments, slice by slice, the 99.9th percentile is {:.2} times as high. value: median of \
          the slices' 99.9th percentiles",
         done[2],
+        done[3],
         median(&mut to_trial.collect::<Vec<f64>>())
     ));
     if let Some(note) = cores.note() {
@@ -115,7 +123,35 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     report.finish()
 }
 
-/// Deploys until told to stop; how many times.
+/// The control socket.
+struct Desk(BufReader<UnixStream>);
+
+impl Desk {
+    fn connect(socket: &Path) -> Result<Self> {
+        Ok(Self(BufReader::new(UnixStream::connect(socket).context("the control socket")?)))
+    }
+
+    fn done(&mut self, request: &Value) -> Result<()> {
+        self.0.get_mut().write_all(format!("{request}\n").as_bytes()).context("asking the desk")?;
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).context("the desk's answer")?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        let cold = answer["cold"].as_array().is_some_and(|cold| !cold.is_empty());
+        ensure!(answer["ok"] == true && !cold, "not done: {answer}");
+        Ok(())
+    }
+}
+
+/// The handbook's policy with a list, in a revision that there has not been.
+fn deployment(revision: &AtomicU32, dry_run: bool) -> Value {
+    let number = revision.fetch_add(1, Ordering::Relaxed) + 1;
+    let text = appliance::policy().first_text().replacen("revision 1", &format!("revision {number}"), 1)
+        + "\nlist watched of terminal\nrule watched on payment { when terminal in watched then score 1 }\n";
+    let texts = json!({ "name": "handbook.policy", "files": { "handbook.policy": text } });
+    json!({ "do": "deploy", "texts": texts, "dry_run": dry_run })
+}
+
+/// Deploys, or orders, until told to stop; how many times.
 fn deploy(
     socket: &Path,
     manner: Manner,
@@ -127,20 +163,28 @@ fn deploy(
     if manner == Manner::Quiet {
         return Ok(done);
     }
-    let mut desk = BufReader::new(UnixStream::connect(socket).context("the control socket")?);
+    let mut desk = Desk::connect(socket)?;
     let mut due = Instant::now();
+    let ordered = |mut order: Value| {
+        order["owner"] = "bench".into();
+        order["reason"] = "to see what it costs".into();
+        order
+    };
     while !stop.load(Ordering::Relaxed) {
         due += every;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let number = revision.fetch_add(1, Ordering::Relaxed) + 1;
-        let text = appliance::policy().first_text().replacen("revision 1", &format!("revision {number}"), 1);
-        let texts = json!({ "name": "handbook.policy", "files": { "handbook.policy": text } });
-        let request = json!({ "do": "deploy", "texts": texts, "dry_run": manner == Manner::Trial });
-        desk.get_mut().write_all(format!("{request}\n").as_bytes()).context("deploying")?;
-        let mut answer = String::new();
-        desk.read_line(&mut answer).context("the desk's answer")?;
-        let answer: Value = serde_json::from_str(&answer)?;
-        ensure!(answer["ok"] == true && answer["cold"] == json!([]), "not deployed: {answer}");
+        let edit = |what: &str| json!({ "do": "edit_list", "list": "watched", "entry": format!("t{}", done / 4 % 1_000), "edit": what });
+        let kill = |seconds: u64| json!({ "do": "kill_rule", "rule": "watched", "seconds": seconds });
+        let request = match (manner, done % 4) {
+            (Manner::Quiet | Manner::Trial, _) => deployment(revision, true),
+            (Manner::Swap, 0 | 2) => deployment(revision, false),
+            (Manner::Swap, _) => json!({ "do": "rollback" }),
+            (Manner::Orders, 0) => ordered(edit("add")),
+            (Manner::Orders, 1) => ordered(kill(60)),
+            (Manner::Orders, 2) => ordered(edit("forget")),
+            (Manner::Orders, _) => ordered(kill(0)),
+        };
+        desk.done(&request)?;
         done += 1;
     }
     Ok(done)

@@ -173,7 +173,7 @@ impl Desk {
             let standing = Standing { order: ordered.order, note: ordered.note.to_owned() };
             match edit {
                 Edit::Add | Edit::Remove if until > ordered.given => {
-                    _ = self.edits.insert((list, entry), standing)
+                    _ = self.edits.insert((list, entry), standing);
                 }
                 _ => _ = self.edits.remove(&(list, entry)),
             }

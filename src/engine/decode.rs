@@ -204,7 +204,12 @@ mod tests {
     #[test]
     fn each_type_takes_its_values_and_no_others() {
         use ArchivedFieldKind::{
-            Bin, Bool, Country, Currency, Decimal, Duration, Entity, Enum, Geo, Int, Mcc, Money, Rate, Time,
+            Bin, Bool, Country, Currency, Decimal, Duration, Entity, Enum, Geo, Int, Ip, Mcc, Money, Rate,
+            Text, Time,
+        };
+        let text = |bytes: &[u8; 16]| {
+            let word = |half: &[u8]| half.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            [word(&bytes[..8]), word(&bytes[8..])]
         };
         let place = |latitude: i32, longitude: i32| {
             u64::from(latitude.cast_unsigned()) << 32 | u64::from(longitude.cast_unsigned())
@@ -261,6 +266,18 @@ mod tests {
             (Time, 0, 1, [u64::MAX, 0], Err(Refusal::BadValue)),
             (Duration, 0, 1, [u64::MAX, 0], Ok(())),
             (Duration, 0, 0, [1, 0], Err(Refusal::BadValue)),
+            (Ip, 0, 1, [u64::MAX, 0], Ok(())),
+            (Ip, 0, 0, [0, 1], Err(Refusal::BadValue)),
+            (Text, 10, 1, text(b"abcdefghij\0\0\0\0\0\0"), Ok(())),
+            (Text, 10, 1, text(b"abcdefghijk\0\0\0\0\0"), Err(Refusal::BadValue)),
+            (Text, 16, 1, text(b"4222222222222\0\0\0"), Err(Refusal::RawCardNumber)),
+            (Text, 16, 1, text(b"\xc3\xa4\xc3\xb6 abcdefg\0\0\0\0"), Ok(())),
+            (Text, 16, 1, text(b"ab\xff\0\0\0\0\0\0\0\0\0\0\0\0\0"), Err(Refusal::BadValue)),
+            (Text, 16, 1, text(b"ab\0d\0\0\0\0\0\0\0\0\0\0\0\0"), Err(Refusal::BadValue)),
+            (Text, 16, 1, text(b"ab\t\0\0\0\0\0\0\0\0\0\0\0\0\0"), Err(Refusal::BadValue)),
+            (Text, 16, 1, [0, 0], Ok(())),
+            (Text, 16, 0, [0, 0], Ok(())),
+            (Text, 16, 0, text(b"a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), Err(Refusal::BadValue)),
         ] {
             let form = form(kind, below);
             let words = [9, 9, 1_000, present, value[0], value[1]];

@@ -55,7 +55,7 @@ const NOWHERE: u16 = u16::MAX;
 
 /// Which edit a slot holds.
 const fn tag(list: usize, width: u8) -> u64 {
-    list as u64 + 1 | (width as u64) << 16
+    (list as u64 + 1) | ((width as u64) << 16)
 }
 
 /// The bit of a tag that says that the entry is in the list.

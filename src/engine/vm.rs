@@ -252,6 +252,26 @@ fn rescale(a: Value, den: i64) -> Value {
     i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den })
 }
 
+/// Whether a text, filled up with zeros to whole words, is another one, or begins with it.
+#[inline]
+fn text_is(words: &[u64], other: &[u8], begins: bool) -> bool {
+    let mut chunks = other.chunks(8);
+    for word in words {
+        let chunk = chunks.next().unwrap_or(&[]);
+        let mut filled = [0; 8];
+        filled[..chunk.len()].copy_from_slice(chunk);
+        let counted = match chunk.len() {
+            0 if begins => return true,
+            bytes if begins && bytes < 8 => (1 << (8 * bytes)) - 1,
+            _ => u64::MAX,
+        };
+        if (word ^ u64::from_le_bytes(filled)) & counted != 0 {
+            return false;
+        }
+    }
+    chunks.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,24 +317,28 @@ mod tests {
             assert_eq!(rescale(Value::ratio(num, 10), 5), Value { num: rounded, den: 5 }, "{num}/10");
         }
     }
-}
 
-/// Whether a text, filled up with zeros to whole words, is another one, or begins with it.
-#[inline]
-fn text_is(words: &[u64], other: &[u8], begins: bool) -> bool {
-    let mut chunks = other.chunks(8);
-    for word in words {
-        let chunk = chunks.next().unwrap_or(&[]);
-        let mut filled = [0; 8];
-        filled[..chunk.len()].copy_from_slice(chunk);
-        let counted = match chunk.len() {
-            0 if begins => return true,
-            bytes if begins && bytes < 8 => (1 << (8 * bytes)) - 1,
-            _ => u64::MAX,
+    #[test]
+    fn a_text_is_another_or_begins_with_it() {
+        let words = |text: &str, count: usize| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.resize(8 * count, 0);
+            let word = |word: &[u8]| word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            bytes.chunks(8).map(word).collect::<Vec<u64>>()
         };
-        if (word ^ u64::from_le_bytes(filled)) & counted != 0 {
-            return false;
+        let texts = ["", "a", "ab", "abcdefgh", "abcdefghi", "abcdefghijklmnop", "abcdefghijklmnopq", "b"];
+        for text in texts {
+            for count in text.len().div_ceil(8)..4 {
+                for other in texts {
+                    let held = words(text, count);
+                    let is = |begins| text_is(&held, other.as_bytes(), begins);
+                    assert_eq!(
+                        (is(false), is(true)),
+                        (text == other, text.starts_with(other)),
+                        "{text} {other}"
+                    );
+                }
+            }
         }
     }
-    chunks.next().is_none()
 }

@@ -477,7 +477,7 @@ impl Facts<'_> {
                 }
                 Expr::TextIs(of, with) => _ = write!(text, "{} != {with:?}", field(of)),
                 Expr::SameKey(a, b) | Expr::SameText(a, b) => {
-                    _ = write!(text, "{} != {}", field(a), field(b))
+                    _ = write!(text, "{} != {}", field(a), field(b));
                 }
                 Expr::FieldMissing(of) => _ = write!(text, "{} is not missing", field(of)),
                 of => {

@@ -10,7 +10,6 @@
 
 use super::oracle::sources;
 use super::rng::Rng;
-use tollgate::engine::lists;
 use tollgate::engine::program::{Assume, ListOf};
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::entries;
@@ -254,7 +253,7 @@ impl Maker<'_> {
             };
             let mut entries: Vec<ListEntry> = Vec::new();
             for _ in 0..self.rng.below(6) {
-                let text = entry(&mut self.rng, of);
+                let text = entry(self.rng, of);
                 let kind = of.word(|kind| self.policy.entities[usize::from(kind)].as_str());
                 let read = entries::read(of, kind, &text, &Tokenizer::default()).expect("an entry");
                 let until = self.rng.percent(30).then(|| START_US + self.rng.between(0, 20) * HOUR);
@@ -977,14 +976,14 @@ impl Maker<'_> {
             if self.rng.percent(20) {
                 return Some(Expr::SameKey(field, *self.rng.pick(&addresses)));
             }
-            let text = entry(&mut self.rng, ListOf::Ip);
+            let text = entry(self.rng, ListOf::Ip);
             return Some(Expr::Within(field, entries::prefix(&text).expect("a prefix")));
         }
         if texts.is_empty() {
             return None;
         }
         let field = *self.rng.pick(&texts);
-        let text = entry(&mut self.rng, ListOf::Text);
+        let text = entry(self.rng, ListOf::Text);
         Some(match self.rng.below(3) {
             0 => Expr::TextIs(field, text),
             1 => Expr::TextStarts(field, text),

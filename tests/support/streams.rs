@@ -742,7 +742,7 @@ impl Maker<'_> {
                             }
                         }
                         FieldType::Int | FieldType::Decimal | FieldType::Duration | FieldType::Ip => {
-                            words.push(1)
+                            words.push(1);
                         }
                     }
                 }

@@ -108,7 +108,7 @@ fn make(edit: &Edit, what: EditWord) -> anyhow::Result<()> {
         .map(|(at, entry)| (format!("entry {}", at + 1), one(entry)))
         .collect();
     if let Some(file) = &edit.csv {
-        asked.extend(read(file, &one)?);
+        asked.extend(read(file, one)?);
     }
     if asked.is_empty() {
         return Err(Problem::new("no entries are named", "name some, or a file of them with --csv")

@@ -76,14 +76,17 @@ impl Checker<'_> {
                 ("", K::Text) => (text, value_at) = (literals::text(token.text()), at),
                 ("", _) => {
                     value_at.end = at.end;
-                    text.push_str(token.text());
+                    match token.kind() {
+                        K::Number => text.push_str(&token.text().replace('_', "")),
+                        _ => text.push_str(token.text()),
+                    }
                 }
                 ("until", K::Date) => until = self.instant(&token, &TimeZone::UTC),
                 ("owner", K::Text) => owner = Some((literals::text(token.text()), at)),
                 ("reason", K::Text) => reason = Some((literals::text(token.text()), at)),
                 _ => {}
             }
-            if word != "" && !matches!(token.kind(), K::Ident) {
+            if !word.is_empty() && !matches!(token.kind(), K::Ident) {
                 word = "";
             }
         }
