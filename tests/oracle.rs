@@ -214,6 +214,7 @@ fn policy() -> Policy {
         features,
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules,
         decides: vec![decide],
         rates: None,

@@ -4,6 +4,7 @@
 //! their dependencies); then features; then rules; then decisions. A declaration that was refused leaves its name
 //! behind as *poisoned*: using it is not reported again, so that one mistake gives one error.
 
+mod cells;
 mod codes;
 mod declarations;
 mod expressions;
@@ -15,7 +16,9 @@ pub(super) mod literals;
 mod names;
 mod rules;
 mod scenes;
+mod scorecards;
 mod scripts;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +29,8 @@ use super::suggest::nearest;
 use super::syntax::{SyntaxKind as K, SyntaxNode};
 use super::test::script::Test;
 use super::typed::{
-    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, Type,
+    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, TableIx,
+    Type,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -69,6 +73,7 @@ struct Checker<'p> {
     /// By feature name: the fields that its `via` chose.
     vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
+    tables: HashMap<String, TableIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.
     taken: HashMap<(Namespace, String), &'static str>,
@@ -105,6 +110,7 @@ impl<'p> Checker<'p> {
                 lets: Vec::new(),
                 features: Vec::new(),
                 scenes: Vec::new(),
+                tables: Vec::new(),
                 rules: Vec::new(),
                 decides: Vec::new(),
                 rates: None,
@@ -125,6 +131,7 @@ impl<'p> Checker<'p> {
             features: HashMap::new(),
             vias: HashMap::new(),
             rules: HashMap::new(),
+            tables: HashMap::new(),
             decided: HashSet::new(),
             taken: HashMap::new(),
             poisoned: HashSet::new(),
@@ -148,6 +155,7 @@ impl<'p> Checker<'p> {
             .collect();
         self.each_let(root);
         self.each(root, K::FeatureDecl, false, Self::feature);
+        self.each(root, K::ScorecardDecl, false, Self::scorecard);
         self.each_rule(root);
         self.each(root, K::DecideDecl, false, Self::decide);
         self.each(root, K::TestDecl, false, Self::test);

@@ -100,7 +100,10 @@ impl<'p> Linter<'p> {
         let rules = by_name(self.root, K::RuleDecl);
         for rule in &self.policy.rules {
             let Some(node) = rules.get(&rule.name).and_then(condition_of) else { continue };
-            let scene = rule.within.map(|Within::Scene(scene)| &self.policy.scenes[scene.index()].when);
+            let scene = match rule.within {
+                Some(Within::Scene(scene)) => Some(&self.policy.scenes[scene.index()].when),
+                Some(Within::Table(_)) | None => None,
+            };
             self.condition(&format!("the rule `{}`", rule.name), rule.event, &rule.when, scene, &node);
         }
         let scenes = by_name(self.root, K::SceneDecl);

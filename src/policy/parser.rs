@@ -8,6 +8,7 @@
 
 mod declarations;
 mod expressions;
+mod tables;
 mod tests;
 
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
@@ -71,8 +72,22 @@ pub fn parse(text: &str) -> Parse {
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] = &[
-    "policy", "use", "rates", "entity", "reason", "queue", "event", "list", "let", "feature", "scene",
-    "rule", "decide", "test",
+    "policy",
+    "use",
+    "rates",
+    "entity",
+    "reason",
+    "queue",
+    "event",
+    "list",
+    "let",
+    "feature",
+    "scorecard",
+    "scene",
+    "table",
+    "rule",
+    "decide",
+    "test",
 ];
 
 /// The words that start a declaration the language does not have yet.

@@ -72,6 +72,10 @@ kinds! {
     Slash,
     /// `->`.
     Arrow,
+    /// `=>`.
+    FatArrow,
+    /// `|`.
+    Pipe,
     /// Anything else, and text without its closing quote.
     Unknown,
 
@@ -129,6 +133,22 @@ kinds! {
     DelayedClause,
     /// `assume high|low`.
     AssumeClause,
+    /// `scorecard NAME on EVENT { … }`.
+    ScorecardDecl,
+    /// `base N`.
+    BaseItem,
+    /// `EXPR { BIN, … }`.
+    ScoreInput,
+    /// `CELL: POINTS`, `else: POINTS`.
+    Bin,
+    /// `table NAME on EVENT … first|all (EXPR, …) { CELL | CELL => … }`.
+    TableDecl,
+    /// The expression of a column.
+    Column,
+    /// `CELL | CELL => EFFECT, …`.
+    TableRow,
+    /// What is asked of a value: `-`, `missing`, `>= 5`, `2 to 5`, `word`, `{ word, word }`.
+    Cell,
     /// `scene NAME on EVENT when EXPR { rule … }`.
     SceneDecl,
     /// `rule NAME on EVENT … { when … then … }`.

@@ -151,6 +151,10 @@ impl Checker<'_> {
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 of.iter().any(|a| self.mentions_amendment(a))
             }
+            Expr::Choose { branches, otherwise } => {
+                let mut all = branches.iter().flat_map(|(when, value)| [when, value]).chain([&**otherwise]);
+                all.any(|a| self.mentions_amendment(a))
+            }
             _ => false,
         }
     }
@@ -174,6 +178,10 @@ impl Checker<'_> {
                 join(&mut [self.extent(a), self.extent(b)].into_iter())
             }
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => join(&mut of.iter().map(|e| self.extent(e))),
+            Expr::Choose { branches, otherwise } => {
+                let all = branches.iter().flat_map(|(when, value)| [when, value]).chain([&**otherwise]);
+                join(&mut all.map(|e| self.extent(e)))
+            }
             _ => (1, 1),
         }
     }

@@ -56,6 +56,8 @@ impl Parser<'_> {
             "list" => (K::ListDecl, Self::list),
             "let" => (K::LetDecl, Self::definition),
             "feature" => (K::FeatureDecl, Self::feature),
+            "scorecard" => (K::ScorecardDecl, Self::scorecard),
+            "table" => (K::TableDecl, Self::table),
             "scene" => (K::SceneDecl, Self::scene),
             "rule" => (K::RuleDecl, Self::rule),
             "decide" => (K::DecideDecl, Self::decide),
@@ -438,6 +440,12 @@ impl Parser<'_> {
 
     /// What follows the name and the event of a rule.
     fn rule_body(&mut self, help: &str) {
+        self.modifiers();
+        self.rule_braces(help);
+    }
+
+    /// `mandatory`, `monitor`, `salience N`, `effective …`, in any order.
+    pub(super) fn modifiers(&mut self) {
         while !self.recovering && self.is(K::Ident) {
             match self.text_at(0) {
                 "mandatory" | "monitor" => {
@@ -456,6 +464,9 @@ impl Parser<'_> {
                 _ => break,
             }
         }
+    }
+
+    fn rule_braces(&mut self, help: &str) {
         if !self.open_brace(help) {
             return;
         }
@@ -520,7 +531,7 @@ impl Parser<'_> {
         }
     }
 
-    fn effect(&mut self) {
+    pub(super) fn effect(&mut self) {
         const HELP: &str = "the effects are block, review, challenge, allow, `score N`, `reason NAME`, `alert QUEUE` and `allow over RULE`";
         self.start(K::Effect);
         match if self.is(K::Ident) { self.text_at(0) } else { "" } {
@@ -649,14 +660,14 @@ impl Parser<'_> {
         }
     }
 
-    fn full_expression(&mut self) {
+    pub(super) fn full_expression(&mut self) {
         if !self.recovering {
             self.expression();
         }
     }
 
     /// `WORD NAME`.
-    fn clause(&mut self, kind: K, word: &str, what: &str, help: &str) {
+    pub(super) fn clause(&mut self, kind: K, word: &str, what: &str, help: &str) {
         if self.recovering {
             return;
         }
@@ -744,7 +755,7 @@ impl Parser<'_> {
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scene, rule, decide, test"
+                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scorecard, scene, table, rule, decide, test"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

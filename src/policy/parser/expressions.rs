@@ -46,6 +46,11 @@ impl Parser<'_> {
                     );
                     break;
                 }
+                (K::FatArrow, _) if least <= COMPARE => {
+                    let help = "compare with `>=`; `=>` stands between a row of a table and what it does";
+                    self.error("`=>` does not compare".to_owned(), "here".to_owned(), help.to_owned());
+                    break;
+                }
                 (K::Unknown, _) => {
                     self.unknown_operator();
                     break;
@@ -118,7 +123,7 @@ impl Parser<'_> {
     }
 
     /// A prefix operator with its operand, or a primary with its `in`.
-    fn operand(&mut self, depth: u32) -> Option<u32> {
+    pub(super) fn operand(&mut self, depth: u32) -> Option<u32> {
         let strength = if self.is_word("not") {
             NOT
         } else if self.is(K::Minus) {
