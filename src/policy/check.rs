@@ -6,6 +6,7 @@
 
 mod cells;
 mod codes;
+mod coverage;
 mod declarations;
 mod expressions;
 mod features;
@@ -38,17 +39,26 @@ use std::collections::{HashMap, HashSet};
 const DECLARATIONS_MAX: usize = 16_384;
 
 /// Checks a parsed source. The policy is there only when nothing at all is wrong.
-pub(super) fn check(parse: &Parse) -> (Option<(Policy, Vec<Test>)>, Vec<Diagnostic>) {
+pub(super) fn check(parse: &Parse) -> (Option<Checked>, Vec<Diagnostic>) {
     let mut checker = Checker::new(parse);
     checker.run(&parse.root);
     let complete = checker.diagnostics.is_empty() && parse.errors.is_empty();
-    let Checker { policy, tests, diagnostics, .. } = checker;
-    (complete.then_some((policy, tests)), diagnostics)
+    let Checker { policy, tests, diagnostics, warnings, .. } = checker;
+    (complete.then_some(Checked { policy, tests, warnings }), diagnostics)
+}
+
+/// A policy without errors.
+pub(super) struct Checked {
+    pub(super) policy: Policy,
+    pub(super) tests: Vec<Test>,
+    /// What is only seen while it is checked.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 struct Checker<'p> {
     parse: &'p Parse,
     diagnostics: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     policy: Policy,
     tests: Vec<Test>,
     /// Per event: some of its fields could not be read.
@@ -99,6 +109,7 @@ impl<'p> Checker<'p> {
         Self {
             parse,
             diagnostics: Vec::new(),
+            warnings: Vec::new(),
             policy: Policy {
                 name: String::new(),
                 revision: 0,
@@ -207,7 +218,12 @@ impl<'p> Checker<'p> {
                     self.lost |= {
                         !matches!(
                             node.kind(),
-                            K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl | K::TestDecl
+                            K::DecideDecl
+                                | K::RatesDecl
+                                | K::ReservedDecl
+                                | K::PolicyDecl
+                                | K::TestDecl
+                                | K::TableFile
                         )
                     }
                 }

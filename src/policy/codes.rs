@@ -54,21 +54,23 @@ pub const ALL: &[Code] = &[
     error("wrong-place", "what is written is possible, but not here"),
     warning("always-fires", "a condition is true whenever it is known"),
     warning("cannot-fire", "a condition is never true"),
-    warning("duplicate-condition", "two rules on one event have the same condition"),
+    warning("duplicate-condition", "two rules on one event, or rows of a table, have the same condition"),
     warning(
         "shadowed-by",
-        "a branch of `late after` is never reached, because one before it always holds too",
+        "a branch of `late after`, or a row, is never reached, because those before it always hold too",
     ),
     warning("silently-missing", "a negation is unknown, not true, when something optional is missing"),
     warning(
         "thresholds-out-of-order",
         "a threshold never decides, because a greater action always holds too",
     ),
+    warning("uncovered", "a scorecard, or a table that is for most values, leaves some out"),
     warning("unused-entity", "no field and no list is of this entity kind"),
     warning("unused-feature", "no rule and no decision uses this feature"),
     warning("unused-let", "nothing uses this definition"),
     warning("unused-list", "no condition looks into this list"),
     warning("unused-reason", "no rule gives this reason"),
+    warning("unused-scorecard", "nothing uses this scorecard"),
 ];
 
 /// The code of errors that no line of the table fits.
@@ -141,6 +143,8 @@ const WORDING: &[(&str, &str)] = &[
     ("has no `else`", "missing-part"),
     ("has no rules", "missing-part"),
     ("has no rows", "missing-part"),
+    ("no line that names columns", "missing-part"),
+    ("is headed `then`", "missing-part"),
     ("has no inputs", "missing-part"),
     ("cells for", "wrong-argument"),
     ("compares with a constant", "wrong-argument"),

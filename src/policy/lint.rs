@@ -79,6 +79,13 @@ impl<'p> Linter<'p> {
             ("unused-reason", "reason", "no rule gives it", self.names(K::ReasonDecl), &used.names),
             ("unused-list", "list", "nothing is looked up in it", self.names(K::ListDecl), &used.names),
             ("unused-let", "`let`", "nothing is made of it", self.names(K::LetDecl), &used.names),
+            (
+                "unused-scorecard",
+                "scorecard",
+                "nothing asks for it",
+                self.names(K::ScorecardDecl),
+                &used.names,
+            ),
             ("unused-feature", "feature", "it is computed for nothing", features, &used.names),
         ];
         let mut unused = Vec::new();

@@ -141,8 +141,10 @@ kinds! {
     ScoreInput,
     /// `CELL: POINTS`, `else: POINTS`.
     Bin,
-    /// `table NAME on EVENT … first|all (EXPR, …) { CELL | CELL => … }`.
+    /// `table NAME on EVENT … first|all (EXPR, …) { CELL | CELL => … }`, `table NAME on EVENT … first|all = "FILE"`.
     TableDecl,
+    /// The file of a table: COLUMNs, then TABLE_ROWs.
+    TableFile,
     /// The expression of a column.
     Column,
     /// `CELL | CELL => EFFECT, …`.

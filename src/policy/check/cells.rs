@@ -5,14 +5,14 @@ use super::expressions::Scope;
 use crate::engine::units::Value;
 use crate::policy::ast;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
-use crate::policy::typed::{Compare, Expr, Type};
+use crate::policy::typed::{Compare, EventIx, Expr, Type};
 use std::cmp::Ordering;
 
 /// A place on the line of values: before this value, or right behind it.
-type Bound = (Value, bool);
+pub(super) type Bound = (Value, bool);
 
 /// The values, and the absence of one, for which a cell's condition is true.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Region {
     missing: bool,
     /// From a place on to before another; `None` is beyond all values.
@@ -26,8 +26,9 @@ pub(super) struct Cell {
     pub(super) region: Region,
 }
 
-/// What cells are about: an expression, where it is written, and its type.
+/// What cells are about: an expression on an event, where it is written, and its type.
 pub(super) struct Input {
+    pub(super) event: EventIx,
     pub(super) node: SyntaxNode,
     pub(super) expr: Expr,
     pub(super) ty: Type,
@@ -35,8 +36,13 @@ pub(super) struct Input {
 
 impl Region {
     /// Whether all of another region is in it.
-    pub(super) fn covers(&self, other: &Self) -> bool {
-        let joined = self.joined();
+    fn covers(&self, other: &Self) -> bool {
+        self.clone().in_order().covers_in_order(other)
+    }
+
+    /// The same, of a region whose parts are in order and do not touch.
+    pub(super) fn covers_in_order(&self, other: &Self) -> bool {
+        let joined = &self.parts;
         let holds = |part: &(Option<Bound>, Option<Bound>)| {
             joined.iter().any(|own| below(own.0, part.0).is_le() && above(part.1, own.1).is_le())
         };
@@ -55,6 +61,58 @@ impl Region {
             })
     }
 
+    /// From a place on to before another.
+    pub(super) fn of(from: Option<Bound>, to: Option<Bound>) -> Self {
+        Self { missing: false, parts: vec![(from, to)] }
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.missing && self.parts.iter().all(|part| is_empty(part.0, part.1))
+    }
+
+    /// What is in both.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self { missing: self.missing && other.missing, parts: Vec::new() };
+        for a in &self.parts {
+            for b in &other.parts {
+                let low = if below(a.0, b.0).is_le() { b.0 } else { a.0 };
+                let high = if above(a.1, b.1).is_le() { a.1 } else { b.1 };
+                if !is_empty(low, high) {
+                    both.parts.push((low, high));
+                }
+            }
+        }
+        both
+    }
+
+    /// What is in it and not in the other.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        // What is between the parts of the other.
+        let mut outside = Vec::new();
+        let (mut low, mut open) = (None, true);
+        for (start, end) in other.joined() {
+            if start.is_some() {
+                outside.push((low, start));
+            }
+            (low, open) = (end, end.is_some());
+        }
+        if open {
+            outside.push((low, None));
+        }
+        self.intersection(&Self { missing: !other.missing, parts: outside })
+    }
+
+    /// What is in it but for absence, where that does not come up, and for what values of the type cannot be.
+    pub(super) fn within(&self, is_missable: bool, range: (Option<Bound>, Option<Bound>)) -> Self {
+        self.intersection(&Self { missing: is_missable, parts: vec![range] })
+    }
+
+    /// Its parts: from a place on to before another.
+    pub(super) fn parts(&self) -> &[(Option<Bound>, Option<Bound>)] {
+        &self.parts
+    }
+
     /// Takes in another region.
     pub(super) fn add(&mut self, other: &Self) {
         self.missing |= other.missing;
@@ -62,9 +120,13 @@ impl Region {
     }
 
     /// Whether every value of a type is in it; its absence need not be.
-    fn is_full(&self, least: Option<Bound>, greatest: Option<Bound>) -> bool {
+    fn is_full(&self, (least, greatest): (Option<Bound>, Option<Bound>)) -> bool {
+        self.covers(&Self { missing: false, parts: vec![(least, greatest)] })
+    }
+
+    /// The same, of parts that are in order and do not touch.
+    pub(super) fn in_order(self) -> Self {
         Self { missing: self.missing, parts: self.joined() }
-            .covers(&Self { missing: false, parts: vec![(least, greatest)] })
     }
 
     /// The parts in order, those that touch as one.
@@ -91,7 +153,7 @@ fn order(a: Bound, b: Bound) -> Ordering {
 }
 
 /// The order of lower bounds.
-fn below(a: Option<Bound>, b: Option<Bound>) -> Ordering {
+pub(super) fn below(a: Option<Bound>, b: Option<Bound>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => order(a, b),
         (a, b) => a.is_some().cmp(&b.is_some()),
@@ -99,7 +161,7 @@ fn below(a: Option<Bound>, b: Option<Bound>) -> Ordering {
 }
 
 /// The order of upper bounds.
-fn above(a: Option<Bound>, b: Option<Bound>) -> Ordering {
+pub(super) fn above(a: Option<Bound>, b: Option<Bound>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => order(a, b),
         (a, b) => b.is_some().cmp(&a.is_some()),
@@ -111,7 +173,7 @@ fn is_empty(low: Option<Bound>, high: Option<Bound>) -> bool {
 }
 
 /// Whether nothing is between where one part ends and the next begins.
-fn touches(end: Option<Bound>, start: Option<Bound>) -> bool {
+pub(super) fn touches(end: Option<Bound>, start: Option<Bound>) -> bool {
     match (end, start) {
         (Some(end), Some(start)) => order(end, start).is_ge(),
         _ => true,
@@ -122,7 +184,7 @@ impl Checker<'_> {
     /// The input that cells are about.
     pub(super) fn input(&mut self, node: &SyntaxNode, scope: Scope) -> Option<Input> {
         let (expr, ty) = self.whole(node, scope)?;
-        Some(Input { node: node.clone(), expr, ty })
+        Some(Input { event: scope.event, node: node.clone(), expr, ty })
     }
 
     pub(super) fn cell(&mut self, node: &SyntaxNode, input: &Input, scope: Scope) -> Option<Cell> {
@@ -136,6 +198,9 @@ impl Checker<'_> {
         };
         if ast::token(node, K::LBrace).is_some() {
             return self.one_of_these(node, &constants, input, scope);
+        }
+        if let Some(second) = constants.get(1).filter(|_| input.ty == Type::Mcc) {
+            return self.categories(first, second, input, scope);
         }
         if let Some(second) = constants.get(1) {
             let low = self.asked(Compare::Ge, "to", first, input, scope);
@@ -169,26 +234,53 @@ impl Checker<'_> {
         input: &Input,
         scope: Scope,
     ) -> Option<Cell> {
-        let mut all: Option<Cell> = None;
+        let (mut whens, mut all) = (Vec::new(), Region::default());
         for constant in constants {
             let (when, region) = self.asked(Compare::Eq, "==", constant, input, scope)?;
-            all = Some(match all {
-                None => Cell { when: Some(when), region },
-                Some(Cell { when: Some(before), region: mut known }) => {
-                    if known.overlaps(&region) {
-                        let message = "this value is there twice";
-                        self.push(ast::span(constant), message, "again here", "remove one of the two");
-                    }
-                    known.add(&region);
-                    Cell { when: Some(Expr::Or(Box::new(before), Box::new(when))), region: known }
-                }
-                Some(other) => other,
-            });
+            if all.overlaps(&region) {
+                let message = "this value is there twice";
+                self.push(ast::span(constant), message, "again here", "remove one of the two");
+            }
+            all.add(&region);
+            whens.push(when);
         }
-        let when = all.as_ref().and_then(|all| all.when.clone())?;
-        // A long list is as deep as it is long.
-        self.bounded(node, when)?;
-        all
+        // In pairs, so that a long list is not a deep one.
+        while whens.len() > 1 {
+            let mut rest = whens.into_iter();
+            let mut pairs = Vec::new();
+            while let Some(one) = rest.next() {
+                pairs.push(match rest.next() {
+                    Some(other) => Expr::Or(Box::new(one), Box::new(other)),
+                    None => one,
+                });
+            }
+            whens = pairs;
+        }
+        let when = self.bounded(node, whens.pop()?)?;
+        Some(Cell { when: Some(when), region: all })
+    }
+
+    /// A range of merchant categories, both ends included, as `category in 5000 to 5999` has them.
+    fn categories(
+        &mut self,
+        first: &SyntaxNode,
+        last: &SyntaxNode,
+        input: &Input,
+        scope: Scope,
+    ) -> Option<Cell> {
+        // That both are categories.
+        let (from, _) = self.asked(Compare::Eq, "to", first, input, scope)?;
+        self.asked(Compare::Eq, "to", last, input, scope)?;
+        let (first, last) = (ast::token(first, K::Number)?, ast::token(last, K::Number)?);
+        let (first, last) = self.mcc_range(&first, &last)?;
+        let Expr::Compare(_, of, _) = from else { return None };
+        let end = |how, number| {
+            let number = Expr::Const(Value::int(number), Type::Mcc);
+            Expr::Compare(how, of.clone(), Box::new(number))
+        };
+        let inside = Expr::And(Box::new(end(Compare::Ge, first)), Box::new(end(Compare::Le, last)));
+        let parts = vec![(Some((Value::int(first), false)), Some(behind(Value::int(last), Type::Mcc)))];
+        Some(Cell { when: Some(inside), region: Region { missing: false, parts } })
     }
 
     /// The comparison of an input with a constant, and the values for which it is true.
@@ -231,18 +323,24 @@ impl Checker<'_> {
 
     /// Whether every value that an input can have is in the region.
     pub(super) fn is_covered(&self, region: &Region, ty: Type) -> bool {
+        region.is_full(self.range(ty))
+    }
+
+    /// From where to where values of a type are.
+    pub(super) fn range(&self, ty: Type) -> (Option<Bound>, Option<Bound>) {
         let count = match ty {
             Type::Enum(event, field) => self.words(event, field).len() as i64,
             Type::Bool => 2,
-            _ => return region.is_full(None, None),
+            _ => return (None, None),
         };
-        region.is_full(Some((Value::int(0), false)), Some((Value::int(count), false)))
+        (Some((Value::int(0), false)), Some((Value::int(count), false)))
     }
 }
 
 /// Right behind a value: where only whole numbers are possible, before the next.
 fn behind(value: Value, ty: Type) -> Bound {
-    let whole = matches!(ty, Type::Int | Type::Enum(..) | Type::Bool) && value.den == 1;
+    let codes = matches!(ty, Type::Country | Type::Currency | Type::Mcc | Type::Bin);
+    let whole = (codes || matches!(ty, Type::Int | Type::Enum(..) | Type::Bool)) && value.den == 1;
     match value.num.checked_add(1) {
         Some(next) if whole => (Value::int(next), false),
         _ => (value, true),
@@ -263,11 +361,11 @@ mod tests {
         assert!(of(&[(None, after(2))]).overlaps(&middle), "2 is in both");
         let mut all = low.clone();
         all.add(&high);
-        assert!(!all.is_full(None, None), "2 to 5 is missing");
+        assert!(!all.is_full((None, None)), "2 to 5 is missing");
         all.add(&middle);
-        assert!(all.is_full(None, None) && all.covers(&middle) && !middle.covers(&all));
+        assert!(all.is_full((None, None)) && all.covers(&middle) && !middle.covers(&all));
         assert!(!all.covers(&Region { missing: true, parts: Vec::new() }));
-        assert!(!of(&[(None, at(2)), (after(2), None)]).is_full(None, None), "2 is missing");
+        assert!(!of(&[(None, at(2)), (after(2), None)]).is_full((None, None)), "2 is missing");
         assert_eq!(behind(Value::int(2), Type::Int), (Value::int(3), false));
         assert_eq!(behind(Value::ratio(5, 2), Type::Int), (Value::ratio(5, 2), true));
         assert_eq!(behind(Value::int(2), Type::Decimal), (Value::int(2), true));

@@ -287,7 +287,10 @@ impl Checker<'_> {
         let token = ast::tokens(node).next()?;
         let span = ast::token_span(&token);
         match token.kind() {
-            K::Ident => Some((Expr::Const(Value::bool(token.text() == "true"), Type::Bool), Type::Bool)),
+            K::Ident => {
+                let truth = token.text().eq_ignore_ascii_case("true");
+                Some((Expr::Const(Value::bool(truth), Type::Bool), Type::Bool))
+            }
             K::Number if matches!(hint, Some(Type::Mcc | Type::Bin)) => {
                 let ty = hint?;
                 let number = if ty == Type::Mcc { self.mcc(&token) } else { self.bin(&token) };

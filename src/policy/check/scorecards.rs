@@ -1,6 +1,7 @@
 //! Scorecards.
 
 use super::cells::{Input, Region};
+use super::coverage::Written;
 use super::expressions::{Place, Scope};
 use super::{Checker, Namespace, literals};
 use crate::engine::units::Value;
@@ -90,13 +91,14 @@ impl Checker<'_> {
                 continue;
             };
             let Some(asked) = self.cell(&cell, &input, scope) else { continue };
-            let before = bins.iter().find(|(_, region): &&(String, Region)| region.overlaps(&asked.region));
-            if let Some((before, _)) = before {
-                let message = format!("the bin `{}` overlaps the bin `{before}` before it", cell_text(&cell));
+            let bin = Written::new(&cell, asked.region);
+            let before = bins.iter().find(|before: &&Written| before.region.overlaps(&bin.region));
+            if let Some(before) = before {
+                let message = format!("the bin `{}` overlaps the bin `{}` before it", bin.text, before.text);
                 let help = "a value is in one bin: ranges are from their first value on to before their last";
                 self.push(ast::span(&cell), message, "overlaps", help);
             }
-            bins.push((cell_text(&cell), asked.region));
+            bins.push(bin);
             match asked.when {
                 Some(when) if !ast::has_word(&cell, "missing") => branches.push((when, points)),
                 _ => absent = Some(points),
@@ -113,12 +115,12 @@ impl Checker<'_> {
         &mut self,
         node: &SyntaxNode,
         input: &Input,
-        bins: &[(String, Region)],
+        bins: &[Written],
         otherwise: Option<Expr>,
         ty: Type,
     ) -> Expr {
         let mut all = Region::default();
-        bins.iter().for_each(|(_, region)| all.add(region));
+        bins.iter().for_each(|bin| all.add(&bin.region));
         match (otherwise, self.is_covered(&all, input.ty)) {
             (Some(points), false) => points,
             (Some(points), true) => {
@@ -135,13 +137,7 @@ impl Checker<'_> {
             (None, false) => {
                 // A bin that is wrong was reported.
                 if ast::children(node, K::Bin).count() == bins.len() {
-                    let help = "say what other values count, as in `else: 0`";
-                    self.push(
-                        ast::span(&input.node),
-                        "these bins leave values out",
-                        "`else` is missing",
-                        help,
-                    );
+                    self.bins_left_out(input, bins);
                 }
                 Expr::Const(Value::MISSING, ty)
             }
@@ -163,9 +159,4 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// A cell as it is written.
-fn cell_text(cell: &SyntaxNode) -> String {
-    cell.text().to_string().trim().to_owned()
 }

@@ -1,6 +1,7 @@
 //! Decision tables.
 
-use super::cells::{Input, Region};
+use super::cells::Input;
+use super::coverage::{Row, Written};
 use super::expressions::{Place, Scope};
 use super::{Checker, DECLARATIONS_MAX, Namespace};
 use crate::engine::units::Value;
@@ -27,12 +28,14 @@ impl Checker<'_> {
         let table = TableIx(self.policy.tables.len() as u16);
         self.tables.insert(name.text.clone(), table);
         self.policy.tables.push(Table { name: name.text.clone(), event, effective, first });
-        let columns: Vec<SyntaxNode> = ast::children(node, K::Column).collect();
+        // Columns and rows stand in the policy, or in a file of their own.
+        let sheet = self.sheet_of(node);
+        let body = sheet.as_ref().unwrap_or(node);
+        let columns: Vec<SyntaxNode> = ast::children(body, K::Column).collect();
         let columns: Vec<Option<Input>> =
             columns.iter().map(|column| self.input(&ast::expression(column)?, scope)).collect();
-        // Those of a row with a mistake in it are not whole.
-        let mut rows: Vec<Vec<Region>> = Vec::new();
-        for (at, row) in ast::children(node, K::TableRow).enumerate() {
+        let (mut rows, mut count) = (Vec::new(), 0);
+        for (at, row) in ast::children(body, K::TableRow).enumerate() {
             if declared.len() > DECLARATIONS_MAX {
                 return;
             }
@@ -42,32 +45,21 @@ impl Checker<'_> {
                 let help = "write one cell for each column, `-` where anything will do";
                 self.push(ast::span(&row), message, "not as many", help);
             }
-            let (mut when, mut regions) = (None, Vec::new());
+            let (mut when, mut written) = (None, Vec::new());
             for (cell, input) in cells.iter().zip(&columns) {
                 let Some(input) = input else { continue };
                 let Some(asked) = self.cell(cell, input, scope) else { continue };
-                regions.push(asked.region);
+                written.push(Written::new(cell, asked.region.in_order()));
                 when = match (when, asked.when) {
                     (Some(before), Some(asked)) => Some(Expr::And(Box::new(before), Box::new(asked))),
                     (before, asked) => before.or(asked),
                 };
             }
-            let is_whole = |regions: &Vec<Region>| regions.len() == columns.len();
-            if first && is_whole(&regions) {
-                let covered = |earlier: &Vec<Region>| {
-                    is_whole(earlier) && earlier.iter().zip(&regions).all(|(a, b)| a.covers(b))
-                };
-                if let Some(earlier) = rows.iter().position(covered) {
-                    let message =
-                        format!("row {} of `{}` can never be the first that fits", at + 1, name.text);
-                    let help = format!(
-                        "row {} fits whenever this one does: put it behind, or remove one",
-                        earlier + 1
-                    );
-                    self.push(ast::span(&row), message, "never reached", help);
-                }
+            count = at + 1;
+            // Those of a row with a mistake in it are not held against others.
+            if written.len() == columns.len() && cells.len() == columns.len() {
+                rows.push(Row::new(&row, count, written));
             }
-            rows.push(regions);
             let when = when.unwrap_or(Expr::Const(Value::TRUE, Type::Bool));
             let when = self.bounded(&row, when).unwrap_or(Expr::Score);
             self.policy.rules.push(Rule {
@@ -87,9 +79,25 @@ impl Checker<'_> {
             });
             declared.push(row);
         }
-        if ast::child(node, K::TableRow).is_none() {
-            let help = "write one row a line, as in `ecom | >= 900 USD => review`";
-            self.push(name.span, format!("the table `{}` has no rows", name.text), "holds nothing", help);
+        if count == 0 {
+            let message = format!("the table `{}` has no rows", name.text);
+            let help = match &sheet {
+                None => "write one row a line, as in `ecom | >= 900 USD => review`",
+                Some(_) => {
+                    "write one row a line below the names of the columns, as in `ecom;>= 900 USD;review`"
+                }
+            };
+            self.push(name.span, message, "holds nothing", help);
         }
+        if let Some(columns) = columns.into_iter().collect::<Option<Vec<Input>>>() {
+            self.rows(&name.text, first, &columns, &rows);
+        }
+    }
+
+    /// What the file of a table holds, if it is in one.
+    fn sheet_of(&self, node: &SyntaxNode) -> Option<SyntaxNode> {
+        let start = *self.parse.tables.get(&u32::from(node.text_range().start()))?;
+        let mut sheets = ast::children(&self.parse.root, K::TableFile);
+        sheets.find(|sheet| u32::from(sheet.text_range().start()) == start)
     }
 }

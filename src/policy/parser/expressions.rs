@@ -179,6 +179,7 @@ impl Parser<'_> {
             K::Duration | K::Date | K::Text => self.literal(),
             K::LParen => return self.parentheses(depth),
             K::Ident if matches!(self.text_at(0), "true" | "false") => self.literal(),
+            K::Ident if self.in_file && matches!(self.text_at(0), "TRUE" | "FALSE") => self.literal(),
             K::Ident if EXPRESSION_WORDS.contains(&self.text_at(0)) => {
                 self.expected("an expression", "something to compute or compare belongs here");
             }

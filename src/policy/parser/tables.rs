@@ -6,6 +6,8 @@ use crate::policy::syntax::SyntaxKind as K;
 const CELL_HELP: &str =
     "a cell is, for example, `ecom`, `{ pos, atm }`, `>= 100 USD`, `2 to 5`, `true` or `missing`";
 
+const FILE_HELP: &str = "for example: table limits on payment first = \"limits.csv\"";
+
 impl Parser<'_> {
     /// `scorecard NAME on EVENT { base N, EXPR { CELL: POINTS, … }, … }`, after its word.
     pub(super) fn scorecard(&mut self) {
@@ -62,7 +64,11 @@ impl Parser<'_> {
                 `salience` and `effective`";
             self.expected("`first` or `all`", help);
         }
-        self.expect(K::LParen, "`(` and the columns", HELP);
+        if self.eat(K::Assign) {
+            self.expect(K::Text, "the name of a file in quotes", FILE_HELP);
+            return;
+        }
+        self.expect(K::LParen, "`(` and the columns, or `=` and a file", HELP);
         while !self.recovering {
             self.start(K::Column);
             self.full_expression();
@@ -96,7 +102,7 @@ impl Parser<'_> {
     }
 
     /// What is asked of a value. `any`: it may be `-`, nothing.
-    fn cell(&mut self, any: bool) {
+    pub(super) fn cell(&mut self, any: bool) {
         if self.recovering {
             return;
         }
@@ -130,7 +136,7 @@ impl Parser<'_> {
             return;
         }
         match self.kind_at(0) {
-            Some(K::Number | K::Duration | K::Minus | K::Ident) => _ = self.operand(0),
+            Some(K::Number | K::Duration | K::Date | K::Minus | K::Ident) => _ = self.operand(0),
             _ => _ = self.expected("a cell", CELL_HELP),
         }
     }
