@@ -42,7 +42,8 @@ pub(super) struct Matcher {
     clauses: Vec<Clause>,
     checks: Vec<Check>,
     spans: Vec<Span>,
-    /// By position of a rule: up to before which position no other fires once it has. Tables are together.
+    /// By position of a rule: up to before which position no other fires once it has. The rows of a table are together.
+    /// Empty where all rules may fire.
     until: Vec<u32>,
 }
 
@@ -189,7 +190,9 @@ impl Matcher {
         let told = plan.clauses.iter().enumerate();
         let mut told: Vec<Told> = told.map(|(index, clause)| matcher.told(index, clause, position)).collect();
         told.sort_by_key(Told::place);
-        matcher.until = vec![0; position.len()];
+        if !plan.firsts.is_empty() {
+            matcher.until = vec![0; position.len()];
+        }
         for first in plan.firsts.iter() {
             let (start, count) = (usize::from(first.start.to_native()), usize::from(first.count.to_native()));
             let places = &position[start..][..count];
@@ -391,7 +394,7 @@ impl Matches {
                 let position = (number * 64) as u16 + left.trailing_zeros() as u16;
                 left &= left - 1;
                 if u32::from(position) >= from && fires(position) {
-                    from = matcher.until[usize::from(position)];
+                    from = matcher.until.get(usize::from(position)).copied().unwrap_or(0);
                 }
             }
         }

@@ -104,7 +104,7 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
     let mut rendered = String::new();
     for diagnostic in diagnostics {
         let range = in_text(&text, diagnostic.span);
-        let words = Words { hidden: original[range.clone()] != text[range.clone()] };
+        let words = Words { quoted: &original[range.clone()], shown: &text[range.clone()] };
         let (message, label, help) =
             (words.of(&diagnostic.message), words.of(&diagnostic.label), mask(&diagnostic.help));
         let mut annotation = AnnotationKind::Primary.span(range);
@@ -137,7 +137,8 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
 pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
     let range = in_text(text, diagnostic.span);
     let ((line, column), (end_line, end_column)) = (place(text, range.start), place(text, range.end));
-    let words = Words { hidden: text[range.clone()] != mask(text)[range.clone()] };
+    let masked = mask(text);
+    let words = Words { quoted: &text[range.clone()], shown: &masked[range.clone()] };
     let bytes = |range: Range<usize>| Bytes { start: range.start, end: range.end };
     let told = Told {
         file,
@@ -167,7 +168,8 @@ pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
 pub fn line(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
     let range = in_text(text, diagnostic.span);
     let (line, column) = place(text, range.start);
-    let words = Words { hidden: text[range.clone()] != mask(text)[range] };
+    let masked = mask(text);
+    let words = Words { quoted: &text[range.clone()], shown: &masked[range] };
     format!("{file}:{line}:{column}: {} ({})", words.of(&diagnostic.message), diagnostic.code)
 }
 
@@ -221,16 +223,17 @@ fn in_text(text: &str, span: Span) -> Range<usize> {
     start..end.max(start)
 }
 
-/// Words that quote what they are about.
-struct Words {
-    /// Which is part of what could be a card number: then no digit of it is shown.
-    hidden: bool,
+/// Words about a place, which may quote what stands there.
+struct Words<'t> {
+    quoted: &'t str,
+    /// The same as it is shown: of what could be a card number it may be a part.
+    shown: &'t str,
 }
 
-impl Words {
+impl Words<'_> {
     fn of(&self, words: &str) -> String {
         let masked = mask(words);
-        if self.hidden { masked.replace(|c: char| c.is_ascii_digit(), "*") } else { masked }
+        if self.quoted == self.shown { masked } else { masked.replace(self.quoted, self.shown) }
     }
 }
 

@@ -8,7 +8,7 @@ use super::archive;
 use super::diagnostics::Diagnostic;
 use super::explain::{Facts, offset};
 use super::lower::lower_stubbed;
-use super::typed::{Compare, Policy, Rule, RuleIx, Span, Within};
+use super::typed::{Compare, Policy, Rule, RuleIx, Span, TableIx, Within};
 use crate::engine::program::{EventPlan, Program};
 use crate::engine::units::{EventId, Time};
 use crate::engine::wire::{Admission, Input, Outcome, PRESENCE_WORD, RATE_PARTS_WORD, RATE_WORDS};
@@ -328,6 +328,18 @@ impl Verdict<'_> {
                 let name = &self.rule(*rule).name;
                 (format!("{name} not to fire"), "it fired".to_owned())
             }
+            Expectation::FiresTable(table) if self.firing_rows(*table).is_empty() => {
+                let in_table = |_, rule: &Rule| rule.within == Some(Within::Table(*table));
+                explain.extend(self.rules(in_table));
+                let name = &self.facts.policy.tables[table.index()].name;
+                (format!("{name} to fire"), "no row of it did".to_owned())
+            }
+            Expectation::NotFiresTable(table) if !self.firing_rows(*table).is_empty() => {
+                let rows = self.firing_rows(*table);
+                let got = format!("{} fired", self.rule(rows[0]).name);
+                explain.extend(rows);
+                (format!("{} not to fire", self.facts.policy.tables[table.index()].name), got)
+            }
             _ => return,
         };
         differences.push(format!("expected {wanted}, got {got}"));
@@ -349,6 +361,10 @@ impl Verdict<'_> {
         let rules = self.facts.policy.rules.iter().zip(0..);
         let of_event = rules.filter(|(rule, _)| rule.event == self.event.event);
         of_event.filter(|(rule, ix)| wanted(RuleIx(*ix), rule)).map(|(_, ix)| RuleIx(ix)).collect()
+    }
+
+    fn firing_rows(&self, table: TableIx) -> Vec<RuleIx> {
+        self.rules(|ix, rule| rule.within == Some(Within::Table(table)) && self.fires(ix))
     }
 
     fn fires(&self, rule: RuleIx) -> bool {
