@@ -788,7 +788,8 @@ pub enum Within {
 /// `table NAME on EVENT … { CELL | CELL => EFFECT, … }`.
 ///
 /// Each row is a rule, whose condition is that every cell's is true. A cell is about the value of its column: `-` asks nothing,
-/// `missing` that it is missing, `A to B` that it is at least A and less than B, `{ A, B }` that it is one of these. The rows
+/// `missing` that it is missing, `A to B` that it is at least A and less than B (of merchant categories, that it is at most B),
+/// `{ A, B }` that it is one of these. The rows
 /// fire only while the table is effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {

@@ -144,15 +144,15 @@ fn table(rng: &mut Rng, head: &str) -> String {
     let heads: Vec<String> = (0..columns).map(|_| expression(rng, 2)).collect();
     let mut text =
         format!("table {head}{} {} ({}) {{", modifiers(rng), rng.pick(&["first", "all"]), heads.join(", "));
-    text.push_str(*rng.pick(&["", " ", "\n", "\n\n"]));
+    text += *rng.pick(&["", " ", "\n", "\n\n"]);
     for at in 0..1 + rng.below(9) {
         if at > 0 {
-            text.push_str(*rng.pick(&["\n", "\n\n", "\n\n\n"]));
+            text += *rng.pick(&["\n", "\n\n", "\n\n\n"]);
         }
         let cells: Vec<String> = (0..columns).map(|_| cell(rng, true)).collect();
         text.push_str(&format!("{} => {}", cells.join("|"), effects(rng)));
     }
-    text.push_str(*rng.pick(&["}", " }", "\n}"]));
+    text += *rng.pick(&["}", " }", "\n}"]);
     text
 }
 

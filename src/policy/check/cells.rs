@@ -370,4 +370,46 @@ mod tests {
         assert_eq!(behind(Value::ratio(5, 2), Type::Int), (Value::ratio(5, 2), true));
         assert_eq!(behind(Value::int(2), Type::Decimal), (Value::int(2), true));
     }
+
+    #[test]
+    fn regions_are_joined_and_taken_apart_as_the_values_in_them() {
+        let mut random = 7_u64;
+        let mut below = |end: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % end
+        };
+        let mut region = || {
+            let mut bound = || match below(5) {
+                0 => None,
+                _ => Some((Value::int(below(6) as i64), below(2) == 0)),
+            };
+            let parts = [(bound(), bound()), (bound(), bound())];
+            let parts = parts.into_iter().filter(|part| !is_empty(part.0, part.1)).collect();
+            Region { missing: below(2) == 0, parts }
+        };
+        // Nothing, and values at and between all bounds.
+        let values: Vec<Option<Value>> =
+            (-1..13).map(|half| Some(Value::ratio(half, 2))).chain([None]).collect();
+        let holds = |region: &Region, value: &Option<Value>| {
+            let Some(value) = value else { return region.missing };
+            let place = Some((*value, false));
+            let behind = Some((*value, true));
+            region
+                .parts
+                .iter()
+                .any(|part| super::below(part.0, place).is_le() && above(behind, part.1).is_le())
+        };
+        for _ in 0..20_000 {
+            let (a, b) = (region(), region());
+            let (both, rest, joined) = (a.intersection(&b), a.minus(&b), a.clone().in_order());
+            for value in &values {
+                let (in_a, in_b) = (holds(&a, value), holds(&b, value));
+                assert_eq!(holds(&both, value), in_a && in_b, "{a:?} {b:?} {value:?}");
+                assert_eq!(holds(&rest, value), in_a && !in_b, "{a:?} {b:?} {value:?}");
+                assert_eq!(holds(&joined, value), in_a, "{a:?} {value:?}");
+            }
+            assert_eq!(both.is_empty(), !a.overlaps(&b), "{a:?} {b:?}");
+            assert_eq!(rest.is_empty(), b.covers(&a), "{a:?} {b:?}");
+        }
+    }
 }

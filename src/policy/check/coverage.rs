@@ -14,8 +14,8 @@ use std::collections::HashSet;
 
 /// Rows of larger tables are only held against each other one by one.
 const ROWS_MAX: usize = 512;
-/// The most pairs of rows that are held against each other.
-const PAIRS_MAX: usize = 1 << 23;
+/// The most pairs of cells that rows are held against each other by: all those of 16 000 rows with few columns.
+const PAIRS_MAX: usize = 1 << 29;
 /// The most boxes that what is left of a row is kept in.
 const PIECES_MAX: usize = 64;
 
@@ -139,7 +139,7 @@ impl Checker<'_> {
             inputs.iter().map(|input| (self.is_missable(input), self.range(input.ty))).collect();
         let mut pairs = 0;
         for (at, row) in rows.iter().enumerate() {
-            pairs += at;
+            pairs += at * row.cells.len();
             if pairs > PAIRS_MAX || self.is_full() {
                 return;
             }
@@ -171,7 +171,7 @@ impl Checker<'_> {
     fn same_rows(&mut self, name: &str, rows: &[Row]) {
         let mut pairs = 0;
         for (at, row) in rows.iter().enumerate() {
-            pairs += at;
+            pairs += at * row.cells.len();
             if pairs > PAIRS_MAX {
                 return;
             }
