@@ -65,6 +65,7 @@ fn policy() -> Policy {
         }],
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],
         rates: None,
         decides: vec![Decide {

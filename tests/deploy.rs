@@ -229,6 +229,38 @@ fn what_cannot_take_over_is_refused_and_nothing_changes() {
     assert!(!Path::new(&rig.runtime().join("control.sock")).exists());
 }
 
+/// The file of a table travels with the policy, is kept with it, and a killed row leaves the payment to the next.
+#[test]
+fn a_table_is_deployed_with_its_file_and_a_killed_row_yields_to_the_next() {
+    let rig = Rig::new(POLICY);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    let text = POLICY.replace("revision 1", "revision 2") + "table sizes on payment first = \"sizes.csv\"\n";
+    let sheet = "\u{feff}amount in USD;then\r\n>= 90 USD;score 31\r\n>= 50 USD;score 32\r\n;score 33\r\n";
+    let deploy = |files: &[(&str, &str)]| {
+        let files: BTreeMap<&str, &str> = files.iter().copied().collect();
+        json!({ "do": "deploy", "texts": { "name": "p.policy", "files": files }, "cold": false })
+    };
+    let answer = desk.ask(&deploy(&[("p.policy", &text)]));
+    assert_eq!(answer["ok"], false, "{answer}");
+    assert!(answer.to_string().contains("`sizes.csv` cannot be read: it was not sent along"), "{answer}");
+    desk.done(&deploy(&[("p.policy", &text), ("sizes.csv", sheet)]));
+    assert_eq!(payments(&mut client, &oracle, 1..2, 1)[0], (31, Action::Allow, 2));
+    let kill = |row: u32, seconds: u64| json!({ "do": "kill_rule", "rule": format!("sizes#{row}"), "seconds": seconds, "owner": "ann", "reason": "a test" });
+    desk.done(&kill(1, 600));
+    assert_eq!(payments(&mut client, &oracle, 2..3, 2)[0].0, 32);
+    desk.done(&kill(2, 600));
+    drop(client);
+    running.kill();
+    let running = rig.start();
+    let (mut client, mut desk) = (running.connect(&oracle), Desk::of(&rig));
+    assert_eq!(payments(&mut client, &oracle, 3..4, 3)[0], (33, Action::Allow, 2));
+    desk.done(&kill(1, 0));
+    assert_eq!(payments(&mut client, &oracle, 4..5, 4)[0].0, 31);
+}
+
 #[test]
 fn killed_rules_do_not_fire_and_an_action_for_all_yields_to_mandatory_rules() {
     let mandatory = POLICY.to_owned()

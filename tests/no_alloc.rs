@@ -82,6 +82,7 @@ fn policy() -> Policy {
         features: features(),
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
         rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {

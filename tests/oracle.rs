@@ -222,6 +222,7 @@ fn policy() -> Policy {
         features,
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules,
         decides: vec![decide],
         rates: None,

@@ -201,6 +201,11 @@ mod hostile {
     const VALID: &str = include_str!("golden/policy/valid.policy");
     const PIECES: &[&str] = &[
         "{",
+        "|",
+        "=>",
+        "scorecard",
+        "table",
+        "first",
         "}",
         "(",
         ")",

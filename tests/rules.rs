@@ -18,7 +18,7 @@ use tollgate::engine::wire::{PRESENCE_WORD, event_time};
 use tollgate::engine::{Limits, Rules};
 use tollgate::policy::archive;
 use tollgate::policy::lower::lower;
-use tollgate::policy::typed::{Policy, Type};
+use tollgate::policy::typed::{self, Policy, Type, Within};
 use tollgate::token::Tokenizer;
 
 #[global_allocator]
@@ -41,6 +41,10 @@ struct Reach {
     rests: AtomicU64,
     /// Rules that take several clauses.
     alternatives: AtomicU64,
+    /// Rows that fired, of tables of which only the first does.
+    firsts: AtomicU64,
+    /// Rows that did not fire because of one before them.
+    behind: AtomicU64,
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -108,6 +112,7 @@ fn one(seed: u64, reach: &Reach) {
     for frame in streams::stream(&mut rng, &policy, &layouts, &tokenizer, &shape) {
         event(seed, &mut rng, &policy, (&mut oracle, &mut rules), &frame, reach);
     }
+    reach.behind.fetch_add(oracle.behind(), Ordering::Relaxed);
 }
 
 fn event(
@@ -139,6 +144,12 @@ fn event(
             policy.rules[*rule]
         );
     }
+    let table = |rule: &typed::Rule| match rule.within {
+        Some(Within::Table(table)) => policy.tables[table.index()].first,
+        _ => false,
+    };
+    let firsts = fired.iter().filter(|rule| table(&policy.rules[**rule])).count();
+    reach.firsts.fetch_add(firsts as u64, Ordering::Relaxed);
     let own = policy.rules.iter().filter(|rule| rule.event.0 == frame.kind).count();
     reach.events.fetch_add(1, Ordering::Relaxed);
     reach.rules.fetch_add(own as u64, Ordering::Relaxed);
@@ -169,10 +180,12 @@ fn the_rules_that_fire_are_those_of_the_tree() {
     let [events, rules, fired, blocks, rests, alternatives] =
         [reach.events, reach.rules, reach.fired, reach.blocks, reach.rests, reach.alternatives]
             .map(AtomicU64::into_inner);
+    let [firsts, behind] = [reach.firsts, reach.behind].map(AtomicU64::into_inner);
     println!(
         "{policies} policies, {events} events, {rules} rules asked, {fired} fired; {blocks} event kinds with more than \
-         {BLOCK} clauses, {rests} rests, {alternatives} alternatives"
+         {BLOCK} clauses, {rests} rests, {alternatives} alternatives, {firsts} first rows, {behind} behind one"
     );
     assert!(events > policies * 20 && rules > 5 * events && fired * 20 > rules && fired * 2 < rules);
     assert!(blocks * 50 > policies && rests > policies && alternatives > policies);
+    assert!(firsts > policies && behind > policies);
 }

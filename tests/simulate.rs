@@ -371,6 +371,7 @@ fn run(
     reach.note("spared by a jump", oracle.spared());
     reach.note("not effective", oracle.not_effective());
     reach.note("not let to fire", oracle.not_let());
+    reach.note("behind a first row", oracle.behind());
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, &single)?;
     replay(compiled, frames, limits, &steps, &digests)

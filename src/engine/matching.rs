@@ -43,6 +43,9 @@ pub(super) struct Matcher {
     clauses: Vec<Clause>,
     checks: Vec<Check>,
     spans: Vec<Span>,
+    /// By position of a rule: up to before which position no other fires once it has. The rows of a table are together.
+    /// Empty where all rules may fire.
+    until: Vec<u32>,
 }
 
 /// What matching works with. Reserved once.
@@ -188,6 +191,15 @@ impl Matcher {
         let told = plan.clauses.iter().enumerate();
         let mut told: Vec<Told> = told.map(|(index, clause)| matcher.told(index, clause, position)).collect();
         told.sort_by_key(Told::place);
+        if !plan.firsts.is_empty() {
+            matcher.until = vec![0; position.len()];
+        }
+        for first in plan.firsts.iter() {
+            let (start, count) = (usize::from(first.start.to_native()), usize::from(first.count.to_native()));
+            let places = &position[start..][..count];
+            let end = places.last().map_or(0, |last| u32::from(*last) + 1);
+            places.iter().for_each(|place| matcher.until[usize::from(*place)] = end);
+        }
         let mut rest = told.into_iter();
         loop {
             let block: Vec<Told> = rest.by_ref().take(BLOCK).collect();
@@ -276,6 +288,7 @@ impl Matcher {
             + size_of_val(&*self.clauses)
             + size_of_val(&*self.checks)
             + size_of_val(&*self.spans)
+            + size_of_val(&*self.until)
     }
 
     pub(super) fn operands(&self) -> usize {
@@ -352,7 +365,8 @@ impl Matches {
         operands * size_of::<u32>() + rules.div_ceil(64) * size_of::<u64>()
     }
 
-    /// Calls `fires` with the position of each rule that fires, ascending.
+    /// Calls `fires` with the position of each rule that fires, ascending. It says whether the rule really does: only then
+    /// do the rows behind one of a table of which the first fires not.
     #[inline]
     pub(super) fn find(
         &mut self,
@@ -360,7 +374,7 @@ impl Matches {
         (event, matcher): (&ArchivedEventPlan, &Matcher),
         (words, presence, time): (&[u64], u64, Time),
         registers: &mut [Value],
-        mut fires: impl FnMut(u16),
+        mut fires: impl FnMut(u16) -> bool,
     ) {
         let run = |code: &ArchivedRun, registers: &mut [Value]| {
             execute(basis, code, words, presence, time, registers);
@@ -374,11 +388,15 @@ impl Matches {
                 registers[usize::from(rest.register.to_native())].is_true()
             })
         });
+        let mut from = 0;
         for (number, word) in fired.iter_mut().enumerate() {
             let mut left = std::mem::take(word);
             while left != 0 {
-                fires((number * 64) as u16 + left.trailing_zeros() as u16);
+                let position = (number * 64) as u16 + left.trailing_zeros() as u16;
                 left &= left - 1;
+                if u32::from(position) >= from && fires(position) {
+                    from = matcher.until.get(usize::from(position)).copied().unwrap_or(0);
+                }
             }
         }
     }
@@ -434,6 +452,7 @@ impl Rules {
         let event = (&program.events[*kind], &*matcher);
         matches.find(basis, event, (words, presence, time), registers, |position| {
             fired.push(rules[usize::from(position)].index);
+            true
         });
         fired
     }

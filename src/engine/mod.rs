@@ -659,9 +659,9 @@ impl Engine {
         let (mut any_fired, fired) = (false, &mut self.fired);
         fired.clear();
         self.matches.find(basis, (archived, &plan.matcher), at, &mut self.registers, |position| {
-            if !orders.is_killed(plan.rules[usize::from(position)].index, received) {
-                any_fired |= fired.note(plan, position);
-            }
+            let fires = !orders.is_killed(plan.rules[usize::from(position)].index, received);
+            any_fired |= fires && fired.note(plan, position);
+            fires
         });
         let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
         self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)

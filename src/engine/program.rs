@@ -513,6 +513,18 @@ pub struct MatchPlan {
     pub operands: Vec<OperandPlan>,
     /// One way each for a rule to fire.
     pub clauses: Vec<ClausePlan>,
+    /// Rules of which only the first fires. They ascend, do not overlap, and those of one have the same salience.
+    pub firsts: Vec<FirstPlan>,
+}
+
+/// Rules of which only the first that would fire does: the rows of a table.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct FirstPlan {
+    /// Index into [`EventPlan::rules`] of the first of them.
+    pub start: u16,
+    /// How many there are; > 0.
+    pub count: u16,
 }
 
 /// The most operands of one event.

@@ -766,6 +766,21 @@ impl Checker<'_> {
             "{} clauses are more than {CLAUSES_MAX}",
             plan.clauses.len()
         );
+        let mut end = 0;
+        for (index, first) in plan.firsts.iter().enumerate() {
+            let (start, count) = (usize::from(first.start.to_native()), usize::from(first.count.to_native()));
+            ensure!(start >= end && count > 0, "table {index} is empty or not behind the one before it");
+            end = start + count;
+            let rows = event.rules.get(start..end);
+            let rows = rows.ok_or_else(|| format!("table {index} ends behind the event's rules"))?;
+            // The order in which rows are told is that in which they are tried.
+            let salience =
+                |rule: &rkyv::rend::u16_le| self.program.rules[usize::from(rule.to_native())].salience;
+            ensure!(
+                rows.iter().all(|row| salience(row) == salience(&rows[0])),
+                "table {index} has rows of different salience"
+            );
+        }
         for (index, operand) in plan.operands.iter().enumerate() {
             self.computed("an operand", operand.register.to_native())?;
             ensure!(operand.den.to_native() > 0, "operand {index} has no positive denominator");

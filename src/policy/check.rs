@@ -4,7 +4,9 @@
 //! their dependencies); then features; then rules; then decisions. A declaration that was refused leaves its name
 //! behind as *poisoned*: using it is not reported again, so that one mistake gives one error.
 
+mod cells;
 mod codes;
+mod coverage;
 mod declarations;
 mod expressions;
 mod features;
@@ -16,7 +18,9 @@ pub(super) mod literals;
 mod names;
 mod rules;
 mod scenes;
+mod scorecards;
 mod scripts;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +31,8 @@ use super::suggest::nearest;
 use super::syntax::{SyntaxKind as K, SyntaxNode};
 use super::test::script::Test;
 use super::typed::{
-    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, Type,
+    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, TableIx,
+    Type,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -35,17 +40,26 @@ use std::collections::{HashMap, HashSet};
 const DECLARATIONS_MAX: usize = 16_384;
 
 /// Checks a parsed source. The policy is there only when nothing at all is wrong.
-pub(super) fn check(parse: &Parse) -> (Option<(Policy, Vec<Test>)>, Vec<Diagnostic>) {
+pub(super) fn check(parse: &Parse) -> (Option<Checked>, Vec<Diagnostic>) {
     let mut checker = Checker::new(parse);
     checker.run(&parse.root);
     let complete = checker.diagnostics.is_empty() && parse.errors.is_empty();
-    let Checker { policy, tests, diagnostics, .. } = checker;
-    (complete.then_some((policy, tests)), diagnostics)
+    let Checker { policy, tests, diagnostics, warnings, .. } = checker;
+    (complete.then_some(Checked { policy, tests, warnings }), diagnostics)
+}
+
+/// A policy without errors.
+pub(super) struct Checked {
+    pub(super) policy: Policy,
+    pub(super) tests: Vec<Test>,
+    /// What is only seen while it is checked.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 struct Checker<'p> {
     parse: &'p Parse,
     diagnostics: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     policy: Policy,
     tests: Vec<Test>,
     /// Per event: some of its fields could not be read.
@@ -70,6 +84,7 @@ struct Checker<'p> {
     /// By feature name: the fields that its `via` chose.
     vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
+    tables: HashMap<String, TableIx>,
     decided: HashSet<EventIx>,
     /// What the name in each namespace already stands for.
     taken: HashMap<(Namespace, String), &'static str>,
@@ -95,6 +110,7 @@ impl<'p> Checker<'p> {
         Self {
             parse,
             diagnostics: Vec::new(),
+            warnings: Vec::new(),
             policy: Policy {
                 name: String::new(),
                 revision: 0,
@@ -106,6 +122,7 @@ impl<'p> Checker<'p> {
                 lets: Vec::new(),
                 features: Vec::new(),
                 scenes: Vec::new(),
+                tables: Vec::new(),
                 rules: Vec::new(),
                 decides: Vec::new(),
                 rates: None,
@@ -126,6 +143,7 @@ impl<'p> Checker<'p> {
             features: HashMap::new(),
             vias: HashMap::new(),
             rules: HashMap::new(),
+            tables: HashMap::new(),
             decided: HashSet::new(),
             taken: HashMap::new(),
             poisoned: HashSet::new(),
@@ -149,6 +167,7 @@ impl<'p> Checker<'p> {
             .collect();
         self.each_let(root);
         self.each(root, K::FeatureDecl, false, Self::feature);
+        self.each(root, K::ScorecardDecl, false, Self::scorecard);
         self.each_rule(root);
         self.each(root, K::DecideDecl, false, Self::decide);
         self.each(root, K::TestDecl, false, Self::test);
@@ -200,7 +219,13 @@ impl<'p> Checker<'p> {
                     self.lost |= {
                         !matches!(
                             node.kind(),
-                            K::DecideDecl | K::RatesDecl | K::ReservedDecl | K::PolicyDecl | K::TestDecl
+                            K::DecideDecl
+                                | K::RatesDecl
+                                | K::ReservedDecl
+                                | K::PolicyDecl
+                                | K::TestDecl
+                                | K::TableFile
+                                | K::ListFile
                         )
                     }
                 }

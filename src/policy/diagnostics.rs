@@ -99,13 +99,14 @@ impl Diagnostic {
 /// What could be a card number is shown as asterisks.
 #[must_use]
 pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
-    let text = mask(text);
+    let (original, text) = (text, mask(text));
     let renderer = Renderer::plain().decor_style(DecorStyle::Ascii).term_width(160);
     let mut rendered = String::new();
     for diagnostic in diagnostics {
         let range = in_text(&text, diagnostic.span);
+        let words = Words { quoted: &original[range.clone()], shown: &text[range.clone()] };
         let (message, label, help) =
-            (mask(&diagnostic.message), mask(&diagnostic.label), mask(&diagnostic.help));
+            (words.of(&diagnostic.message), words.of(&diagnostic.label), mask(&diagnostic.help));
         let mut annotation = AnnotationKind::Primary.span(range);
         if !label.is_empty() {
             annotation = annotation.label(label.as_str());
@@ -136,6 +137,8 @@ pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic]) -> String {
 pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
     let range = in_text(text, diagnostic.span);
     let ((line, column), (end_line, end_column)) = (place(text, range.start), place(text, range.end));
+    let masked = mask(text);
+    let words = Words { quoted: &text[range.clone()], shown: &masked[range.clone()] };
     let bytes = |range: Range<usize>| Bytes { start: range.start, end: range.end };
     let told = Told {
         file,
@@ -146,13 +149,13 @@ pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
         span: bytes(range),
         severity: diagnostic.severity.word(),
         code: diagnostic.code,
-        message: mask(&diagnostic.message),
-        label: mask(&diagnostic.label),
+        message: words.of(&diagnostic.message),
+        label: words.of(&diagnostic.label),
         help: mask(&diagnostic.help),
-        fix: diagnostic
-            .fix
-            .as_ref()
-            .map(|fix| ToldFix { span: bytes(in_text(text, fix.span)), replacement: mask(&fix.replacement) }),
+        fix: diagnostic.fix.as_ref().map(|fix| ToldFix {
+            span: bytes(in_text(text, fix.span)),
+            replacement: words.of(&fix.replacement),
+        }),
     };
     // Strings and numbers have no way to fail.
     serde_json::to_string(&told).unwrap_or_default()
@@ -163,8 +166,11 @@ pub fn json(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
 /// What could be a card number is shown as asterisks.
 #[must_use]
 pub fn line(file: &str, text: &str, diagnostic: &Diagnostic) -> String {
-    let (line, column) = place(text, in_text(text, diagnostic.span).start);
-    format!("{file}:{line}:{column}: {} ({})", mask(&diagnostic.message), diagnostic.code)
+    let range = in_text(text, diagnostic.span);
+    let (line, column) = place(text, range.start);
+    let masked = mask(text);
+    let words = Words { quoted: &text[range.clone()], shown: &masked[range] };
+    format!("{file}:{line}:{column}: {} ({})", words.of(&diagnostic.message), diagnostic.code)
 }
 
 /// Line and column of a byte, counted from 1, columns in characters.
@@ -215,6 +221,20 @@ fn in_text(text: &str, span: Span) -> Range<usize> {
     };
     let (start, end) = (boundary(span.start), boundary(span.end));
     start..end.max(start)
+}
+
+/// Words about a place, which may quote what stands there.
+struct Words<'t> {
+    quoted: &'t str,
+    /// The same as it is shown: of what could be a card number it may be a part.
+    shown: &'t str,
+}
+
+impl Words<'_> {
+    fn of(&self, words: &str) -> String {
+        let masked = mask(words);
+        if self.quoted == self.shown { masked } else { masked.replace(self.quoted, self.shown) }
+    }
 }
 
 /// Puts asterisks over thirteen or more digits in a row, whatever single spaces, hyphens or underscores are between
@@ -269,6 +289,11 @@ mod tests {
         let diagnostic =
             Diagnostic::error(Span { start: 0, end: 16 }, "found `4111111111111111`", digits, digits);
         assert!(!render("f", "4111111111111111", &[diagnostic]).contains("4111"));
+        // Of a part of it neither.
+        let diagnostic = Diagnostic::error(Span { start: 5, end: 9 }, "found `1111`", "not `1111`", "");
+        let (text, all) = ("4111 1111 1111 1111", std::slice::from_ref(&diagnostic));
+        let told = render("f", text, all) + &json("f", text, &diagnostic) + &line("f", text, &diagnostic);
+        assert!(!told.contains("1111") && told.contains("found `****`"), "{told}");
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Facts<'_> {
                 of.iter().for_each(|of| self.operands(of, operands));
                 None
             }
+            Expr::Choose { branches, otherwise } => {
+                branches.iter().for_each(|(when, _)| self.operands(when, operands));
+                self.operands(otherwise, operands);
+                None
+            }
             Expr::RuleScoresMax | Expr::RuleScoresSum | Expr::Score => None,
         };
         if let Some(told) = told
@@ -217,6 +222,10 @@ impl Facts<'_> {
                 there
                     .reduce(|best, value| if value.compare(best) == Some(better) { value } else { best })
                     .unwrap_or(Value::MISSING)
+            }
+            Expr::Choose { branches, otherwise } => {
+                let chosen = branches.iter().find(|(when, _)| self.value(when).is_true());
+                self.value(chosen.map_or(otherwise, |(_, value)| value))
             }
             Expr::Not(of) => match self.value(of) {
                 value if value.is_missing() => Value::MISSING,
@@ -388,6 +397,11 @@ impl Facts<'_> {
             Expr::Major(_) => Some(Type::Decimal),
             Expr::CurrencyOf(_) => Some(Type::Currency),
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => of.first().and_then(|of| self.type_of(of)),
+            Expr::Choose { branches, otherwise } => {
+                let mut values = branches.iter().map(|(_, value)| value).chain([&**otherwise]);
+                let decimal = values.any(|value| self.type_of(value) == Some(Type::Decimal));
+                if decimal { Some(Type::Decimal) } else { self.type_of(otherwise) }
+            }
             Expr::Negate(of) => self.type_of(of),
             Expr::Arithmetic(how, a, b) => match (how, self.type_of(a)?, self.type_of(b)?) {
                 (Arithmetic::Div, Type::Money(_), Type::Money(_)) => Some(Type::Decimal),
@@ -462,6 +476,18 @@ impl Facts<'_> {
             Expr::CurrencyOf(of) => call("currency", std::slice::from_ref(of), text),
             Expr::FirstPresent(of) => call("first_present", of, text),
             Expr::Extreme { greatest, of } => call(if *greatest { "max" } else { "min" }, of, text),
+            Expr::Choose { branches, otherwise } => {
+                text.push_str("{ ");
+                for (when, value) in branches {
+                    self.write(when, 0, text);
+                    text.push_str(": ");
+                    self.write(value, 0, text);
+                    text.push_str(", ");
+                }
+                text.push_str("else: ");
+                self.write(otherwise, 0, text);
+                text.push_str(" }");
+            }
             Expr::Not(of) => match &**of {
                 Expr::InList(of, list) => {
                     let _ = write!(text, "{} not in {}", field(of), policy.lists[list.index()].name);

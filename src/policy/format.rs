@@ -3,7 +3,8 @@
 //! Lines are at most [`WIDTH`] columns where they can be broken, indented by two spaces. What is in braces stays on one
 //! line when it was written on one and fits; when the brace ends its line, the items keep the lines they were given.
 //! Conditions are broken before `and` and `or`, what is separated by commas behind them. The names of features, `let`s,
-//! reasons and lists that follow each other line by line are padded to one width. One empty line is kept between
+//! reasons and lists that follow each other line by line are padded to one width, and so are the cells of a table and what
+//! stands before the bins of a scorecard; their rows and inputs have a line each. One empty line is kept between
 //! declarations and between items, never two.
 //!
 //! The layout is made from the lossless syntax tree: tokens are written in their order, with their comments, and nodes
@@ -171,6 +172,77 @@ impl Layout {
             }
         }
         self.pad_run(&run);
+        for node in root.descendants() {
+            match node.kind() {
+                K::TableDecl => self.pad_rows(&node),
+                K::ScorecardDecl => self.pad_inputs(&node),
+                _ => {}
+            }
+        }
+    }
+
+    /// Pads the cells of a table to the width of their columns.
+    fn pad_rows(&mut self, table: &SyntaxNode) {
+        let mut columns: Vec<Vec<(SyntaxToken, usize)>> = Vec::new();
+        for row in ast::children(table, K::TableRow).filter(|row| self.is_bare(row)) {
+            for (at, cell) in ast::children(&row, K::Cell).enumerate() {
+                let Some(last) = last_token(&NodeOrToken::Node(cell.clone())) else { continue };
+                if columns.len() == at {
+                    columns.push(Vec::new());
+                }
+                columns[at].push((last, self.flat(&cell).chars().count()));
+            }
+        }
+        columns.iter().for_each(|column| self.pad_to_widest(column));
+    }
+
+    /// Pads the inputs of a scorecard.
+    fn pad_inputs(&mut self, scorecard: &SyntaxNode) {
+        let inputs = ast::children(scorecard, K::ScoreInput).filter_map(|input| ast::expression(&input));
+        let bare = inputs.filter(|input| self.is_bare(input));
+        let inputs: Vec<(SyntaxToken, usize)> =
+            bare.filter_map(|input| Some((input.last_token()?, self.flat(&input).chars().count()))).collect();
+        self.pad_to_widest(&inputs);
+    }
+
+    fn pad_to_widest(&mut self, ends: &[(SyntaxToken, usize)]) {
+        let widest = ends.iter().map(|end| end.1).filter(|width| *width <= PADDED_MAX).max().unwrap_or(0);
+        for (last, width) in ends {
+            if let Some(standing) = self.tokens.get_mut(&start(last)) {
+                standing.padding = widest.saturating_sub(*width);
+            }
+        }
+    }
+
+    /// Whether no comment is inside.
+    fn is_bare(&self, node: &SyntaxNode) -> bool {
+        let tokens = node.descendants_with_tokens().filter_map(NodeOrToken::into_token);
+        let tokens: Vec<SyntaxToken> = tokens.filter(|token| !token.kind().is_trivia()).collect();
+        tokens.iter().enumerate().all(|(at, token)| {
+            self.standing(token).is_none_or(|standing| {
+                (at == 0 || standing.before.is_empty())
+                    && (at + 1 == tokens.len() || standing.behind.is_none())
+            })
+        })
+    }
+
+    /// A node on one line.
+    fn flat(&self, node: &SyntaxNode) -> String {
+        let mut text = String::new();
+        let mut last: Option<SyntaxToken> = None;
+        for element in significant(node) {
+            if let (Some(last), Some(first)) = (&last, first_token(&element))
+                && self.is_spaced(last, &first, node.kind())
+            {
+                text.push(' ');
+            }
+            match &element {
+                NodeOrToken::Node(node) => text.push_str(&self.flat(node)),
+                NodeOrToken::Token(token) => text.push_str(token.text()),
+            }
+            last = last_token(&element);
+        }
+        text
     }
 
     fn pad_run(&mut self, names: &[SyntaxToken]) {
@@ -237,6 +309,22 @@ impl Layout {
             K::CallExpr => self.call(node),
             K::Arg => self.argument(node),
             K::FeatureDecl => self.feature(node),
+            K::Cell => self.cell(node),
+            _ => self.sequence(&significant(node), node.kind()),
+        }
+    }
+
+    /// A cell is never broken, so that those of a column stay in it.
+    fn cell(&mut self, node: &SyntaxNode) -> Vec<Doc> {
+        let last = last_token(&NodeOrToken::Node(node.clone()));
+        let standing = last.as_ref().and_then(|last| self.standing(last));
+        let first = node.first_token().and_then(|first| self.standing(&first));
+        let is_commented = standing.is_none_or(|standing| standing.behind.is_some())
+            || first.is_none_or(|standing| !standing.before.is_empty());
+        match standing {
+            Some(standing) if !is_commented && self.is_bare(node) => {
+                vec![Doc::Text(self.flat(node)), Doc::Text(" ".repeat(standing.padding))]
+            }
             _ => self.sequence(&significant(node), node.kind()),
         }
     }
@@ -287,7 +375,11 @@ impl Layout {
             (_, K::Comma | K::RParen | K::Colon | K::Question | K::Dot) | (K::LParen | K::Dot, _) => false,
             (K::Minus, K::Minus) => true,
             (_, K::LParen) if parent == K::CallExpr => false,
-            (K::Minus, _) if matches!(parent, K::PrefixExpr | K::Modifier | K::Effect) => false,
+            (K::Minus, _)
+                if matches!(parent, K::PrefixExpr | K::Modifier | K::Effect | K::BaseItem | K::Bin) =>
+            {
+                false
+            }
             (K::Slash, _) | (_, K::Slash) if parent == K::UnitLiteral => false,
             (K::Minus, _) | (_, K::LParen) if !is_known(parent) => {
                 last.text_range().end() != first.text_range().start()
@@ -303,7 +395,8 @@ impl Layout {
         let starts_line =
             |element: &Element| first_token(element).is_some_and(|token| self.on_new_line(&token));
         // Written on several lines, or needing them.
-        let opened = elements.get(1).is_some_and(starts_line)
+        let opened = is_lined(parent)
+            || elements.get(1).is_some_and(starts_line)
             || items
                 .iter()
                 .enumerate()
@@ -314,8 +407,11 @@ impl Layout {
             let Some(first) = item.elements.first().and_then(first_token) else { continue };
             let new_line = self.on_new_line(&first);
             inside.push(match (at, opened) {
+                (1.., true) if new_line && parent != K::RuleDecl => Doc::Hard,
+                (0, _) if new_line => Doc::Line,
+                _ if is_lined(parent) => line_before(&first, Doc::Hard),
+                (0, _) | (_, false) if parent == K::ScoreInput => line_before(&first, Doc::Line),
                 (0, _) => Doc::Line,
-                (_, true) if new_line && parent != K::RuleDecl => Doc::Hard,
                 (_, false) if !is_filled(parent) => Doc::Line,
                 _ if parent == K::RuleDecl => Doc::Line,
                 _ => line_before(&first, Doc::Fill),
@@ -587,6 +683,11 @@ fn is_filled(kind: K) -> bool {
     matches!(kind, K::TypeRef | K::ListDecl)
 }
 
+/// Whether what is in the braces of this node has a line each, however it was written.
+fn is_lined(kind: K) -> bool {
+    matches!(kind, K::ScorecardDecl | K::TableDecl)
+}
+
 /// Whether lines mean nothing in nodes of this kind, outside of braces. Those of other kinds keep their lines.
 fn is_known(kind: K) -> bool {
     matches!(
@@ -618,6 +719,14 @@ fn is_known(kind: K) -> bool {
             | K::HalfLifeClause
             | K::DelayedClause
             | K::AssumeClause
+            | K::ScorecardDecl
+            | K::BaseItem
+            | K::ScoreInput
+            | K::Bin
+            | K::TableDecl
+            | K::Column
+            | K::TableRow
+            | K::Cell
             | K::SceneDecl
             | K::EffectiveClause
             | K::RuleDecl

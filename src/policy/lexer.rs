@@ -62,6 +62,7 @@ fn first_token(text: &str) -> (SyntaxKind, usize) {
         b'.' => (K::Dot, 1),
         b'?' => (K::Question, 1),
         b'=' if second == b'=' => (K::EqEq, 2),
+        b'=' if second == b'>' => (K::FatArrow, 2),
         b'=' => (K::Assign, 1),
         b'!' if second == b'=' => (K::Ne, 2),
         b'<' if second == b'=' => (K::Le, 2),
@@ -75,6 +76,7 @@ fn first_token(text: &str) -> (SyntaxKind, usize) {
         b'/' => (K::Slash, 1),
         b'&' if second == b'&' => (K::Unknown, 2),
         b'|' if second == b'|' => (K::Unknown, 2),
+        b'|' => (K::Pipe, 1),
         _ => (K::Unknown, text.chars().next().map_or(1, char::len_utf8)),
     }
 }

@@ -79,6 +79,13 @@ impl<'p> Linter<'p> {
             ("unused-reason", "reason", "no rule gives it", self.names(K::ReasonDecl), &used.names),
             ("unused-list", "list", "nothing is looked up in it", self.names(K::ListDecl), &used.names),
             ("unused-let", "`let`", "nothing is made of it", self.names(K::LetDecl), &used.names),
+            (
+                "unused-scorecard",
+                "scorecard",
+                "nothing asks for it",
+                self.names(K::ScorecardDecl),
+                &used.names,
+            ),
             ("unused-feature", "feature", "it is computed for nothing", features, &used.names),
         ];
         let mut unused = Vec::new();
@@ -100,7 +107,10 @@ impl<'p> Linter<'p> {
         let rules = by_name(self.root, K::RuleDecl);
         for rule in &self.policy.rules {
             let Some(node) = rules.get(&rule.name).and_then(condition_of) else { continue };
-            let scene = rule.within.map(|Within::Scene(scene)| &self.policy.scenes[scene.index()].when);
+            let scene = match rule.within {
+                Some(Within::Scene(scene)) => Some(&self.policy.scenes[scene.index()].when),
+                Some(Within::Table(_)) | None => None,
+            };
             self.condition(&format!("the rule `{}`", rule.name), rule.event, &rule.when, scene, &node);
         }
         let scenes = by_name(self.root, K::SceneDecl);

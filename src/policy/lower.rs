@@ -279,6 +279,7 @@ fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
         ("features", policy.features.len()),
         ("rules", policy.rules.len()),
         ("scenes", policy.scenes.len()),
+        ("tables", policy.tables.len()),
     ];
     for (what, count) in counts {
         if count > COUNT_MAX {

@@ -6,16 +6,19 @@
 //!
 //! Expressions are in [`expressions`], declarations in [`declarations`]; here is what both stand on.
 
+mod csv;
 mod declarations;
 mod expressions;
+mod tables;
 mod tests;
 
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
 use super::lexer::{Token, lex};
 use super::syntax::{SyntaxKind, SyntaxNode};
 use super::typed::Span;
+pub(super) use csv::{parse_list, parse_table};
 use rowan::{Checkpoint, GreenNodeBuilder};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The deepest nesting of an expression.
 pub const DEPTH_MAX: u32 = 200;
@@ -32,6 +35,8 @@ pub struct Parse {
     pub broken: HashSet<u32>,
     /// Where the first file ends: what comes after it are files that it uses.
     pub first_end: u32,
+    /// Where the file of a table or a list begins, by the first byte of the declaration.
+    pub sheets: HashMap<u32, u32>,
 }
 
 /// Reads a source. Any text gives a tree.
@@ -50,29 +55,37 @@ pub fn parse(text: &str) -> Parse {
             newline = false;
         }
     }
-    let mut parser = Parser {
-        text,
-        tokens,
-        significant,
-        line_starts,
-        at: 0,
-        built: 0,
-        builder: GreenNodeBuilder::new(),
-        errors: Vec::new(),
-        recovering: false,
-        errors_seen: 0,
-        in_test: false,
-    };
+    let mut parser = Parser { line_starts, ..Parser::new(text, tokens, significant) };
     let broken = parser.source();
     let green = parser.builder.finish();
     let first_end = span(text.len(), text.len()).end;
-    Parse { root: SyntaxNode::new_root(green), errors: parser.errors, broken, first_end }
+    Parse {
+        root: SyntaxNode::new_root(green),
+        errors: parser.errors,
+        broken,
+        first_end,
+        sheets: HashMap::new(),
+    }
 }
 
 /// The words that start a declaration.
 pub(super) const DECLARATIONS: &[&str] = &[
-    "policy", "use", "rates", "entity", "reason", "queue", "event", "list", "let", "feature", "scene",
-    "rule", "decide", "test",
+    "policy",
+    "use",
+    "rates",
+    "entity",
+    "reason",
+    "queue",
+    "event",
+    "list",
+    "let",
+    "feature",
+    "scorecard",
+    "scene",
+    "table",
+    "rule",
+    "decide",
+    "test",
 ];
 
 /// The words that start a declaration the language does not have yet.
@@ -91,6 +104,10 @@ struct Parser<'t> {
     line_starts: Vec<bool>,
     /// The next significant token.
     at: usize,
+    /// Behind the last significant token that is looked at.
+    end: usize,
+    /// What is there, for a message.
+    end_word: &'static str,
     /// The next token to go into the tree.
     built: usize,
     builder: GreenNodeBuilder<'static>,
@@ -100,11 +117,34 @@ struct Parser<'t> {
     errors_seen: usize,
     /// Inside a test, where `let` without `on` is no declaration.
     in_test: bool,
+    /// In the file of a table, where spreadsheets write `TRUE`.
+    in_file: bool,
 }
 
 impl<'t> Parser<'t> {
+    fn new(text: &'t str, tokens: Vec<Token>, significant: Vec<usize>) -> Self {
+        Self {
+            text,
+            tokens,
+            end: significant.len(),
+            end_word: "the end of the file",
+            significant,
+            line_starts: Vec::new(),
+            at: 0,
+            built: 0,
+            builder: GreenNodeBuilder::new(),
+            errors: Vec::new(),
+            recovering: false,
+            errors_seen: 0,
+            in_test: false,
+            in_file: false,
+        }
+    }
+
     fn token(&self, ahead: usize) -> Option<Token> {
-        self.significant.get(self.at + ahead).map(|&at| self.tokens[at])
+        let at = self.at + ahead;
+        let token = self.significant.get(at).filter(|_| at < self.end);
+        token.map(|&at| self.tokens[at])
     }
 
     fn kind_at(&self, ahead: usize) -> Option<SyntaxKind> {
@@ -125,7 +165,7 @@ impl<'t> Parser<'t> {
     }
 
     fn at_end(&self) -> bool {
-        self.at >= self.significant.len()
+        self.at >= self.end
     }
 
     /// Whether the next token is the first on its line (or there is none).
@@ -221,7 +261,7 @@ impl<'t> Parser<'t> {
     /// What the next token is, for a message.
     fn found(&self) -> String {
         match self.token(0) {
-            None => "the end of the file".to_owned(),
+            None => self.end_word.to_owned(),
             Some(token) if token.end - token.start <= 40 => format!("`{}`", self.text_at(0)),
             Some(token) if token.kind == SyntaxKind::Text => "a text".to_owned(),
             Some(_) => "a very long word".to_owned(),

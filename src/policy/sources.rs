@@ -3,14 +3,16 @@
 //! All files are one source for whoever checks them: file after file, a line end between two, so that a [`Span`] says
 //! file and place at once. Each file is parsed alone, so that a brace left open ends with its file.
 //!
+//! The files of tables and lists are among them, with grammars of their own (`parser/csv.rs`).
+//!
 //! Nothing here touches a disk: files are read by a function that is handed in.
 
 use super::ast;
-use super::check::{self, literals};
+use super::check::{self, Checked, literals};
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic, Severity, json, line, render};
 use super::lint::lint;
 use super::lower::lower;
-use super::parser::{Parse, SOURCE_BYTES_MAX, parse};
+use super::parser::{Parse, SOURCE_BYTES_MAX, parse, parse_list, parse_table};
 use super::syntax::{SyntaxKind as K, SyntaxNode};
 use super::test::script::Test;
 use super::typed::{Policy, Span};
@@ -25,9 +27,6 @@ pub const FILES_MAX: usize = 64;
 /// Reads a file by its path from the first file's folder, `/` between the parts. The error says why it cannot.
 pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<String, String>;
 
-/// A policy and its tests.
-type Checked = (Policy, Vec<Test>);
-
 /// The files of a policy, read and parsed.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -36,6 +35,7 @@ pub struct Sources {
     tree: GreenNode,
     errors: Vec<Diagnostic>,
     broken: HashSet<u32>,
+    sheets: HashMap<u32, u32>,
     /// Longer than a policy may be: nothing was parsed.
     too_long: bool,
 }
@@ -81,19 +81,25 @@ impl Sources {
 
     /// Checks the policy, and hands out its tests too, in source order.
     pub fn check_with_tests(&self) -> Result<(Policy, Vec<Test>), Vec<Diagnostic>> {
-        self.checked().map(|(checked, _)| checked)
+        self.checked().map(|(checked, _)| (checked.policy, checked.tests))
     }
 
     /// Checks the policy, and says what is hardly meant in it, if it has no errors.
     #[must_use]
     pub fn analyse(&self) -> Analysis {
         match self.checked() {
-            Ok(((policy, _), root)) => Analysis { diagnostics: lint(&policy, &root), policy: Some(policy) },
+            Ok((Checked { policy, mut warnings, .. }, root)) => {
+                warnings.extend(lint(&policy, &root));
+                warnings.sort_by_key(|warning| (warning.span.start, warning.span.end));
+                warnings.dedup();
+                warnings.truncate(DIAGNOSTICS_MAX);
+                Analysis { diagnostics: warnings, policy: Some(policy) }
+            }
             Err(diagnostics) => Analysis { policy: None, diagnostics },
         }
     }
 
-    /// The policy and its tests, and the tree of all its files.
+    /// The policy with its tests, and the tree of all its files.
     fn checked(&self) -> Result<(Checked, SyntaxNode), Vec<Diagnostic>> {
         if self.too_long {
             return Err(self.errors.clone());
@@ -103,11 +109,14 @@ impl Sources {
             errors: self.errors.clone(),
             broken: self.broken.clone(),
             first_end: offset(self.files[0].text.len()),
+            sheets: self.sheets.clone(),
         };
         let (checked, found) = check::check(&parse);
         let mut diagnostics = parse.errors;
         diagnostics.extend(found);
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
+        // What is wrong in a file of two tables is found twice.
+        diagnostics.dedup();
         diagnostics.truncate(DIAGNOSTICS_MAX);
         match checked {
             Some(checked) if diagnostics.is_empty() => Ok((checked, parse.root)),
@@ -202,6 +211,9 @@ struct Loader<'r> {
     len: usize,
     /// Files by their path from the first file's folder; true while what they use is being read.
     seen: HashMap<String, bool>,
+    /// The files of tables and lists: where each begins, and whether it has errors.
+    read_sheets: HashMap<(String, bool), (u32, bool)>,
+    sheets: HashMap<u32, u32>,
 }
 
 impl<'r> Loader<'r> {
@@ -216,6 +228,8 @@ impl<'r> Loader<'r> {
             broken: HashSet::new(),
             len: 0,
             seen: HashMap::new(),
+            read_sheets: HashMap::new(),
+            sheets: HashMap::new(),
         };
         let too_long = text.len() > SOURCE_BYTES_MAX;
         if too_long {
@@ -223,17 +237,17 @@ impl<'r> Loader<'r> {
                 format!("this policy is {} bytes long; at most {SOURCE_BYTES_MAX} are read", text.len());
             let help = "move long lists out of the policy text";
             loader.errors.push(Diagnostic::error(Span::default(), message, "", help));
-            loader.add(name.to_owned(), String::new());
+            loader.add(name.to_owned(), String::new(), parse);
         } else {
             loader.file(file, name.to_owned(), text.to_owned());
         }
         let tree = loader.tree();
-        let Loader { files, errors, broken, .. } = loader;
-        Sources { files, tree, errors, broken, too_long }
+        let Loader { files, errors, broken, sheets, .. } = loader;
+        Sources { files, tree, errors, broken, sheets, too_long }
     }
 
     /// Takes a file in. Returns its tree, and where it starts.
-    fn add(&mut self, name: String, text: String) -> (SyntaxNode, u32) {
+    fn add(&mut self, name: String, text: String, parse: fn(&str) -> Parse) -> (SyntaxNode, u32) {
         let start = if self.files.is_empty() { 0 } else { self.len + 1 };
         let parsed = parse(&text);
         let from = offset(start);
@@ -247,23 +261,39 @@ impl<'r> Loader<'r> {
 
     fn file(&mut self, path: &str, name: String, text: String) {
         self.seen.insert(path.to_owned(), true);
-        let (root, start) = self.add(name, text);
+        let (root, start) = self.add(name, text, parse);
         let mut used = HashSet::new();
         let mut others = false;
         for node in root.children() {
             match node.kind() {
                 K::PolicyDecl => continue,
-                K::UseDecl => {}
+                K::UseDecl | K::TableDecl | K::ListDecl => {}
                 _ => {
                     others = true;
                     continue;
                 }
             }
-            let Some(token) = ast::token(&node, K::Text) else { continue };
+            let is_list = node.kind() == K::ListDecl;
+            let has_sheet = is_list || node.kind() == K::TableDecl;
+            let Some(token) = ast::token(&node, K::Text) else {
+                others |= has_sheet;
+                continue;
+            };
             let at = ast::token_span(&token);
             let at = Span { start: at.start + start, end: at.end + start };
             let written = literals::text(token.text());
-            let done = if others {
+            let declared = u32::from(node.text_range().start()) + start;
+            let done = if has_sheet && self.read.is_some() {
+                others = true;
+                from_root(path, &written).and_then(|target| self.sheet(&target, is_list)).map(
+                    |(sheet, is_broken)| {
+                        self.sheets.insert(declared, sheet);
+                        if is_broken {
+                            self.broken.insert(declared);
+                        }
+                    },
+                )
+            } else if others && !has_sheet {
                 refuse(
                     "files are used before anything is declared",
                     "too late",
@@ -284,7 +314,7 @@ impl<'r> Loader<'r> {
             if let Err(Refused { message, label, help }) = done {
                 self.errors.push(Diagnostic::error(at, message, label, help));
                 // What the file declares is not known: names that are not found are no errors.
-                self.broken.insert(u32::from(node.text_range().start()) + start);
+                self.broken.insert(declared);
             }
         }
         self.seen.insert(path.to_owned(), false);
@@ -300,25 +330,47 @@ impl<'r> Loader<'r> {
             Some(false) => return Ok(()),
             None => {}
         }
+        let text = self.text(path)?;
+        let name = format!("{}{path}", self.folder);
+        self.file(path, name, text);
+        Ok(())
+    }
+
+    /// Reads the file of a table or a list, unless it was read before. Returns where it begins, and whether it has errors.
+    fn sheet(&mut self, path: &str, is_list: bool) -> Result<(u32, bool), Refused> {
+        if let Some(sheet) = self.read_sheets.get(&(path.to_owned(), is_list)) {
+            return Ok(*sheet);
+        }
+        let text = self.text(path)?;
+        let errors = self.errors.len();
+        let (_, start) =
+            self.add(format!("{}{path}", self.folder), text, if is_list { parse_list } else { parse_table });
+        let sheet = (start, self.errors.len() > errors);
+        self.read_sheets.insert((path.to_owned(), is_list), sheet);
+        Ok(sheet)
+    }
+
+    /// The text of one more file.
+    fn text(&mut self, path: &str) -> Result<String, Refused> {
         if self.files.len() >= FILES_MAX {
             let message = format!("a policy has at most {FILES_MAX} files");
             return refuse(message, "one too many", "join some of them");
         }
-        let Some(read) = &mut self.read else { return Ok(()) };
+        let Some(read) = &mut self.read else {
+            return refuse("this text stands alone: it cannot use other files", "not read", "");
+        };
         let text = match read(path) {
             Ok(text) => text,
             Err(reason) => {
                 let message = format!("`{path}` cannot be read: {reason}");
-                return refuse(message, "this file", "paths are from the folder of the file that says `use`");
+                return refuse(message, "this file", "paths are from the folder of the file that names it");
             }
         };
         if self.len + 1 + text.len() > SOURCE_BYTES_MAX {
             let message = format!("with this file the policy is longer than {SOURCE_BYTES_MAX} bytes");
             return refuse(message, "this file", "move long lists out of the policy text");
         }
-        let name = format!("{}{path}", self.folder);
-        self.file(path, name, text);
-        Ok(())
+        Ok(text)
     }
 
     /// The trees of all files under one root.
@@ -437,6 +489,45 @@ mod tests {
         assert_eq!(found[0].message, "this text stands alone: it cannot use other files");
     }
 
+    const SHEET: &str = "\u{feff}n;then;;\r\n> 3;score 7;;\r\n;;;\r\n\"{ 1, 2 }\";\"block, score 9\"\r\n\r\n";
+
+    #[test]
+    fn a_table_in_a_file_is_that_of_the_policy() {
+        let main = format!("policy p revision 3\nuse \"a/events.policy\"\n{DECIDE}");
+        let events = format!("{EVENTS}\ntable t on e first = \"sheets/t.csv\"\n");
+        let files = [("main.policy", &*main), ("a/events.policy", &*events), ("a/sheets/t.csv", SHEET)];
+        let sources = read(&files);
+        let rows = "{ > 3 => score 7\n{ 1, 2 } => block, score 9\n}";
+        let joined = format!("policy p revision 3\n{DECIDE}{EVENTS}\ntable t on e first (n) {rows}");
+        let policy = sources.check().unwrap();
+        assert_eq!((&policy, policy.rules.len()), (&crate::policy::check(&joined).unwrap(), 2));
+        let names: Vec<&str> = sources.files().map(|file| file.0).collect();
+        assert_eq!(names, ["folder/main.policy", "folder/a/events.policy", "folder/a/sheets/t.csv"]);
+        assert_eq!(sources.files().last().map(|file| file.1), Some(SHEET), "byte for byte");
+    }
+
+    #[test]
+    fn mistakes_in_the_file_of_a_table_are_told_there_and_card_numbers_are_not() {
+        let main = format!(
+            "policy p revision 3\n{EVENTS}\ntable t on e first = \"t.csv\"\ntable u on e all = \"t.csv\"\n{DECIDE}"
+        );
+        let sheet = "n,then\r\n\"{ 4111111111111111, x }\",score 7\r\n4111 1111 1111 1111,block\r\n";
+        let sources = read(&[("main.policy", &main), ("t.csv", sheet)]);
+        let found = sources.check().unwrap_err();
+        let told = sources.render(&found) + &sources.json(&found);
+        assert!(told.contains("folder/t.csv:3:6") && !told.contains("1111"), "{told}");
+        assert_eq!(found.len(), 1, "{told}");
+        let sheet = sheet.replace("4111 1111 1111 1111", "4111111111111111");
+        let sources = read(&[("main.policy", &main), ("t.csv", &sheet)]);
+        let found = sources.check().unwrap_err();
+        let told = sources.render(&found) + &sources.json(&found);
+        assert!(told.contains("folder/t.csv:2:22") && !told.contains("1111"), "{told}");
+        assert_eq!(found.len(), 1, "the same mistake in both tables: {told}");
+        let alone = crate::policy::check(&main).unwrap_err();
+        assert_eq!(alone.len(), 2, "{alone:?}");
+        assert_eq!(alone[0].message, "this text stands alone: it cannot use other files");
+    }
+
     #[test]
     fn the_number_of_files_and_their_length_are_bounded() {
         let uses: String = (0..FILES_MAX).map(|n| format!("use \"f{n}\"\n")).collect();
@@ -455,5 +546,39 @@ mod tests {
         let found = sources.check().unwrap_err();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].message.contains("longer than 1048576 bytes"));
+    }
+
+    #[test]
+    fn a_list_may_stand_in_a_file() {
+        let main =
+            format!("policy p revision 3\n{EVENTS}\nlist known of card = \"lists/known.csv\"\n{DECIDE}");
+        let sheet = "\u{feff}reason;entry;until;owner;from\r\n\"say \"\"why\"\"\";c1;2026-12-31;ann;policy\r\n;c 2;;;\r\n\r\n";
+        let sources = read(&[("main.policy", &main), ("lists/known.csv", sheet)]);
+        let written = "list known of card { \"c1\" until 2026-12-31 owner \"ann\" reason \"say \\\"why\\\"\"\n\"c 2\" }";
+        let joined = format!("policy p revision 3\n{EVENTS}\n{written}\n{DECIDE}");
+        assert_eq!(sources.check(), crate::policy::check(&joined));
+        assert!(sources.check().is_ok(), "{:?}", sources.check());
+        // What `tollctl list show` prints of times.
+        let sheet = "entry,until\nc1,2026-12-31T00:00:00Z\n";
+        let policy = read(&[("main.policy", &main), ("lists/known.csv", sheet)]).check().unwrap();
+        assert_eq!(policy.lists[0].entries[0].until, Some(1_798_675_200_000_000));
+        for (sheet, place, message) in [
+            ("", "known.csv:1:1", "no column of this list is headed `entry`"),
+            ("key\nc1\n", "known.csv:1:1", "a list has no column `key`"),
+            ("entry,entry\nc1,c2\n", "known.csv:1:7", "this column is there twice"),
+            ("entry\nc1,c2\n", "known.csv:2:4", "this cell belongs to no column"),
+            ("entry,until\nc1,soon\n", "known.csv:2:4", "there is no date `soon`"),
+            ("entry,owner\n,ann\n", "known.csv:2:2", "an entry of a list cannot be empty"),
+            ("entry\nc1\nc1\n", "known.csv:3:1", "this entry is in the list twice"),
+            ("entry\n\"c1\n", "known.csv:2:1", "this quote is not closed"),
+            ("entry\n4111 1111 1111 1111\n", "known.csv:2:1", "cannot be a raw card number"),
+        ] {
+            let sources = read(&[("main.policy", &main), ("lists/known.csv", sheet)]);
+            let told = sources.render(&sources.check().unwrap_err());
+            assert!(
+                told.contains(place) && told.contains(message) && !told.contains("1111"),
+                "{sheet:?}: {told}"
+            );
+        }
     }
 }

@@ -72,6 +72,10 @@ kinds! {
     Slash,
     /// `->`.
     Arrow,
+    /// `=>`.
+    FatArrow,
+    /// `|`.
+    Pipe,
     /// Anything else, and text without its closing quote.
     Unknown,
 
@@ -131,6 +135,34 @@ kinds! {
     DelayedClause,
     /// `assume high|low`.
     AssumeClause,
+    /// `scorecard NAME on EVENT { … }`.
+    ScorecardDecl,
+    /// `base N`.
+    BaseItem,
+    /// `EXPR { BIN, … }`.
+    ScoreInput,
+    /// `CELL: POINTS`, `else: POINTS`.
+    Bin,
+    /// `table NAME on EVENT … first|all (EXPR, …) { CELL | CELL => … }`, `table NAME on EVENT … first|all = "FILE"`.
+    TableDecl,
+    /// The file of a table: COLUMNs, then TABLE_ROWs.
+    TableFile,
+    /// The file of a list.
+    ListFile,
+    /// A cell of a list's file: an entry.
+    EntryCell,
+    /// Until when it counts.
+    UntilCell,
+    /// Who wants it there.
+    OwnerCell,
+    /// Why.
+    ReasonCell,
+    /// The expression of a column.
+    Column,
+    /// `CELL | CELL => EFFECT, …`.
+    TableRow,
+    /// What is asked of a value: `-`, `missing`, `>= 5`, `2 to 5`, `word`, `{ word, word }`.
+    Cell,
     /// `scene NAME on EVENT when EXPR { rule … }`.
     SceneDecl,
     /// `rule NAME on EVENT … { when … then … }`.

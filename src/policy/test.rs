@@ -9,7 +9,7 @@ use super::diagnostics::Diagnostic;
 use super::entries;
 use super::explain::{Facts, offset};
 use super::lower::lower_stubbed;
-use super::typed::{Compare, Policy, Rule, RuleIx, Span, Within};
+use super::typed::{Compare, Policy, Rule, RuleIx, Span, TableIx, Within};
 use crate::engine::program::{EventPlan, Program};
 use crate::engine::units::{EventId, Time};
 use crate::engine::wire::{Admission, Input, Outcome, PRESENCE_WORD, RATE_PARTS_WORD, RATE_WORDS};
@@ -334,6 +334,18 @@ impl Verdict<'_> {
                 let name = &self.rule(*rule).name;
                 (format!("{name} not to fire"), "it fired".to_owned())
             }
+            Expectation::FiresTable(table) if self.firing_rows(*table).is_empty() => {
+                let in_table = |_, rule: &Rule| rule.within == Some(Within::Table(*table));
+                explain.extend(self.rules(in_table));
+                let name = &self.facts.policy.tables[table.index()].name;
+                (format!("{name} to fire"), "no row of it did".to_owned())
+            }
+            Expectation::NotFiresTable(table) if !self.firing_rows(*table).is_empty() => {
+                let rows = self.firing_rows(*table);
+                let got = format!("{} fired", self.rule(rows[0]).name);
+                explain.extend(rows);
+                (format!("{} not to fire", self.facts.policy.tables[table.index()].name), got)
+            }
             _ => return,
         };
         differences.push(format!("expected {wanted}, got {got}"));
@@ -355,6 +367,10 @@ impl Verdict<'_> {
         let rules = self.facts.policy.rules.iter().zip(0..);
         let of_event = rules.filter(|(rule, _)| rule.event == self.event.event);
         of_event.filter(|(rule, ix)| wanted(RuleIx(*ix), rule)).map(|(_, ix)| RuleIx(ix)).collect()
+    }
+
+    fn firing_rows(&self, table: TableIx) -> Vec<RuleIx> {
+        self.rules(|ix, rule| rule.within == Some(Within::Table(table)) && self.fires(ix))
     }
 
     fn fires(&self, rule: RuleIx) -> bool {
@@ -388,7 +404,7 @@ impl Verdict<'_> {
             }
         }
         let head = if self.fires(ix) { format!("{name} fired") } else { format!("{name} did not fire") };
-        let held_back = self.held_back(rule);
+        let held_back = self.held_back(ix);
         let clauses = if held_back.is_empty() { self.facts.explain(&rule.when) } else { held_back };
         match &clauses[..] {
             [only] => vec![format!("{head}: {only}")],
@@ -401,13 +417,26 @@ impl Verdict<'_> {
     }
 
     /// What keeps a rule from firing whatever its condition is.
-    fn held_back(&self, rule: &Rule) -> Vec<String> {
-        let time = self.event.time.0;
+    fn held_back(&self, ix: RuleIx) -> Vec<String> {
+        let (rule, time) = (self.rule(ix), self.event.time.0);
         if !rule.effective.holds_at(time) {
             return vec!["it is not effective at that time".to_owned()];
         }
-        let Some(Within::Scene(scene)) = rule.within else { return Vec::new() };
-        let scene = &self.facts.policy.scenes[scene.index()];
+        let scene = match rule.within {
+            None => return Vec::new(),
+            Some(Within::Scene(scene)) => &self.facts.policy.scenes[scene.index()],
+            Some(Within::Table(table)) => {
+                let table = &self.facts.policy.tables[table.index()];
+                if !table.effective.holds_at(time) {
+                    return vec![format!("its table {} is not effective at that time", table.name)];
+                }
+                let before = |other: &RuleIx, row: &Rule| other.0 < ix.0 && row.within == rule.within;
+                let mut before = self.rules(|other, row| table.first && before(&other, row)).into_iter();
+                let fired = before.find(|other| self.fires(*other));
+                let told = |row| format!("{} before it is the first that fits", self.rule(row).name);
+                return fired.map(told).into_iter().collect();
+            }
+        };
         if !scene.effective.holds_at(time) {
             return vec![format!("its scene {} is not effective at that time", scene.name)];
         }
@@ -420,8 +449,9 @@ impl Verdict<'_> {
 
     /// Whether each rule fired exactly when its condition, as it would be explained, is true.
     fn is_explained(&self) -> bool {
-        let should = |rule: &Rule| self.held_back(rule).is_empty() && self.facts.value(&rule.when).is_true();
-        self.rules(|ix, rule| should(rule) != self.fires(ix)).is_empty()
+        let should =
+            |ix, rule: &Rule| self.held_back(ix).is_empty() && self.facts.value(&rule.when).is_true();
+        self.rules(|ix, rule| should(ix, rule) != self.fires(ix)).is_empty()
     }
 
     fn told_fired(&self) -> String {

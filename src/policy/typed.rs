@@ -64,6 +64,10 @@ index!(
     /// Index into [`Policy::scenes`].
     SceneIx
 );
+index!(
+    /// Index into [`Policy::tables`].
+    TableIx
+);
 
 /// A whole checked policy. Vectors are in source order.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,13 +86,15 @@ pub struct Policy {
     pub queues: Vec<Queue>,
     /// Lists.
     pub lists: Vec<List>,
-    /// `let` definitions, each after those it uses.
+    /// `let` definitions, each after those it uses; then scorecards.
     pub lets: Vec<Let>,
     /// Features, in the order in which they are reported.
     pub features: Vec<Feature>,
     /// Scenes: rules that share a condition.
     pub scenes: Vec<Scene>,
-    /// Rules, those of scenes included.
+    /// Decision tables: rules of which one or all fire.
+    pub tables: Vec<Table>,
+    /// Rules, those of scenes and the rows of tables included.
     pub rules: Vec<Rule>,
     /// At most one per event; only events with one are judged.
     pub decides: Vec<Decide>,
@@ -328,6 +334,14 @@ pub enum Expr {
         /// The candidates.
         of: Vec<Expr>,
     },
+    /// The value beside the first of these conditions that is true (not unknown); `otherwise` when none is. All values are of
+    /// one type, but whole numbers may stand beside decimals, which it then is.
+    Choose {
+        /// Conditions and values.
+        branches: Vec<(Expr, Expr)>,
+        /// The value when no condition is true.
+        otherwise: Box<Expr>,
+    },
     /// Kleene negation.
     Not(Box<Expr>),
     /// Kleene conjunction: false if either is false.
@@ -373,7 +387,11 @@ pub enum Expr {
     Score,
 }
 
-/// `let NAME on EVENT = …`.
+/// `let NAME on EVENT = …`, or `scorecard NAME on EVENT { … }`.
+///
+/// A scorecard is the sum of its base and of the points of each input: those beside `missing` when the input is missing (the
+/// points are missing when there is no such bin, and so is the sum), else those of the bin that the input is in, else those
+/// beside `else`. It may mention features and the scorecards before it, and only rules and decisions mention it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Let {
     /// Its name.
@@ -799,6 +817,26 @@ pub struct Scene {
 pub enum Within {
     /// A scene.
     Scene(SceneIx),
+    /// A decision table. Its rows are rules named `TABLE#1`, `TABLE#2`, …, in their order.
+    Table(TableIx),
+}
+
+/// `table NAME on EVENT … { CELL | CELL => EFFECT, … }`.
+///
+/// Each row is a rule, whose condition is that every cell's is true. A cell is about the value of its column: `-` asks nothing,
+/// `missing` that it is missing, `A to B` that it is at least A and less than B (of merchant categories, that it is at most B),
+/// `{ A, B }` that it is one of these. The rows
+/// fire only while the table is effective.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// The judged event.
+    pub event: EventIx,
+    /// When its rows can fire.
+    pub effective: Effective,
+    /// Of the rows whose condition is true only the first fires; else all do.
+    pub first: bool,
 }
 
 /// `rule NAME on EVENT … { when … then … }`.

@@ -16,7 +16,7 @@ use tollgate::policy::entries;
 use tollgate::policy::typed::{
     Aggregate, Arithmetic, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX,
     Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListEntry,
-    ListIx, Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Type,
+    ListIx, Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Table, TableIx, Type,
     WINDOW_MAX_DAYS, Window, Within,
 };
 use tollgate::token::Tokenizer;
@@ -163,6 +163,7 @@ fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
         features: Vec::new(),
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules: Vec::new(),
         decides: Vec::new(),
         rates,
@@ -174,6 +175,7 @@ fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
     maker.lets();
     maker.features(&judged);
     maker.reasons();
+    maker.scorecards(&judged);
     for event in judged {
         maker.rules(event);
         maker.decide(event);
@@ -620,6 +622,17 @@ impl Maker<'_> {
         }
     }
 
+    /// What may mention features and is only mentioned by rules and decisions, which are made next.
+    fn scorecards(&mut self, judged: &[EventIx]) {
+        for i in 0..self.rng.below(3) {
+            let event = *self.rng.pick(judged);
+            let scope = self.deciding_scope(event);
+            let expr = self.int(&scope, 3);
+            self.policy.lets.push(Let { name: format!("scorecard{i}"), event, expr, ty: Type::Int });
+            self.lets.push((false, true));
+        }
+    }
+
     // ── rules and decisions ─────────────────────────────────────────────────────────────────────────────────────
 
     fn usable_features(&self, event: EventIx) -> Vec<FeatureIx> {
@@ -645,14 +658,32 @@ impl Maker<'_> {
             self.policy.scenes.push(Scene { name, event, effective, when });
         }
         let scenes = self.policy.scenes.len() - first_scene;
-        // Rules of a scene stand together.
-        let count = self.rules.unwrap_or_else(|| self.rng.below(10));
+        let first_table = self.policy.tables.len();
+        for _ in 0..self.rng.below(3) {
+            let (name, effective) = (format!("table{}", self.policy.tables.len()), self.effective());
+            self.policy.tables.push(Table { name, event, effective, first: self.rng.percent(70) });
+        }
+        let tables = self.policy.tables.len() - first_table;
+        let count = self.rules.unwrap_or_else(|| self.rng.below(12));
+        // Rules of a scene, and rows of a table, stand together.
         let mut within: Vec<Option<Within>> = (0..count)
-            .map(|_| (scenes > 0 && self.rng.percent(60)).then(|| first_scene + self.rng.below(scenes)))
-            .map(|scene| scene.map(|scene| Within::Scene(SceneIx(scene as u16))))
+            .map(|_| match self.rng.below(3) {
+                0 if scenes > 0 => {
+                    Some(Within::Scene(SceneIx((first_scene + self.rng.below(scenes)) as u16)))
+                }
+                1 if tables > 0 => {
+                    Some(Within::Table(TableIx((first_table + self.rng.below(tables)) as u16)))
+                }
+                _ => None,
+            })
             .collect();
-        within.sort_by_key(|within| within.map(|Within::Scene(scene)| scene));
+        within.sort_by_key(|within| match within {
+            None => (0, 0),
+            Some(Within::Scene(scene)) => (1, scene.0),
+            Some(Within::Table(table)) => (2, table.0),
+        });
         for within in within {
+            let is_row = matches!(within, Some(Within::Table(_)));
             let depth = self.rng.below(4) as u32;
             let when = self.truth(&scope, depth);
             let salience = match self.rng.below(12) {
@@ -660,12 +691,15 @@ impl Maker<'_> {
                 1 => i32::MAX,
                 _ => self.rng.between(-2, 2) as i32,
             };
+            // Rows of a table have one salience.
+            let before = self.policy.rules.last().filter(|before| before.within == within && is_row);
+            let salience = before.map_or(salience, |before| before.salience);
             let action = self.rng.percent(60).then(|| self.action());
             let score = self.rng.percent(60).then(|| self.rng.between(0, 100) as i16);
             let reasons = self.policy.reasons.len();
             let reason = self.rng.percent(85).then(|| self.rng.below(reasons) as u16);
             let monitor = self.rng.percent(12);
-            let effective = self.effective();
+            let effective = if is_row { Effective::default() } else { self.effective() };
             let queues = 0..self.policy.queues.len() as u16;
             let alerts = queues.filter(|_| self.rng.percent(20)).collect();
             self.policy.rules.push(Rule {
@@ -1004,12 +1038,19 @@ impl Maker<'_> {
     fn int(&mut self, scope: &Scope, depth: u32) -> Expr {
         if depth > 0 && self.rng.percent(45) {
             let (a, b) = (self.int(scope, depth - 1), self.int(scope, depth - 1));
-            return match self.rng.below(6) {
+            return match self.rng.below(7) {
                 0 => binary(Arithmetic::Add, a, b),
                 1 => binary(Arithmetic::Sub, a, b),
                 2 => binary(Arithmetic::Mul, a, b),
                 3 => Expr::Negate(Box::new(a)),
-                4 => Expr::FirstPresent(vec![a, b]),
+                4 => {
+                    let mut branches = vec![(self.truth(scope, depth - 1), a)];
+                    if self.rng.percent(50) {
+                        branches.insert(0, (self.truth(scope, 0), self.int(scope, 0)));
+                    }
+                    Expr::Choose { branches, otherwise: Box::new(b) }
+                }
+                5 => Expr::FirstPresent(vec![a, b]),
                 _ => Expr::Extreme { greatest: self.rng.percent(50), of: vec![a, b] },
             };
         }

@@ -263,6 +263,7 @@ pub struct Oracle<'p> {
     /// true.
     not_effective: u64,
     not_let: u64,
+    behind: u64,
     /// Numbers of the queues that the last decision alerted.
     alerts: BTreeSet<u16>,
 }
@@ -352,6 +353,7 @@ impl<'p> Oracle<'p> {
             spared: 0,
             not_effective: 0,
             not_let: 0,
+            behind: 0,
             alerts: BTreeSet::new(),
         }
     }
@@ -388,6 +390,11 @@ impl<'p> Oracle<'p> {
 
     pub fn not_let(&self) -> u64 {
         self.not_let
+    }
+
+    /// Rows of tables that would have fired if none before them had.
+    pub fn behind(&self) -> u64 {
+        self.behind
     }
 
     pub fn spared(&self) -> u64 {
@@ -951,6 +958,16 @@ impl<'p> Oracle<'p> {
                 let holds = scene.effective.holds_at(context.event.time);
                 holds && self.evaluate(&scene.when, context).is_true()
             }
+            Some(Within::Table(table)) => {
+                let policy = self.policy;
+                let table = &policy.tables[table.index()];
+                let earlier = policy.rules.iter().take_while(|other| !std::ptr::eq(*other, rule));
+                let mut earlier = earlier.filter(|other| table.first && other.within == rule.within);
+                let fits = |row: &typed::Rule| self.evaluate(&row.when, context).is_true();
+                let is_behind = earlier.any(fits);
+                self.behind += u64::from(is_true && is_behind);
+                table.effective.holds_at(context.event.time) && !is_behind
+            }
         };
         self.not_effective += u64::from(is_true && !is_effective);
         self.not_let += u64::from(is_true && !let_to);
@@ -1256,6 +1273,14 @@ impl Reader<'_> {
                 let order = |a: &Fraction, b: &Fraction| a.compare(*b);
                 Answer::number(if *greatest { there.max_by(order) } else { there.min_by(order) })
             }
+            Expr::Choose { branches, otherwise } => {
+                for (when, value) in branches {
+                    if eval(when).is_true() {
+                        return eval(value);
+                    }
+                }
+                eval(otherwise)
+            }
             Expr::Not(of) => match eval(of) {
                 Answer::Truth(truth) => Answer::Truth(!truth),
                 _ => Answer::Missing,
@@ -1443,6 +1468,11 @@ impl Reader<'_> {
             Expr::Major(_) => Some(Type::Decimal),
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 let types: Vec<_> = of.iter().map(|of| self.type_of(of, event)).collect();
+                if types.contains(&Some(Type::Decimal)) { Some(Type::Decimal) } else { types[0] }
+            }
+            Expr::Choose { branches, otherwise } => {
+                let values = branches.iter().map(|(_, value)| value).chain([&**otherwise]);
+                let types: Vec<_> = values.map(|value| self.type_of(value, event)).collect();
                 if types.contains(&Some(Type::Decimal)) { Some(Type::Decimal) } else { types[0] }
             }
             Expr::Negate(of) => self.type_of(of, event),

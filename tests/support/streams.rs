@@ -175,6 +175,7 @@ pub fn stream(
     edges.extend(policy.rates.as_ref().map(|rates| rates.max_age_us));
     let effective = policy.rules.iter().map(|rule| rule.effective);
     let effective = effective.chain(policy.scenes.iter().map(|scene| scene.effective));
+    let effective = effective.chain(policy.tables.iter().map(|table| table.effective));
     let dates: Vec<i64> =
         effective.flat_map(|effective| [effective.from, effective.until]).flatten().collect();
     let start = match rng.below(8) {

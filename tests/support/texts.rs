@@ -54,7 +54,7 @@ fn items(rng: &mut Rng, most: usize, mut one: impl FnMut(&mut Rng) -> String) ->
 fn declaration(rng: &mut Rng) -> String {
     let name = format!("n{}", rng.below(10_000));
     let event = *rng.pick(&["payment", "login"]);
-    match rng.below(9) {
+    match rng.below(12) {
         0 => format!("entity {}", several(rng, 12, ",", word)),
         1 => {
             let text = |rng: &mut Rng| format!("\"{}\"", "long words ".repeat(rng.below(6)));
@@ -90,6 +90,9 @@ fn declaration(rng: &mut Rng) -> String {
             });
             format!("scene {name} on {event} when {condition} {{\n{rules}\n}}")
         }
+        8 => scorecard(rng, &format!("{name} on {event}")),
+        9 => table(rng, &format!("{name} on {event}")),
+        10 => format!("table {name} on {event}{} all = \"limits.csv\"", modifiers(rng)),
         _ => {
             let item = |rng: &mut Rng| match rng.below(4) {
                 0 => format!("score = {}", expression(rng, 3)),
@@ -105,15 +108,76 @@ fn declaration(rng: &mut Rng) -> String {
     }
 }
 
-fn rule(rng: &mut Rng, head: &str) -> String {
-    let modifiers =
-        *rng.pick(&["", "", " mandatory", " monitor salience -3", " effective from 2026-01-31 in \"UTC\""]);
-    let effects = several(rng, 4, ", ", |rng| match rng.below(4) {
+fn modifiers(rng: &mut Rng) -> &'static str {
+    const MODIFIERS: &[&str] =
+        &["", "", " mandatory", " monitor salience -3", " effective from 2026-01-31 in \"UTC\""];
+    MODIFIERS[rng.below(MODIFIERS.len())]
+}
+
+fn effects(rng: &mut Rng) -> String {
+    several(rng, 4, ", ", |rng| match rng.below(4) {
         0 => "block".to_owned(),
         1 => format!("score {}", rng.below(101)),
         2 => format!("reason {}", word(rng)),
         _ => format!("allow over {}", several(rng, 8, ", ", |rng| format!("r{}", rng.below(100_000)))),
+    })
+}
+
+fn scorecard(rng: &mut Rng, head: &str) -> String {
+    let points = |rng: &mut Rng| (*rng.pick(&["0", "-5", "- 2.5", "1_000", "12"])).to_owned();
+    let inputs = items(rng, 6, |rng| {
+        if rng.percent(15) {
+            return format!("base {}", points(rng));
+        }
+        let bins = items(rng, 7, |rng| match rng.below(6) {
+            0 => format!("else: {}", points(rng)),
+            _ => format!("{}: {}", cell(rng, false), points(rng)),
+        });
+        format!("{} {bins}", expression(rng, 2))
     });
+    format!("scorecard {head} {inputs}")
+}
+
+/// Rows end with their lines: a comma would go on with their effects.
+fn table(rng: &mut Rng, head: &str) -> String {
+    let columns = 1 + rng.below(4);
+    let heads: Vec<String> = (0..columns).map(|_| expression(rng, 2)).collect();
+    let mut text =
+        format!("table {head}{} {} ({}) {{", modifiers(rng), rng.pick(&["first", "all"]), heads.join(", "));
+    text += *rng.pick(&["", " ", "\n", "\n\n"]);
+    for at in 0..1 + rng.below(9) {
+        if at > 0 {
+            text += *rng.pick(&["\n", "\n\n", "\n\n\n"]);
+        }
+        let cells: Vec<String> = (0..columns).map(|_| cell(rng, true)).collect();
+        text.push_str(&format!("{} => {}", cells.join("|"), effects(rng)));
+    }
+    text += *rng.pick(&["}", " }", "\n}"]);
+    text
+}
+
+fn cell(rng: &mut Rng, any: bool) -> String {
+    let constant = |rng: &mut Rng| match rng.below(7) {
+        0 => "42".to_owned(),
+        1 => "-3".to_owned(),
+        2 => "200.50 USD".to_owned(),
+        3 => "2026-01-31".to_owned(),
+        4 => "24h".to_owned(),
+        5 => "true".to_owned(),
+        _ => word(rng),
+    };
+    match rng.below(8) {
+        0 if any => "-".to_owned(),
+        1 => "missing".to_owned(),
+        2 => format!("{{ {} }}", several(rng, 9, ",", constant)),
+        3 => format!("{} to {}", constant(rng), constant(rng)),
+        4 => format!("{}{}", rng.pick(&["==", "!= ", "<", "<= ", ">", ">="]), constant(rng)),
+        _ => constant(rng),
+    }
+}
+
+fn rule(rng: &mut Rng, head: &str) -> String {
+    let (modifiers, effects) = (modifiers(rng), effects(rng));
     format!("rule {head}{modifiers} {{ when {} then {effects} }}", expression(rng, 5))
 }
 

@@ -158,6 +158,10 @@ impl Checker<'_> {
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 of.iter().any(|a| self.mentions_amendment(a))
             }
+            Expr::Choose { branches, otherwise } => {
+                let mut all = branches.iter().flat_map(|(when, value)| [when, value]).chain([&**otherwise]);
+                all.any(|a| self.mentions_amendment(a))
+            }
             _ => false,
         }
     }
@@ -182,6 +186,10 @@ impl Checker<'_> {
                 join(&mut [self.extent(a), self.extent(b)].into_iter())
             }
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => join(&mut of.iter().map(|e| self.extent(e))),
+            Expr::Choose { branches, otherwise } => {
+                let all = branches.iter().flat_map(|(when, value)| [when, value]).chain([&**otherwise]);
+                join(&mut all.map(|e| self.extent(e)))
+            }
             _ => (1, 1),
         }
     }
@@ -311,7 +319,10 @@ impl Checker<'_> {
         let token = ast::tokens(node).next()?;
         let span = ast::token_span(&token);
         match token.kind() {
-            K::Ident => Some((Expr::Const(Value::bool(token.text() == "true"), Type::Bool), Type::Bool)),
+            K::Ident => {
+                let truth = token.text().eq_ignore_ascii_case("true");
+                Some((Expr::Const(Value::bool(truth), Type::Bool), Type::Bool))
+            }
             K::Number if matches!(hint, Some(Type::Mcc | Type::Bin)) => {
                 let ty = hint?;
                 let number = if ty == Type::Mcc { self.mcc(&token) } else { self.bin(&token) };

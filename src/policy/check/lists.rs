@@ -7,10 +7,10 @@ use crate::engine::units::entries::has_card_number;
 use crate::policy::ast::{self, Named};
 use crate::policy::entries::{self, SAID_BYTES_MAX, Wrong};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
-use crate::policy::typed::{Compare, Expr, FieldIx, FieldType, List, ListEntry, ListIx, Type};
+use crate::policy::typed::{Compare, Expr, FieldIx, FieldType, List, ListEntry, ListIx, Span, Type};
 use crate::token::Tokenizer;
 use jiff::tz::TimeZone;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// What lists can be of besides keys.
 const KINDS: &[(&str, ListOf)] = &[
@@ -23,8 +23,18 @@ const KINDS: &[(&str, ListOf)] = &[
     ("bin", ListOf::Bin),
 ];
 
+/// An entry as it stands in a policy or a file, with places.
+#[derive(Default)]
+struct WrittenEntry {
+    text: String,
+    at: Span,
+    until: Option<i64>,
+    owner: Option<(String, Span)>,
+    reason: Option<(String, Span)>,
+}
+
 impl Checker<'_> {
-    /// `list NAME of KIND { … }`.
+    /// `list NAME of KIND { … }`, `list NAME of KIND = "FILE"`.
     pub(super) fn list(&mut self, node: &SyntaxNode) {
         let (Some(name), Some(kind)) = (ast::name(node), ast::clause_name(node, K::OfClause)) else { return };
         if !self.declare(Namespace::List, &name, "a list") {
@@ -34,13 +44,14 @@ impl Checker<'_> {
             self.poisoned.insert(name.text);
             return;
         };
-        let (mut entries, mut seen) = (Vec::new(), HashMap::new());
-        for entry in ast::children(node, K::ListEntry) {
-            let Some(read) = self.list_entry(&entry, of, &kind.text) else { continue };
-            if seen.insert(read.entry, ()).is_some() {
-                let at = ast::tokens(&entry)
-                    .next()
-                    .map_or_else(|| ast::span(&entry), |token| ast::token_span(&token));
+        let (mut entries, mut seen) = (Vec::new(), HashSet::new());
+        let sheet = self.sheet_of(node, K::ListFile);
+        for entry in ast::children(sheet.as_ref().unwrap_or(node), K::ListEntry) {
+            let written =
+                if sheet.is_some() { self.entry_of_line(&entry) } else { self.written_entry(&entry) };
+            let at = written.at;
+            let Some(read) = self.list_entry(written, of, &kind.text) else { continue };
+            if !seen.insert(read.entry) {
                 self.push(at, "this entry is in the list twice", "this entry", "remove one of the two");
                 continue;
             }
@@ -65,31 +76,56 @@ impl Checker<'_> {
     }
 
     /// `VALUE [until DATE] [owner "…"] [reason "…"]`.
-    fn list_entry(&mut self, node: &SyntaxNode, of: ListOf, kind: &str) -> Option<ListEntry> {
-        let (mut text, mut value_at) = (String::new(), ast::span(node));
-        let (mut until, mut owner, mut reason) = (None, None, None);
+    fn written_entry(&mut self, node: &SyntaxNode) -> WrittenEntry {
+        let first = ast::tokens(node).next().map_or_else(|| ast::span(node), |token| ast::token_span(&token));
+        let mut written = WrittenEntry { at: first, ..WrittenEntry::default() };
         let mut word = "";
         for token in ast::tokens(node) {
             let at = ast::token_span(&token);
+            let said = || Some((literals::text(token.text()), at));
             match (word, token.kind()) {
-                ("", K::Ident) if !text.is_empty() && is_clause(&token) => word = clause(&token),
-                ("", K::Text) => (text, value_at) = (literals::text(token.text()), at),
-                ("", _) => {
-                    value_at.end = at.end;
-                    match token.kind() {
-                        K::Number => text.push_str(&token.text().replace('_', "")),
-                        _ => text.push_str(token.text()),
+                ("", K::Ident) if !written.text.is_empty() && is_clause(&token) => word = clause(&token),
+                ("", kind) => {
+                    written.at.end = at.end;
+                    match kind {
+                        K::Text => written.text = literals::text(token.text()),
+                        K::Number => written.text.push_str(&token.text().replace('_', "")),
+                        _ => written.text.push_str(token.text()),
                     }
                 }
-                ("until", K::Date) => until = self.instant(&token, &TimeZone::UTC),
-                ("owner", K::Text) => owner = Some((literals::text(token.text()), at)),
-                ("reason", K::Text) => reason = Some((literals::text(token.text()), at)),
+                ("until", K::Date) => written.until = self.instant(&token, &TimeZone::UTC),
+                ("owner", K::Text) => written.owner = said(),
+                ("reason", K::Text) => written.reason = said(),
                 _ => {}
             }
-            if !word.is_empty() && !matches!(token.kind(), K::Ident) {
+            if !word.is_empty() && token.kind() != K::Ident {
                 word = "";
             }
         }
+        written
+    }
+
+    /// The same from a line of a file.
+    fn entry_of_line(&mut self, node: &SyntaxNode) -> WrittenEntry {
+        let first = node.children().find_map(|cell| ast::token(&cell, K::Text));
+        let at = first.map_or_else(|| ast::span(node), |token| ast::token_span(&token));
+        let mut written = WrittenEntry { at, ..WrittenEntry::default() };
+        for cell in node.children() {
+            let Some(token) = ast::token(&cell, K::Text) else { continue };
+            // A quote in quotes is there twice.
+            let (text, at) = (token.text().replace("\"\"", "\""), ast::token_span(&token));
+            match cell.kind() {
+                K::EntryCell => (written.text, written.at) = (text, at),
+                K::UntilCell => written.until = self.instant(&token, &TimeZone::UTC),
+                K::OwnerCell => written.owner = Some((text, at)),
+                _ => written.reason = Some((text, at)),
+            }
+        }
+        written
+    }
+
+    fn list_entry(&mut self, written: WrittenEntry, of: ListOf, kind: &str) -> Option<ListEntry> {
+        let WrittenEntry { text, at, until, owner, reason } = written;
         for (said, at) in [&owner, &reason].into_iter().flatten() {
             let found = if said.len() > SAID_BYTES_MAX {
                 Some((format!("this has more than {SAID_BYTES_MAX} bytes"), "say it shorter"))
@@ -102,14 +138,10 @@ impl Checker<'_> {
                 self.push(*at, message, "this text", help);
             }
         }
-        // What stands after the value is not part of it.
-        let value = ast::tokens(node).next().map_or(value_at, |token| ast::token_span(&token));
-        let at = crate::policy::typed::Span { start: value.start, end: value_at.end.max(value.end) };
-        match entries::read(of, kind, &text, &Tokenizer::default()) {
-            Ok(entry) => {
-                let said = |said: Option<(String, _)>| said.map(|(said, _)| said).unwrap_or_default();
-                Some(ListEntry { text, entry, until, owner: said(owner), reason: said(reason) })
-            }
+        let read = entries::read(of, kind, &text, &Tokenizer::default());
+        let said = |said: Option<(String, _)>| said.map(|(said, _)| said).unwrap_or_default();
+        match read {
+            Ok(entry) => Some(ListEntry { text, entry, until, owner: said(owner), reason: said(reason) }),
             Err((message, help)) => {
                 self.push(at, message, "this entry", help);
                 None

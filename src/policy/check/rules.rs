@@ -5,7 +5,7 @@ use super::{Checker, DECLARATIONS_MAX, Namespace};
 use crate::engine::units::Action;
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
-use crate::policy::typed::{Decide, EventIx, Expr, Late, Rule, RuleIx, SceneIx, Type, Within};
+use crate::policy::typed::{Decide, EventIx, Expr, Late, Rule, RuleIx, SceneIx, TableIx, Type, Within};
 
 impl Checker<'_> {
     /// Which events are judged, before features and rules ask.
@@ -28,6 +28,7 @@ impl Checker<'_> {
             match node.kind() {
                 _ if self.is_broken(&node) => {}
                 K::RuleDecl => self.declare_rule(&node, None, &mut declared),
+                K::TableDecl => self.table(&node, &mut declared),
                 K::SceneDecl => {
                     let scene = self.scene(&node);
                     for rule in ast::children(&node, K::RuleDecl) {
@@ -66,10 +67,7 @@ impl Checker<'_> {
             return;
         };
         self.rules.insert(name.text.clone(), RuleIx(self.policy.rules.len() as u16));
-        let modifiers: Vec<SyntaxNode> = ast::children(node, K::Modifier).collect();
-        let has = |word| modifiers.iter().any(|modifier| ast::has_word(modifier, word));
-        let (mandatory, monitor) = (has("mandatory"), has("monitor"));
-        let salience = self.salience(&modifiers);
+        let ((mandatory, monitor), salience) = self.modifiers(node);
         let effective = self.effective(node);
         self.policy.rules.push(Rule {
             name: name.text,
@@ -87,6 +85,13 @@ impl Checker<'_> {
             alerts: Vec::new(),
         });
         declared.push(node.clone());
+    }
+
+    /// Whether a rule or table is mandatory and whether it is monitored, and its salience.
+    pub(super) fn modifiers(&mut self, node: &SyntaxNode) -> ((bool, bool), i32) {
+        let modifiers: Vec<SyntaxNode> = ast::children(node, K::Modifier).collect();
+        let has = |word| modifiers.iter().any(|modifier| ast::has_word(modifier, word));
+        ((has("mandatory"), has("monitor")), self.salience(&modifiers))
     }
 
     fn salience(&mut self, modifiers: &[SyntaxNode]) -> i32 {
@@ -207,8 +212,12 @@ impl Checker<'_> {
 
     fn allow_over(&mut self, ix: RuleIx, effect: &SyntaxNode) {
         for name in ast::children(effect, K::NameRef).filter_map(|name| ast::word(&name)) {
+            if let Some(table) = self.tables.get(&name.text).copied() {
+                self.allow_over_table(ix, &name, table);
+                continue;
+            }
             let Some(over) = self.rules.get(&name.text).copied() else {
-                let mut names: Vec<String> = self.rules.keys().cloned().collect();
+                let mut names: Vec<String> = self.rules.keys().chain(self.tables.keys()).cloned().collect();
                 names.sort();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 self.unknown(&name, "rule", &names, "");
@@ -233,6 +242,32 @@ impl Checker<'_> {
             };
             self.push(name.span, message, label, help);
         }
+    }
+
+    /// All rows of a table.
+    fn allow_over_table(&mut self, ix: RuleIx, name: &Named, table: TableIx) {
+        let rows = self.policy.rules.iter().enumerate();
+        let rows = rows.filter(|(_, rule)| rule.within == Some(Within::Table(table)));
+        let rows: Vec<RuleIx> = rows.map(|(at, _)| RuleIx(at as u16)).collect();
+        let Some(first) = rows.first().map(|first| &self.policy.rules[first.index()]) else { return };
+        let own = &self.policy.rules[ix.index()];
+        let (message, label, help) = if rows.contains(&ix) {
+            let message = format!("the table `{}` cannot be allowed over itself", name.text);
+            (message, "the same table", "name the rules that this row removes when it fires")
+        } else if first.mandatory {
+            let message = format!("the table `{}` is mandatory: nothing is allowed over it", name.text);
+            (message, "a mandatory table", "leave it out here, or take `mandatory` off that table")
+        } else if own.event != first.event {
+            let event = self.event_name(first.event);
+            let message = format!("the table `{}` is on `{event}`", name.text);
+            (message, "of another event", "a rule removes rules on its own event")
+        } else if rows.iter().any(|row| own.allow_over.contains(row)) {
+            (format!("the table `{}` is there twice", name.text), "again here", "remove one of the two")
+        } else {
+            self.policy.rules[ix.index()].allow_over.extend(rows);
+            return;
+        };
+        self.push(name.span, message, label, help);
     }
 
     pub(super) fn decide(&mut self, node: &SyntaxNode) {

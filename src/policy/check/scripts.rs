@@ -561,15 +561,33 @@ impl Checker<'_> {
             }
             "fires" => {
                 for name in ast::name_refs(node) {
-                    let Some(rule) = self.rules.get(&name.text).copied() else {
-                        let known: Vec<String> =
-                            self.policy.rules.iter().map(|rule| rule.name.clone()).collect();
-                        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                        let otherwise = if known.is_empty() { "this policy has no rules" } else { "" };
-                        self.unknown(&name, "rule", &known, otherwise);
-                        return None;
+                    // A table stands for all of its rows.
+                    let table = self.tables.get(&name.text).copied();
+                    let fires = match (table, self.rules.get(&name.text).copied()) {
+                        (Some(table), _) if negated => Expectation::NotFiresTable(table),
+                        (Some(table), _) => Expectation::FiresTable(table),
+                        (None, Some(rule)) if negated => Expectation::NotFires(rule),
+                        (None, Some(rule)) => Expectation::Fires(rule),
+                        (None, None) => {
+                            let rules = self.policy.rules.iter().filter(|rule| !rule.name.contains('#'));
+                            let rules = rules.map(|rule| &rule.name);
+                            let tables = self.policy.tables.iter().map(|table| &table.name);
+                            let known: Vec<String> = rules.chain(tables).cloned().collect();
+                            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                            let otherwise = if known.is_empty() { "this policy has no rules" } else { "" };
+                            self.unknown(&name, "rule", &known, otherwise);
+                            return None;
+                        }
                     };
-                    let on = self.policy.rules[rule.index()].event;
+                    let on = match &fires {
+                        Expectation::Fires(rule) | Expectation::NotFires(rule) => {
+                            self.policy.rules[rule.index()].event
+                        }
+                        Expectation::FiresTable(table) | Expectation::NotFiresTable(table) => {
+                            self.policy.tables[table.index()].event
+                        }
+                        _ => return None,
+                    };
                     if let Some(event) = event.filter(|event| *event != on) {
                         let (on, event) = (self.event_name(on), self.event_name(event));
                         let message = format!("the rule `{}` is on `{on}`, not on `{event}`", name.text);
@@ -577,7 +595,6 @@ impl Checker<'_> {
                         self.push(name.span, message, "of another event", help);
                         return None;
                     }
-                    let fires = if negated { Expectation::NotFires(rule) } else { Expectation::Fires(rule) };
                     expectations.push(fires);
                 }
             }

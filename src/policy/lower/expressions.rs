@@ -422,6 +422,14 @@ impl<'p> Graph<'p> {
                 let op = if *greatest { Op::Max } else { Op::Min };
                 self.fold(zones, of, |graph, a, b| graph.binary(op, a, b))?
             }
+            Expr::Choose { branches, otherwise } => {
+                let mut value = self.intern(zones, otherwise)?;
+                for (when, then) in branches.iter().rev() {
+                    let (when, then) = (self.intern(zones, when)?, self.intern(zones, then)?);
+                    value = self.add(Node::Choose(when, then, value));
+                }
+                value
+            }
             Expr::Not(of) => {
                 let of = self.intern(zones, of)?;
                 self.unary(Op::Not, of)
@@ -610,6 +618,7 @@ impl<'p> Graph<'p> {
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 of.first().map_or(Money::None, |first| self.money(first))
             }
+            Expr::Choose { otherwise, .. } => self.money(otherwise),
             Expr::Negate(of) => self.money(of),
             // Money ÷ money is a number; otherwise whichever side is money says which.
             Expr::Arithmetic(operator, a, b) => match (self.money(a), self.money(b)) {
@@ -724,6 +733,11 @@ impl Graph<'_> {
             Expr::Major(_) | Expr::RuleScoresMax | Expr::RuleScoresSum => FieldScale::Decimal,
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 let decimal = of.iter().any(|of| self.field_scale(of) == FieldScale::Decimal);
+                if decimal { FieldScale::Decimal } else { FieldScale::Whole }
+            }
+            Expr::Choose { branches, otherwise } => {
+                let mut values = branches.iter().map(|(_, value)| value).chain([&**otherwise]);
+                let decimal = values.any(|value| self.field_scale(value) == FieldScale::Decimal);
                 if decimal { FieldScale::Decimal } else { FieldScale::Whole }
             }
             Expr::Negate(of) => self.field_scale(of),

@@ -14,7 +14,7 @@ use super::code::{Code, Target};
 use super::expressions::{Graph, Node, NodeId, Scale};
 use super::zones::Zones;
 use crate::engine::program::{
-    CLAUSES_MAX, ClausePlan, CutPlan, MatchPlan, Op, OperandPlan, RestPlan, Run, TestPlan,
+    CLAUSES_MAX, ClausePlan, CutPlan, FirstPlan, MatchPlan, Op, OperandPlan, RestPlan, Run, TestPlan,
 };
 use crate::engine::units::{DECIMAL_DEN, Value};
 use crate::policy::diagnostics::Diagnostic;
@@ -218,16 +218,29 @@ pub(super) fn matching(
     zones: &mut Zones,
     code: &mut Code,
 ) -> Result<Matching, Diagnostic> {
-    let mut conditions = Vec::new();
+    let (mut conditions, mut firsts) = (Vec::new(), Vec::<FirstPlan>::new());
+    let mut last = None;
     for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| rule.event == event) {
         let when = graph.intern(zones, &rule.when)?;
         let mut when = graph.effective(rule.effective, Some(when));
-        if let Some(Within::Scene(scene)) = rule.within {
-            let scene = &policy.scenes[scene.index()];
-            let gate = graph.intern(zones, &scene.when)?;
-            let gate = graph.effective(scene.effective, Some(gate));
-            when = graph.both(gate, when);
+        match rule.within {
+            Some(Within::Scene(scene)) => {
+                let scene = &policy.scenes[scene.index()];
+                let gate = graph.intern(zones, &scene.when)?;
+                let gate = graph.effective(scene.effective, Some(gate));
+                when = graph.both(gate, when);
+            }
+            Some(Within::Table(table)) => {
+                when = graph.effective(policy.tables[table.index()].effective, Some(when));
+                match firsts.last_mut() {
+                    _ if !policy.tables[table.index()].first => {}
+                    Some(first) if last == rule.within => first.count += 1,
+                    _ => firsts.push(FirstPlan { start: conditions.len() as u16, count: 1 }),
+                }
+            }
+            None => {}
         }
+        last = rule.within;
         conditions.push((index as u16, when));
     }
     let mut parts = Parts { graph, known: HashMap::new() };
@@ -272,8 +285,11 @@ pub(super) fn matching(
             _ => 1,
         },
     };
-    let mut plan =
-        MatchPlan { operands: operands.iter().zip(&registers).map(plan_of).collect(), clauses: Vec::new() };
+    let mut plan = MatchPlan {
+        operands: operands.iter().zip(&registers).map(plan_of).collect(),
+        clauses: Vec::new(),
+        firsts,
+    };
 
     let mut rest_register = None;
     for (rule, ways) in ways.iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::engine::validate::PAIR_HEADER_WORDS;
 use crate::policy::archive;
 use crate::policy::typed::{
     Arithmetic, Compare, Decide, Effective, EntityIx, Event, FeatureIx, Field, FieldType, Late, Let, LetIx,
-    List, ListIx, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Window, Within,
+    List, ListIx, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Table, TableIx, Window, Within,
 };
 
 pub(super) const USD: Currency = Currency(840);
@@ -148,6 +148,7 @@ pub(super) fn payments() -> Policy {
         ],
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables: Vec::new(),
         rules: vec![
             Rule {
                 name: "listed".into(),

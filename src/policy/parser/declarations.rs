@@ -56,6 +56,8 @@ impl Parser<'_> {
             "list" => (K::ListDecl, Self::list),
             "let" => (K::LetDecl, Self::definition),
             "feature" => (K::FeatureDecl, Self::feature),
+            "scorecard" => (K::ScorecardDecl, Self::scorecard),
+            "table" => (K::TableDecl, Self::table),
             "scene" => (K::SceneDecl, Self::scene),
             "rule" => (K::RuleDecl, Self::rule),
             "decide" => (K::DecideDecl, Self::decide),
@@ -196,6 +198,14 @@ impl Parser<'_> {
         const HELP: &str = "for example: list blocked_devices of device { \"d1\", \"d2\" }";
         self.name("the list's name");
         self.clause(K::OfClause, "of", "what it is of", HELP);
+        if !self.recovering && self.eat(K::Assign) {
+            self.expect(
+                K::Text,
+                "the name of a file in quotes",
+                "for example: list blocked of device = \"blocked.csv\"",
+            );
+            return;
+        }
         if !self.recovering && self.is(K::LBrace) {
             self.braces("list", HELP, |parser| {
                 parser.start(K::ListEntry);
@@ -466,6 +476,12 @@ impl Parser<'_> {
 
     /// What follows the name and the event of a rule.
     fn rule_body(&mut self, help: &str) {
+        self.modifiers();
+        self.rule_braces(help);
+    }
+
+    /// `mandatory`, `monitor`, `salience N`, `effective …`, in any order.
+    pub(super) fn modifiers(&mut self) {
         while !self.recovering && self.is(K::Ident) {
             match self.text_at(0) {
                 "mandatory" | "monitor" => {
@@ -484,6 +500,9 @@ impl Parser<'_> {
                 _ => break,
             }
         }
+    }
+
+    fn rule_braces(&mut self, help: &str) {
         if !self.open_brace(help) {
             return;
         }
@@ -548,7 +567,7 @@ impl Parser<'_> {
         }
     }
 
-    fn effect(&mut self) {
+    pub(super) fn effect(&mut self) {
         const HELP: &str = "the effects are block, review, challenge, allow, `score N`, `reason NAME`, `alert QUEUE` and `allow over RULE`";
         self.start(K::Effect);
         match if self.is(K::Ident) { self.text_at(0) } else { "" } {
@@ -677,14 +696,14 @@ impl Parser<'_> {
         }
     }
 
-    fn full_expression(&mut self) {
+    pub(super) fn full_expression(&mut self) {
         if !self.recovering {
             self.expression();
         }
     }
 
     /// `WORD NAME`.
-    fn clause(&mut self, kind: K, word: &str, what: &str, help: &str) {
+    pub(super) fn clause(&mut self, kind: K, word: &str, what: &str, help: &str) {
         if self.recovering {
             return;
         }
@@ -772,7 +791,7 @@ impl Parser<'_> {
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scene, rule, decide, test"
+                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scorecard, scene, table, rule, decide, test"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

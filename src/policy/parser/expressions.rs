@@ -46,6 +46,11 @@ impl Parser<'_> {
                     );
                     break;
                 }
+                (K::FatArrow, _) if least <= COMPARE => {
+                    let help = "compare with `>=`; `=>` stands between a row of a table and what it does";
+                    self.error("`=>` does not compare".to_owned(), "here".to_owned(), help.to_owned());
+                    break;
+                }
                 (K::Unknown, _) => {
                     self.unknown_operator();
                     break;
@@ -118,7 +123,7 @@ impl Parser<'_> {
     }
 
     /// A prefix operator with its operand, or a primary with its `in`.
-    fn operand(&mut self, depth: u32) -> Option<u32> {
+    pub(super) fn operand(&mut self, depth: u32) -> Option<u32> {
         let strength = if self.is_word("not") {
             NOT
         } else if self.is(K::Minus) {
@@ -174,6 +179,7 @@ impl Parser<'_> {
             K::Duration | K::Date | K::Text => self.literal(),
             K::LParen => return self.parentheses(depth),
             K::Ident if matches!(self.text_at(0), "true" | "false") => self.literal(),
+            K::Ident if self.in_file && matches!(self.text_at(0), "TRUE" | "FALSE") => self.literal(),
             K::Ident if EXPRESSION_WORDS.contains(&self.text_at(0)) => {
                 self.expected("an expression", "something to compute or compare belongs here");
             }

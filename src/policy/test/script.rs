@@ -1,7 +1,7 @@
 //! What the tests of a policy say, checked: every name resolved, every value of its field's type.
 
 use crate::engine::units::{Action, Currency, Time, Value};
-use crate::policy::typed::{Compare, EventIx, FeatureIx, LetIx, RuleIx, Span};
+use crate::policy::typed::{Compare, EventIx, FeatureIx, LetIx, RuleIx, Span, TableIx};
 use std::collections::BTreeMap;
 
 /// When tests start: 2026-01-01T00:00Z, a Thursday. `at 5m` is five minutes later.
@@ -114,6 +114,10 @@ pub enum Expectation {
     Fires(RuleIx),
     /// `not fires RULE`.
     NotFires(RuleIx),
+    /// `fires TABLE`: one of its rows does.
+    FiresTable(TableIx),
+    /// `not fires TABLE`: none of its rows does.
+    NotFiresTable(TableIx),
     /// `unassessed`: score −1.
     Unassessed,
 }

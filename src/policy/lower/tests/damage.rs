@@ -3,7 +3,7 @@
 use super::random::{Random, policy};
 use super::*;
 use crate::engine::lists::Edits;
-use crate::engine::program::{Assume, FieldKind, Instr, ListOf, MatchPlan, Op};
+use crate::engine::program::{Assume, FieldKind, FirstPlan, Instr, ListOf, MatchPlan, Op};
 use crate::engine::rates::Rates;
 use crate::engine::units::Time;
 use crate::engine::vm::{Basis, execute};
@@ -454,6 +454,32 @@ fn what_is_wrong_with_clauses_is_said() {
         },
         "clause 1: the rest is shared with other code",
     );
+}
+
+#[test]
+fn what_is_wrong_with_tables_is_said() {
+    fn refused(change: fn(&mut Program), expected: &str) {
+        let mut policy = payments();
+        let effective = Effective::default();
+        policy.tables.push(Table { name: "table".into(), event: EventIx(0), effective, first: true });
+        let rules = policy.rules.len();
+        assert_eq!(rules, 3);
+        policy.rules[1..].iter_mut().for_each(|row| {
+            row.within = Some(Within::Table(TableIx(0)));
+            row.salience = 0;
+        });
+        let program = lower(&policy, &Tokenizer::default()).unwrap();
+        assert_eq!(program.events[0].matching.firsts, [FirstPlan { start: 1, count: 2 }]);
+        refused_of(program, change, &format!("event 0: its rules: {expected}"));
+    }
+    refused(|p| matching(p).firsts[0].count = 0, "table 0 is empty or not behind the one before it");
+    refused(|p| matching(p).firsts[0].count = 3, "table 0 ends behind the event's rules");
+    refused(|p| matching(p).firsts[0].start = NONE, "table 0 ends behind the event's rules");
+    refused(
+        |p| matching(p).firsts.push(FirstPlan { start: 2, count: 1 }),
+        "table 1 is empty or not behind the one before it",
+    );
+    refused(|p| p.rules[2].salience = -1, "table 0 has rows of different salience");
 }
 
 #[test]

@@ -133,6 +133,10 @@ impl Context<'_> {
             }
             Expr::CurrencyOf(of) => self.any_money(of).map(|(_, currency)| (i128::from(currency.0), 1)),
             Expr::FirstPresent(of) => of.iter().find_map(|of| self.number(of)),
+            Expr::Choose { branches, otherwise } => {
+                let chosen = branches.iter().find(|(when, _)| self.number(when) == truth(Some(true)));
+                self.number(chosen.map_or(otherwise, |(_, value)| value))
+            }
             Expr::Extreme { greatest, of } => {
                 let there = of.iter().filter_map(|of| self.number(of));
                 if *greatest {

@@ -114,12 +114,18 @@ impl Writer<'_> {
             return self.leaf(ty);
         }
         let next = depth - 1;
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 => {
+                let count = self.random.below(3);
+                let mut branch = |_| (self.expr(Type::Bool, next), self.expr(ty, next));
+                let branches = (0..count).map(&mut branch).collect();
+                Expr::Choose { branches, otherwise: Box::new(self.expr(ty, next)) }
+            }
+            1 => {
                 let count = 1 + self.random.below(3);
                 Expr::FirstPresent((0..count).map(|_| self.expr(ty, next)).collect())
             }
-            1 if !matches!(ty, Type::Enum(..)) => {
+            2 if !matches!(ty, Type::Enum(..)) => {
                 let count = 1 + self.random.below(3);
                 let of = (0..count).map(|_| self.expr(ty, next)).collect();
                 Expr::Extreme { greatest: self.random.one_in(2), of }
@@ -289,7 +295,8 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         });
     }
     writer.features = (0..4).map(|index| (FeatureIx(index), features[usize::from(index)].ty)).collect();
-    let rules = (0..3).map(|index| Rule {
+    // Rules that stand alone, and the rows of two tables.
+    let rules = (0..7).map(|index| Rule {
         name: format!("rule{index}"),
         event: EventIx(0),
         when: writer.expr(Type::Bool, 4),
@@ -301,10 +308,17 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         salience: 0,
         allow_over: Vec::new(),
         alerts: Vec::new(),
-        within: None,
+        within: [None, Some(Within::Table(TableIx(0))), Some(Within::Table(TableIx(1)))][index / 3],
         effective: Effective::default(),
     });
     let rules = rules.collect();
+    let table = |first| Table {
+        name: format!("table{}", u8::from(first)),
+        event: EventIx(0),
+        effective: Effective::default(),
+        first,
+    };
+    let tables = vec![table(true), table(writer.random.one_in(2))];
     Policy {
         name: "random".into(),
         revision: 1,
@@ -316,6 +330,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         features,
         queues: Vec::new(),
         scenes: Vec::new(),
+        tables,
         rules,
         rates: (random.below(2) == 0).then(|| typed::Rates { name: "daily".into(), max_age_us: HOUR }),
         decides: vec![Decide {
@@ -492,7 +507,13 @@ fn run(seed: u64, policies: usize) -> usize {
             rules.features().copy_from_slice(&registers[..features]);
             let fired = rules.fired(&words, words[PRESENCE_WORD], time);
             for (index, rule) in policy.rules.iter().enumerate() {
-                let expected = judged.bool(&rule.when) == Some(true);
+                let fits = |rule: &Rule| judged.bool(&rule.when) == Some(true);
+                let mut before = policy.rules[..index].iter().filter(|before| before.within == rule.within);
+                let first = match rule.within {
+                    Some(Within::Table(table)) => policy.tables[table.index()].first,
+                    _ => false,
+                };
+                let expected = fits(rule) && !(first && before.any(fits));
                 assert_eq!(fired.contains(&(index as u16)), expected, "{:?}\n{fields:?}", rule.when);
                 evaluations += 1;
             }
