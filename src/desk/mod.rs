@@ -368,6 +368,7 @@ impl Desk {
             "cold": begins,
             "recent": onto.recent,
             "tests": reports.len(),
+            "warnings": sources.warnings(),
             "tables_added": onto.program.tables.len() - running.tables.len(),
             "memory_added_bytes": more.total_bytes().saturating_sub(budget.total_bytes()),
         });
@@ -407,6 +408,9 @@ impl Desk {
         };
         drop(asked.ask);
         self.current = loaded;
+        for warning in answer["warnings"].as_array().into_iter().flatten() {
+            self.log.warn(format_args!("{}", warning.as_str().unwrap_or_default()));
+        }
         answer["after_seq"] = asked.seq.into();
         self.log.info(format_args!(
             "policy {} revision {} (hash {}) took over after decision {}, deployed by user {by}",

@@ -190,6 +190,9 @@ fn took_over(answer: &Value) -> String {
     for cold in answer["cold"].as_array().into_iter().flatten() {
         text.push_str(&format!("  {} begins now: {}\n", word(cold, "feature"), word(cold, "why")));
     }
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        text.push_str(&format!("  {}\n", warning.as_str().unwrap_or("?")));
+    }
     for recent in answer["recent"].as_array().into_iter().flatten() {
         text.push_str(&format!(
             "  {} began when an earlier policy took over\n",

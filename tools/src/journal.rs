@@ -322,8 +322,13 @@ fn compare(engine: &mut Engine, decision: &Decision<'_>) -> Result<(), String> {
 fn cat(reader: &Reader, from: u64, to: u64, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let mut line = String::new();
     let mut failed = None;
+    // A decision's frame names its epoch, and that the policy.
+    let mut policy = String::new();
     reader.for_each(|frame| {
         let seq = frame.head.seq;
+        if let Record::Epoch(epoch) = &frame.record {
+            policy = hex(&epoch.policy_hash);
+        }
         let (is_before, is_after) = match frame.record {
             // An epoch carries the number before it; it is shown with the decisions that it governs.
             Record::Epoch(_) | Record::Order(_) => (seq + 1 < from, seq >= to),
@@ -336,7 +341,11 @@ fn cat(reader: &Reader, from: u64, to: u64, json: bool, out: &mut impl Write) ->
             return ControlFlow::Continue(());
         }
         line.clear();
-        let told = if json { write!(line, "{}", record_json(frame)) } else { tell(&mut line, frame) };
+        let told = if json {
+            write!(line, "{}", record_json(frame, &policy))
+        } else {
+            tell(&mut line, frame, &policy)
+        };
         match told.map_err(anyhow::Error::from).and_then(|()| Ok(writeln!(out, "{line}")?)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -349,7 +358,7 @@ fn cat(reader: &Reader, from: u64, to: u64, json: bool, out: &mut impl Write) ->
 }
 
 /// One record as a line of text.
-fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
+fn tell(line: &mut String, frame: &Frame<'_>, policy: &str) -> std::fmt::Result {
     match &frame.record {
         Record::Epoch(epoch) => {
             let Epoch { semantics, policy_hash, layout_hash, limits, started, took_over } = epoch;
@@ -389,7 +398,7 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
         Record::Decision(Decision { input, outcome, digest }) => {
             write!(
                 line,
-                "{} {} kind {} principal {} {} {} score {} flags {} reasons {} revision {} digest {digest:016x}",
+                "{} {} kind {} principal {} {} {} score {} flags {} reasons {} revision {} policy {} digest {digest:016x}",
                 outcome.seq,
                 utc(input.received),
                 input.kind,
@@ -399,7 +408,8 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
                 outcome.score,
                 or_dash(flags(outcome.flags).join("+")),
                 or_dash(reasons(&outcome.reasons).iter().map(u16::to_string).collect::<Vec<_>>().join(",")),
-                outcome.policy_revision
+                outcome.policy_revision,
+                policy.get(..16).unwrap_or(policy)
             )?;
             if input.words.len() >= wire::HEADER_WORDS {
                 let id = wire::event_id(input.words).0;
@@ -413,7 +423,7 @@ fn tell(line: &mut String, frame: &Frame<'_>) -> std::fmt::Result {
 }
 
 /// One record as a JSON object; 64-bit words are hexadecimal text, as JSON's numbers would round them.
-fn record_json(frame: &Frame<'_>) -> serde_json::Value {
+fn record_json(frame: &Frame<'_>, policy: &str) -> serde_json::Value {
     let head = &frame.head;
     match &frame.record {
         Record::Epoch(epoch) => serde_json::json!({
@@ -460,6 +470,7 @@ fn record_json(frame: &Frame<'_>) -> serde_json::Value {
                 "flags": flags(outcome.flags),
                 "reasons": reasons(&outcome.reasons),
                 "policy_revision": outcome.policy_revision,
+                "policy_hash": policy,
                 "digest": format!("{digest:016x}"),
                 "id": id.map(|id| format!("{:016x}{:016x}", id[1], id[0])),
                 "time": header.then(|| utc(wire::event_time(input.words))),
