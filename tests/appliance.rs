@@ -182,7 +182,7 @@ fn a_policy_over_the_memory_that_may_be_used_is_refused_word_for_word() {
         let bound = format!("keys_max = 4096\nmemory_bytes_max = \"{max}\"");
         std::fs::write(rig.config(), rig.config_text().replace("keys_max = 4096", &bound)).unwrap();
     };
-    bounded("8MiB");
+    bounded("10MiB");
     let (code, said) = rig.refused();
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/over_budget.expected");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -191,7 +191,7 @@ fn a_policy_over_the_memory_that_may_be_used_is_refused_word_for_word() {
     assert_eq!((code, said), (2, std::fs::read_to_string(golden).unwrap()));
     assert!(!rig.journal().exists(), "nothing was begun");
     // As much as is asked for there is enough.
-    bounded("12MiB");
+    bounded("14MiB");
     rig.start().stop();
 }
 

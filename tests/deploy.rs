@@ -423,17 +423,17 @@ fn edits_kills_deployments_and_rollbacks_under_load_hold_from_the_decision_they_
                 for step in 0..7 {
                     let mut state = *states.last().expect("one at least");
                     let answer = match step {
+                        // Between any two orders something takes long enough for payments to come.
                         0 => desk.done(&edit("add")),
-                        1 => desk.done(&kill(600)),
-                        2 => desk.deploy(&policy(number), false),
-                        3 => desk.done(&edit(if round % 2 == 0 { "remove" } else { "forget" })),
-                        4 => desk.done(&kill(0)),
-                        5 => desk.done(&json!({ "do": "rollback" })),
-                        _ => desk.deploy(&policy(number), false),
+                        1 | 5 => desk.deploy(&policy(number), false),
+                        2 => desk.done(&kill(600)),
+                        3 => desk.done(&json!({ "do": "rollback" })),
+                        4 => desk.done(&edit(if round % 2 == 0 { "remove" } else { "forget" })),
+                        _ => desk.done(&kill(0)),
                     };
                     match step {
-                        0 | 3 => state.listed = step == 0,
-                        1 | 4 => state.killed = step == 1,
+                        0 | 4 => state.listed = step == 0,
+                        2 | 6 => state.killed = step == 2,
                         _ => state.revision = answer["revision"].as_u64().expect("a revision") as u32,
                     }
                     state.after = answer["after_seq"].as_u64().unwrap_or_else(|| panic!("{answer}"));

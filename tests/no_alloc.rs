@@ -6,13 +6,17 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;
-use tollgate::engine::program::Assume;
+use tollgate::engine::lists::{self, Edit};
+use tollgate::engine::orders::Order;
+use tollgate::engine::program::{Assume, ListOf};
+use tollgate::engine::units::entries::Entry;
 use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, Time, Value, mix};
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Counters, Engine, Limits};
 use tollgate::policy::typed::{
     Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
-    FeatureKind, Field, FieldIx, FieldType, Frame, Period, Policy, Rates, Rule, Source, Type, Window,
+    FeatureKind, Field, FieldIx, FieldType, Frame, List, ListIx, Period, Policy, Rates, Rule, Source, Type,
+    Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
@@ -77,13 +81,17 @@ fn policy() -> Policy {
             Event { name: "result".into(), amends: Some(PAYMENT), fields: result },
         ],
         reasons: Vec::new(),
-        lists: Vec::new(),
+        lists: vec![List { name: "devices".into(), of: ListOf::Entity(1), entries: Vec::new() }],
         lets: Vec::new(),
         features: features(),
         queues: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
-        rules: vec![rule("often", 0, 5, 60), rule("declined", 5, 3, 90)],
+        rules: vec![
+            rule("often", 0, 5, 60),
+            rule("declined", 5, 3, 90),
+            Rule { when: Expr::InList(FieldIx(1), ListIx(0)), ..rule("listed", 0, 5, 70) },
+        ],
         rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {
             event: PAYMENT,
@@ -326,6 +334,7 @@ fn volume() -> u64 {
 fn decide(clock: Clock, decisions: u64) -> Counters {
     let mut engine = engine(clock, 130_000);
     let mut stream = Stream::new();
+    let (list, mut edits, mut refused) = (lists::name("devices", "device"), 0, 0);
     let before = ALLOCATIONS.get();
     let started = Instant::now();
     while engine.counters().decided < decisions {
@@ -334,6 +343,13 @@ fn decide(clock: Clock, decisions: u64) -> Counters {
         let (kind, words) = stream.next();
         let input = input(kind, words, number, received);
         engine.look_ahead([input]);
+        // Devices come into a list and leave it.
+        if number % 64 == 5 && kind == 0 {
+            let edit = if number & 64 == 0 { Edit::Add } else { Edit::Forget };
+            let (entry, until) = (Entry::new(0, &words[6..8]), Time(received.0 + HOUR));
+            let order = Order::List { list, entry, edit, until };
+            *(if engine.order(&order, received) { &mut edits } else { &mut refused }) += 1_u64;
+        }
         let _ = engine.step(&input);
         if number.is_multiple_of(1_000) {
             let _ = engine.step(&Input { kind: 9, ..input });
@@ -343,7 +359,7 @@ fn decide(clock: Clock, decisions: u64) -> Counters {
     let took = started.elapsed();
     assert_eq!(ALLOCATIONS.get() - before, 0);
     let counters = *engine.counters();
-    println!("{clock:?}: {took:?} {counters:#?}");
+    println!("{clock:?}: {took:?}, {edits} edits of lists, {refused} without room, {counters:#?}");
     for (name, count) in [
         ("repeated", counters.repeated),
         ("refused kind", counters.refused[1]),
@@ -356,6 +372,7 @@ fn decide(clock: Clock, decisions: u64) -> Counters {
         ("evicted duplicates", counters.dedup_evicted),
         ("rates given up", counters.rates_lost),
         ("stale rates", counters.rate_stale),
+        ("edits of lists", edits),
     ] {
         assert!(count > 0, "the stream was to have some: {name}");
     }

@@ -13,7 +13,7 @@ use tollgate::policy::archive;
 /// The header that `policy::archive` describes.
 fn sealed(body: &[u8]) -> Vec<u8> {
     let mut bytes = b"TOLLGATE".to_vec();
-    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(archive::FORMAT_VERSION.to_le_bytes());
     bytes.extend(SEMANTICS_VERSION.to_le_bytes());
     bytes.extend((body.len() as u64).to_le_bytes());
     bytes.extend(blake3::hash(body).as_bytes());

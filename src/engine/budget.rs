@@ -13,6 +13,7 @@ mod work;
 use super::ahead::Ahead;
 use super::dedup::Dedup;
 use super::gather::Gathered;
+use super::lists::Edits;
 use super::matching::Matches;
 use super::plan::Plan;
 use super::program::{
@@ -49,6 +50,8 @@ pub struct Budget {
     pub spill_bytes: u64,
     /// Bytes for answering duplicates, their index included.
     pub dedup_bytes: u64,
+    /// Bytes for edits of lists.
+    pub edits_bytes: u64,
     /// Bytes for exchange rates.
     pub rates_bytes: u64,
     /// Bytes for what keys without a record share, so that upper bounds can be told.
@@ -230,6 +233,7 @@ impl Budget {
             limits: *limits,
             spill_bytes: Spill::bytes_for(limits.spill_bytes_max),
             dedup_bytes: Dedup::bytes_for(limits.dedup_entries_max),
+            edits_bytes: Edits::BYTES,
             rates_bytes: Rates::bytes_for(program),
             shared_bytes: shared_bytes(&plan.shared, limits),
             working_bytes: working.bytes(limits),
@@ -253,6 +257,7 @@ impl Budget {
         let others = [
             Spill::bytes_for(limits.spill_bytes_max),
             Dedup::bytes_for(limits.dedup_entries_max),
+            self.edits_bytes,
             self.rates_bytes,
             shared_bytes(&self.shared, limits),
             self.working.bytes(limits),

@@ -62,6 +62,9 @@ const fn tag(list: usize, width: u8) -> u64 {
 const ADDED: u64 = 1 << 32;
 
 impl Edits {
+    /// How much memory they take.
+    pub(super) const BYTES: u64 = (SLOTS * SLOT_WORDS * 8) as u64;
+
     /// None.
     #[must_use]
     pub fn none() -> Self {

@@ -667,7 +667,7 @@ mod tests {
         assert!(all.starts_with("epoch 1 after 0 term 1 started 1970-01-01T00:00:00.000000Z"), "{all}");
         assert!(all.ends_with(
             "3 1970-01-01T00:00:06.000000Z kind 2 principal 7 late block score 90 flags fallback+inexact reasons 17,18 \
-             revision 13 digest 000000000000d003 id 000000000000beef000000000000feed time 1970-01-01T00:00:03.000000Z \
+             revision 13 policy abababababababab digest 000000000000d003 id 000000000000beef000000000000feed time 1970-01-01T00:00:03.000000Z \
              words 000000000000feed 000000000000beef 00000000002dc6c0 0000000000000000 0000000000001234\n"
         ), "{all}");
         let second = told(&|out| cat(&reader, 2, 2, true, out));

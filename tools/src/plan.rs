@@ -145,6 +145,7 @@ impl Plan<'_> {
             },
             "spill_bytes": budget.spill_bytes,
             "dedup_bytes": budget.dedup_bytes,
+            "edits_bytes": budget.edits_bytes,
             "rates_bytes": budget.rates_bytes,
             "shared_bytes": budget.shared_bytes,
             "working_bytes": budget.working_bytes,

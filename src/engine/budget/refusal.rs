@@ -2,6 +2,7 @@
 
 use super::Budget;
 use crate::engine::Limits;
+use crate::engine::lists::EDITS_MAX;
 use std::fmt::Write as _;
 
 /// A part of what is reserved.
@@ -98,6 +99,7 @@ impl Budget {
         item("older events", "spill_bytes_max".into(), self.spill_bytes);
         let entries = self.limits.dedup_entries_max;
         item("duplicates", format!("{entries} events (dedup_entries_max)"), self.dedup_bytes);
+        item("edits of lists", format!("{EDITS_MAX} entries"), self.edits_bytes);
         if self.rates_bytes > 0 {
             item("exchange rates", String::new(), self.rates_bytes);
         }

@@ -359,13 +359,14 @@ fn a_refusal_word_for_word() {
         "  (card, shop)    1048576 pairs (keys_max)                   334.8 MiB",
         "  older events    spill_bytes_max                              2.0 GiB",
         "  duplicates      1048576 events (dedup_entries_max)          76.8 MiB",
+        "  edits of lists  16384 entries                                2.5 MiB",
         "  working memory  16384 events of a key (rows_per_key_max)     2.1 MiB",
-        "  help: lower spill_bytes_max to at most \"964MiB\"; or raise memory_bytes_max to at least \"3132MiB\"",
+        "  help: lower spill_bytes_max to at most \"962MiB\"; or raise memory_bytes_max to at least \"3134MiB\"",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let said = budget.refusal(3 << 30).unwrap();
     let help = "  help: lower keys_max to at most 986630, or spill_bytes_max to at most \"1988MiB\", or dedup_entries_max to at most 238446; or raise memory_bytes_max to \
-                at least \"3132MiB\"";
+                at least \"3134MiB\"";
     assert_eq!(said.lines().last(), Some(help));
     let said = budget.refusal(1 << 20).unwrap();
     assert!(
