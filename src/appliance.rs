@@ -20,14 +20,14 @@ use crate::config::{Backend, Config, JournalPlace};
 use crate::control::{Control, bury};
 use crate::desk::deployments::{Deployments, Texts};
 use crate::desk::socket::ControlSocket;
-use crate::desk::{self, Desk, Place};
+use crate::desk::{self, Desk, Place, StandingOrders};
 use crate::engine::budget::{Budget, tell_bytes};
 use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
 use crate::engine::units::Time;
 use crate::engine::{Engine, LimitError, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
 use crate::journal::{
-    self, Epoch, FlushError, Flusher, Journal, JournalOptions, Ordered, Record, RecoverError, Recovered,
+    self, Epoch, FlushError, Flusher, Journal, JournalOptions, Record, RecoverError, Recovered,
 };
 use crate::log::Log;
 use crate::os::lock::{LockError, RuntimeLock, is_on_tmpfs};
@@ -263,10 +263,10 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         touch_memory(&mut engine, config.engine.core, log)?;
     }
     let mut replay = Replay::new(&mut engine, config.engine.limits);
-    let mut orders = Vec::new();
+    let mut orders = StandingOrders::default();
     recovered.for_each(|record| {
-        if let Record::Order(Ordered { order, given, note }) = record {
-            orders.push((order, given, note.to_owned()));
+        if let Record::Order(ordered) = &record {
+            orders.remember(ordered);
         }
         replay.take(&record).map_err(StartError::from)
     })?;
@@ -324,10 +324,7 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         touch_memory: config.engine.touch_memory,
         configured: configured_hash,
     };
-    let mut desk = Desk::new(place, asking, deployments, loaded.clone(), log);
-    for (order, given, note) in &orders {
-        desk.remember(&Ordered { order: *order, given: *given, note });
-    }
+    let desk = Desk::new(place, asking, deployments, loaded.clone(), orders, log);
     let control_socket = ControlSocket::bind(&config.control_socket)
         .map_err(|error| StartError::ControlSocket { path: config.control_socket.clone(), error })?;
     let hot_loop = HotLoop::new(

@@ -368,6 +368,15 @@ fn edits_of_lists_hold_from_the_decision_they_name_in_any_policy_and_after_a_cra
     desk.done(&edit("forget", "2"));
     assert_eq!(scores(&mut client), [0, 33, 0]);
     Desk::refused(&desk.ask(&edit("add", "4111111111111111")), "raw card number", "token");
+    for (text, told) in [("4111 1111 1111 1111", "raw card number"), ("", "cannot be empty")] {
+        let answer = desk.ask(&edit("add", text));
+        Desk::refused(&answer, told, "");
+        assert!(!answer.to_string().contains("1111"), "{answer}");
+    }
+    let kill = json!({ "do": "kill_all", "action": "allow", "seconds": 60, "owner": "4111111111111111", "reason": "x" });
+    Desk::refused(&desk.ask(&kill), "raw card number", "leave it out");
+    let unknown = desk.ask(&json!({ "do": "list", "list": "4111 1111 1111 1111" }));
+    assert!(unknown["error"].as_str().is_some_and(|error| error.contains('*')), "{unknown}");
     Desk::refused(&desk.ask(&edit("move", "1")), "unknown variant `move`", "");
     let no_list = json!({ "do": "list", "list": "nown" });
     Desk::refused(&desk.ask(&no_list), "has no list `nown`", "did you mean `known`?");

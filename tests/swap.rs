@@ -33,10 +33,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FRAMES: usize = 1_200;
 const VERSIONS: usize = 4;
 
-/// The policy with some of its windowed features replaced by constants, so that nothing is kept for them.
+/// The policy with some of its windowed features replaced by constants, so that nothing is kept for them, and some of the
+/// entries of its lists left out.
 fn version(policy: &Policy, rng: &mut Rng, number: usize, blank: u64) -> Policy {
     let mut version = policy.clone();
     version.revision = number as u32;
+    // Lists with other entries are other lists to what is kept.
+    for list in &mut version.lists {
+        if rng.percent(40) {
+            list.entries.retain(|_| rng.percent(60));
+        }
+    }
     for feature in &mut version.features {
         let FeatureKind::Window(window) = &feature.kind else { continue };
         if rng.percent(blank) {

@@ -6,12 +6,10 @@ use crate::engine::lists::Edit;
 use crate::engine::orders::{Name, Order};
 use crate::engine::program::{ArchivedListPlan, TEXT_WORDS_MAX};
 use crate::engine::units::Time;
-use crate::engine::units::entries::{Entry, has_card_number};
+use crate::engine::units::entries::Entry;
 use crate::os::clock;
-use crate::policy::entries::{self, SAID_BYTES_MAX};
+use crate::policy::entries;
 use crate::token::Tokenizer;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -79,12 +77,6 @@ impl Desk {
         let of = plan.of.native();
         let entry = entries::read(of, of.word(kind), text, &Tokenizer::default())
             .map_err(|(message, help)| Refused::new(message, help))?;
-        for said in [owner, reason] {
-            if has_card_number(said) || said.len() > SAID_BYTES_MAX {
-                let error = "owner or reason hold what could be a raw card number, or are too long";
-                return Err(Refused::new(error, "leave it out"));
-            }
-        }
         let (edit, until) = match edit {
             EditWord::Add => (Edit::Add, end(until.as_deref(), *seconds)?),
             EditWord::Remove => (Edit::Remove, end(until.as_deref(), *seconds)?),
@@ -103,6 +95,7 @@ impl Desk {
         let list = list_name(program, plan);
         let now = clock::realtime_us();
         let standing: BTreeMap<Entry, &Standing> = self
+            .orders
             .edits
             .range((list, FIRST)..)
             .take_while(|((of, _), _)| *of == list)
@@ -174,7 +167,7 @@ fn end(until: Option<&str>, seconds: Option<u64>) -> Result<Time, Refused> {
             ));
         }
         (None, Some(seconds)) => now + seconds as i64 * 1_000_000,
-        (Some(text), None) => instant(text).ok_or_else(|| {
+        (Some(text), None) => entries::instant(text).ok_or_else(|| {
             let help = "write a date, as in 2026-12-31, or an instant, as in 2026-12-31T08:30:00Z";
             Refused::new("this is not a date", help)
         })?,
@@ -183,14 +176,6 @@ fn end(until: Option<&str>, seconds: Option<u64>) -> Result<Time, Refused> {
         return Err(Refused::new("this end is past", "to undo an edit, forget it"));
     }
     Ok(Time(end))
-}
-
-fn instant(text: &str) -> Option<i64> {
-    let utc = |local: DateTime| local.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    let at: Option<jiff::Timestamp> = text.parse().ok();
-    let at = at.or_else(|| text.parse::<DateTime>().ok().and_then(utc));
-    let at = at.or_else(|| text.parse::<Date>().ok().and_then(|date| utc(date.at(0, 0, 0, 0))));
-    at.map(jiff::Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::engine::budget::Budget;
 use crate::engine::lists::{EDITED_LISTS_MAX, EDITS_MAX, Edit};
 use crate::engine::orders::{self, KILLS_MAX, Order};
 use crate::engine::program::{Program, SEMANTICS_VERSION};
+use crate::engine::units::entries::has_card_number;
 use crate::engine::units::{Action, Time};
 use crate::engine::{Limits, Loaded, Successor, first_word};
 use crate::hot_loop::Deadlines;
@@ -27,8 +28,9 @@ use crate::journal::{self, Epoch, NOTE_BYTES_MAX, Ordered};
 use crate::log::Log;
 use crate::os::memfd::SealedMemfd;
 use crate::os::{clock, memory};
+use crate::policy::diagnostics::mask;
 use crate::policy::lower::{Base, lower_onto};
-use crate::policy::{Diagnostic, archive, test};
+use crate::policy::{Diagnostic, Sources, archive, test};
 use crate::replay::abbreviated;
 use crate::token::Tokenizer;
 use deployments::{Deployed, Deployments, Texts};
@@ -100,6 +102,13 @@ struct Standing {
     note: String,
 }
 
+/// The orders that hold, so that they can be told. The engine has its own.
+#[derive(Debug, Default)]
+pub(crate) struct StandingOrders {
+    kills: Vec<Standing>,
+    edits: lists::Edits,
+}
+
 /// What the desk needs to know of the appliance.
 pub(crate) struct Place {
     pub(crate) journal_dir: PathBuf,
@@ -118,10 +127,7 @@ pub(crate) struct Desk {
     current: Loaded,
     /// What was to take over when it was last asked.
     next: Option<Loaded>,
-    /// The kill switches that hold.
-    standing: Vec<Standing>,
-    /// The edits of lists.
-    edits: lists::Edits,
+    orders: StandingOrders,
     log: Log,
 }
 
@@ -150,44 +156,10 @@ impl Desk {
         asking: Asking,
         deployments: Deployments,
         current: Loaded,
+        orders: StandingOrders,
         log: Log,
     ) -> Self {
-        Self {
-            place,
-            asking,
-            deployments,
-            current,
-            next: None,
-            standing: Vec::new(),
-            edits: lists::Edits::new(),
-            log,
-        }
-    }
-
-    /// Takes note of an order that the journal holds.
-    pub(crate) fn remember(&mut self, ordered: &Ordered<'_>) {
-        if let Order::List { list, entry, edit, until } = ordered.order {
-            if self.edits.len() >= EDITS_MAX {
-                self.edits.retain(|_, standing| self::until(&standing.order) > ordered.given);
-            }
-            let standing = Standing { order: ordered.order, note: ordered.note.to_owned() };
-            match edit {
-                Edit::Add | Edit::Remove if until > ordered.given => {
-                    _ = self.edits.insert((list, entry), standing);
-                }
-                _ => _ = self.edits.remove(&(list, entry)),
-            }
-            return;
-        }
-        let same = |standing: &Standing| match (standing.order, ordered.order) {
-            (Order::KillRule { rule, .. }, Order::KillRule { rule: other, .. }) => rule == other,
-            (Order::KillAll { .. }, Order::KillAll { .. }) => true,
-            _ => false,
-        };
-        self.standing.retain(|standing| !same(standing) && until(&standing.order) > ordered.given);
-        if until(&ordered.order) > ordered.given {
-            self.standing.push(Standing { order: ordered.order, note: ordered.note.to_owned() });
-        }
+        Self { place, asking, deployments, current, next: None, orders, log }
     }
 
     /// Does what is asked by a user, and answers.
@@ -215,6 +187,8 @@ impl Desk {
             Request::EditList(edit) => self.edit_list(&edit, by),
         };
         answered.unwrap_or_else(|Refused { error, help, more }| {
+            // It may repeat what was asked.
+            let (error, help) = (mask(&error), mask(&help));
             self.log.warn(format_args!("user {by} was refused: {}", error.lines().next().unwrap_or("")));
             let mut answer = json!({ "ok": false, "error": error, "help": help });
             if let Some((name, value)) = more {
@@ -235,7 +209,7 @@ impl Desk {
                 }
                 Ask::Order(given) if done => {
                     let Given { order, at, note } = &*given;
-                    self.remember(&Ordered { order: *order, given: *at, note });
+                    self.orders.remember(&Ordered { order: *order, given: *at, note });
                 }
                 _ => {}
             }
@@ -247,7 +221,7 @@ impl Desk {
         let hash = hex(&self.current.hash());
         let deployed = self.deployments.find(&hash);
         let now = clock::realtime_us();
-        let standing = self.standing.iter().filter(|standing| until(&standing.order).0 > now);
+        let standing = self.orders.kills.iter().filter(|standing| until(&standing.order).0 > now);
         let orders: Vec<Value> = standing.map(Standing::json).collect();
         json!({
             "ok": true,
@@ -261,7 +235,7 @@ impl Desk {
             "rules": program.rules.len(),
             "features": program.features.len(),
             "orders": orders,
-            "list_edits": self.edits.values().filter(|standing| until(&standing.order).0 > now).count(),
+            "list_edits": self.orders.edits.values().filter(|standing| until(&standing.order).0 > now).count(),
         })
     }
 
@@ -368,7 +342,7 @@ impl Desk {
             "cold": begins,
             "recent": onto.recent,
             "tests": reports.len(),
-            "warnings": sources.warnings(),
+            "warnings": self.warnings(&sources),
             "tables_added": onto.program.tables.len() - running.tables.len(),
             "memory_added_bytes": more.total_bytes().saturating_sub(budget.total_bytes()),
         });
@@ -420,6 +394,19 @@ impl Desk {
             asked.seq
         ));
         Ok(answer)
+    }
+
+    /// What is hardly meant in a policy that is deployed.
+    fn warnings(&self, sources: &Sources) -> Vec<String> {
+        let now = clock::realtime_us();
+        let notes = self.orders.kills.iter().filter(|standing| until(&standing.order).0 > now);
+        let killed = notes.filter_map(|standing| serde_json::from_str::<Value>(&standing.note).ok());
+        let rows = killed
+            .filter_map(|note| note["rule"].as_str().filter(|rule| rule.contains('#')).map(str::to_owned));
+        let moved = rows.map(|row| {
+            format!("{row} is killed by its number: see whether it is still the row that is meant")
+        });
+        sources.warnings().into_iter().chain(moved).collect()
     }
 
     fn keep(
@@ -484,10 +471,15 @@ impl Desk {
         self.order(Order::KillAll { action, until }, &json!({ "owner": owner, "reason": reason, "by": by }))
     }
 
-    fn order(&mut self, order: Order, note: &Value) -> Result<Value, Refused> {
-        let note = note.to_string();
+    fn order(&mut self, order: Order, noted: &Value) -> Result<Value, Refused> {
+        let note = noted.to_string();
         if ["owner", "reason"].iter().any(|name| note.contains(&format!("\"{name}\":\"\""))) {
             return Err(Refused::new("an order names its owner and its reason", "say both"));
+        }
+        let said = |name: &str| -> String { noted[name].as_str().unwrap_or_default().to_owned() };
+        if has_card_number(&said("owner")) || has_card_number(&said("reason")) {
+            let error = "what is noted of the order holds what could be a raw card number";
+            return Err(Refused::new(error, "leave it out of owner and reason"));
         }
         if note.len() > NOTE_BYTES_MAX {
             let error =
@@ -511,7 +503,7 @@ impl Desk {
                 _ => Refused::new(format!("{KILLS_MAX} rules are killed already"), "lift some of that first"),
             });
         }
-        self.remember(&Ordered { order, given: at, note: &note });
+        self.orders.remember(&Ordered { order, given: at, note: &note });
         let what = match order {
             Order::KillRule { .. } => "a rule is killed",
             Order::KillAll { .. } => "all are answered alike",
@@ -519,12 +511,49 @@ impl Desk {
             Order::List { edit: Edit::Remove, .. } => "an entry is in a list no more",
             Order::List { edit: Edit::Forget, .. } => "an edit of a list is forgotten",
         };
+        let end = match order {
+            Order::List { edit: Edit::Forget, .. } => Value::Null,
+            _ => lists::until_text(until(&order).0),
+        };
+        let of = ["rule", "list"].iter().find_map(|name| noted[name].as_str()).unwrap_or("everything");
+        let until = end.as_str().map_or_else(String::new, |end| format!(" until {end}"));
+        // An entry may be a key's text, which is in no log.
         self.log.warn(format_args!(
-            "ordered after decision {}: {what} until {}: {note}",
+            "ordered after decision {} by user {}: {what} ({of}){until}; {}: {}",
             asked.seq,
-            time_text(until(&order))
+            noted["by"],
+            said("owner"),
+            said("reason")
         ));
-        Ok(json!({ "ok": true, "after_seq": asked.seq, "until": lists::until_text(until(&order).0) }))
+        Ok(json!({ "ok": true, "after_seq": asked.seq, "until": end }))
+    }
+}
+
+impl StandingOrders {
+    /// Takes note of an order that the journal holds.
+    pub(crate) fn remember(&mut self, ordered: &Ordered<'_>) {
+        if let Order::List { list, entry, edit, until } = ordered.order {
+            if self.edits.len() >= EDITS_MAX {
+                self.edits.retain(|_, standing| self::until(&standing.order) > ordered.given);
+            }
+            let standing = Standing { order: ordered.order, note: ordered.note.to_owned() };
+            match edit {
+                Edit::Add | Edit::Remove if until > ordered.given => {
+                    _ = self.edits.insert((list, entry), standing);
+                }
+                _ => _ = self.edits.remove(&(list, entry)),
+            }
+            return;
+        }
+        let same = |standing: &Standing| match (standing.order, ordered.order) {
+            (Order::KillRule { rule, .. }, Order::KillRule { rule: other, .. }) => rule == other,
+            (Order::KillAll { .. }, Order::KillAll { .. }) => true,
+            _ => false,
+        };
+        self.kills.retain(|standing| !same(standing) && until(&standing.order) > ordered.given);
+        if until(&ordered.order) > ordered.given {
+            self.kills.push(Standing { order: ordered.order, note: ordered.note.to_owned() });
+        }
     }
 }
 

@@ -106,12 +106,17 @@ impl Edits {
             if forget {
                 return true;
             }
-            if self.lists.len() == EDITED_LISTS_MAX {
-                return false;
-            }
-            self.lists.push((list, 0, 0));
+            let number = match self.lists.iter().position(|known| known.1 == 0) {
+                Some(number) => number,
+                None if self.lists.len() == EDITED_LISTS_MAX => return false,
+                None => {
+                    self.lists.push((list, 0, 0));
+                    self.lists.len() - 1
+                }
+            };
+            self.lists[number] = (list, 0, 0);
             self.point(plan);
-            return self.put(self.lists.len() - 1, entry, edit, until, now);
+            return self.put(number, entry, edit, until, now);
         };
         if forget {
             if let Ok(slot) = self.search(tag(number, entry.width), &entry.words) {
@@ -163,7 +168,11 @@ impl Edits {
     /// Frees a slot, and moves up those behind it that it stood in the way of.
     fn free(&mut self, slot: usize) {
         let list = (self.slots[slot * SLOT_WORDS] & 0xffff) as usize - 1;
-        self.lists[list].1 -= 1;
+        let known = &mut self.lists[list];
+        known.1 -= 1;
+        if known.1 == 0 {
+            known.2 = 0;
+        }
         self.used -= 1;
         let (mut hole, mut next) = (slot, slot);
         loop {
@@ -286,27 +295,26 @@ impl List<'_> {
         self.plan.parts.first().is_some_and(|part| part.has(words, self.time))
     }
 
-    /// Whether a prefix is in it. `prefix` is the first two words of that of a width, if there is one.
+    /// Whether a prefix is in it: the widest that an edit or an entry in force is of says so. `prefix` is the first two words of
+    /// that of a width, if there is one.
     fn has_prefix(self, size: usize, prefix: impl Fn(u8) -> Option<[u64; 2]>) -> bool {
         let edited = self.edits.of(self.number);
-        let mut seen: u128 = 0;
-        for part in self.plan.parts.iter() {
-            seen |= 1_u128.checked_shl(u32::from(part.width).wrapping_sub(1)).unwrap_or(0);
-            let Some(words) = prefix(part.width) else { continue };
-            let says = edited.and_then(|(number, _)| {
-                self.edits.says(number, &Entry::new(part.width, &words[..size]), self.time)
-            });
-            if says.unwrap_or_else(|| part.has(&words[..size], self.time)) {
-                return true;
-            }
-        }
-        let Some((number, widths)) = edited else { return false };
-        let mut left = widths & !seen;
+        let bit = |width: u8| 1_u128.checked_shl(u32::from(width).wrapping_sub(1)).unwrap_or(0);
+        let mut left = self.plan.parts.iter().fold(0, |widths, part| widths | bit(part.width));
+        left |= edited.map_or(0, |(_, widths)| widths);
+        let mut parts = self.plan.parts.iter().rev().peekable();
         while left != 0 {
-            let width = left.trailing_zeros() as u8 + 1;
-            left &= left - 1;
-            let entry = prefix(width).map(|words| Entry::new(width, &words[..size]));
-            if entry.is_some_and(|entry| self.edits.says(number, &entry, self.time) == Some(true)) {
+            let width = left.ilog2() as u8 + 1;
+            left ^= bit(width);
+            let part = parts.next_if(|part| part.width == width);
+            let Some(words) = prefix(width) else { continue };
+            let says = edited.and_then(|(number, _)| {
+                self.edits.says(number, &Entry::new(width, &words[..size]), self.time)
+            });
+            if let Some(says) = says {
+                return says;
+            }
+            if part.is_some_and(|part| part.has(&words[..size], self.time)) {
                 return true;
             }
         }

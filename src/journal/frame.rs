@@ -32,7 +32,7 @@ use crate::engine::{Clock, Limits};
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TGFR");
 /// Version of the format of frames, segments and rings. One for all: a header is then the first to be refused, where a frame of
 /// another version would pass for a write that did not finish.
-pub const FRAME_VERSION: u8 = 2;
+pub const FRAME_VERSION: u8 = 3;
 /// Words before the payload.
 pub const HEAD_WORDS: usize = 11;
 /// Words of an epoch's payload.

@@ -73,6 +73,8 @@ struct Checker<'p> {
     reasons: HashMap<String, u16>,
     queues: HashMap<String, u16>,
     lists: HashMap<String, ListIx>,
+    /// How many entries there may still be.
+    entries_left: usize,
     lets: HashMap<(EventIx, String), LetIx>,
     /// Which event a `let` name was first declared on, to say so.
     let_events: HashMap<String, EventIx>,
@@ -136,6 +138,7 @@ impl<'p> Checker<'p> {
             reasons: HashMap::new(),
             queues: HashMap::new(),
             lists: HashMap::new(),
+            entries_left: lists::ENTRIES_MAX,
             lets: HashMap::new(),
             let_events: HashMap::new(),
             feature_names: HashSet::new(),

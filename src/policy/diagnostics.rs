@@ -239,7 +239,8 @@ impl Words<'_> {
 
 /// Puts asterisks over thirteen or more digits in a row, whatever single spaces, hyphens or underscores are between
 /// them. The length in bytes stays.
-pub(super) fn mask(text: &str) -> String {
+#[must_use]
+pub fn mask(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut masked: Option<Vec<u8>> = None;
     let mut at = 0;

@@ -8,6 +8,8 @@ use crate::engine::units::entries::Entry;
 use crate::engine::units::entries::has_card_number;
 use crate::engine::units::{CURRENCIES, Currency};
 use crate::token::Tokenizer;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The longest entry, owner or reason, in bytes.
@@ -31,6 +33,12 @@ pub fn read(of: ListOf, kind: &str, text: &str, tokenizer: &Tokenizer) -> Result
     if text.len() > SAID_BYTES_MAX {
         return wrong(format!("an entry has at most {SAID_BYTES_MAX} bytes"), "this is no entry");
     }
+    if has_card_number(text) && !text.starts_with(TOKEN) {
+        return wrong(
+            "an entry of a list cannot be a raw card number",
+            "card numbers never enter a policy; write the token that stands for the card",
+        );
+    }
     let number = |number: u64| Entry::new(0, &[number]);
     match of {
         ListOf::Entity(_) if text.starts_with(TOKEN) => match token(&text[TOKEN.len()..]) {
@@ -41,8 +49,8 @@ pub fn read(of: ListOf, kind: &str, text: &str, tokenizer: &Tokenizer) -> Result
             ),
         },
         ListOf::Entity(_) => match tokenizer.key(kind, text) {
-            Ok(key) if !has_card_number(text) => Ok(Entry::new(0, &key.0)),
-            _ => wrong(
+            Ok(key) => Ok(Entry::new(0, &key.0)),
+            Err(_) => wrong(
                 "an entry of a list cannot be a raw card number",
                 "card numbers never enter a policy; write the token that stands for the card",
             ),
@@ -105,6 +113,17 @@ fn token(digits: &str) -> Option<[u64; 2]> {
     }
     let word = |digits: &str| u64::from_str_radix(digits, 16).ok().map(u64::swap_bytes);
     Some([word(&digits[..16])?, word(&digits[16..])?])
+}
+
+/// The instant of a text: `2026-12-31`, its midnight in UTC; `2026-12-31T08:30`, in UTC; or with an offset, `2026-12-31T08:30:00Z`.
+/// In microseconds since 1970.
+#[must_use]
+pub fn instant(text: &str) -> Option<i64> {
+    let utc = |local: DateTime| local.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    let at: Option<jiff::Timestamp> = text.parse().ok();
+    let at = at.or_else(|| text.parse::<DateTime>().ok().and_then(utc));
+    let at = at.or_else(|| text.parse::<Date>().ok().and_then(|date| utc(date.at(0, 0, 0, 0))));
+    at.map(jiff::Timestamp::as_microsecond)
 }
 
 /// The beginning of a text that is told in a message.

@@ -101,7 +101,8 @@ fn lower_with(
 ) -> Result<TakeOver, Diagnostic> {
     check_bounds(policy)?;
     let layouts = layout::lay_out(policy)?;
-    let mut zones = Zones::default();
+    let own_lists = list_plans(policy, tokenizer)?;
+    let mut zones = Zones::with_lists(&own_lists);
     let mut code = Code::new(policy.features.len())?;
     if let Some(base) = base {
         same_kinds(policy, base.program)?;
@@ -214,7 +215,7 @@ fn lower_with(
             "declare events, fields, enums and rates as they are there; another layout takes a restart with a new journal",
         ));
     }
-    let mut lists = list_plans(policy, tokenizer)?;
+    let mut lists = own_lists;
     lists.extend(kept_lists);
     let zone_database = zones.database();
     let (zones, texts, prefixes) = zones.finish();

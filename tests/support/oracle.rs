@@ -153,10 +153,8 @@ struct Listed {
 impl Listed {
     /// Whether what a field holds is in it: the last edit of an entry that is in force says so, else the policy does.
     fn has(&self, cell: Cell, time: i64, edits: &[(Order, Time)]) -> bool {
-        let mut all: BTreeMap<Entry, bool> = BTreeMap::new();
-        for (entry, until) in &self.entries {
-            all.insert(*entry, time < *until);
-        }
+        let in_force = self.entries.iter().filter(|(_, until)| time < *until);
+        let mut all: BTreeMap<Entry, bool> = in_force.map(|(entry, _)| (*entry, true)).collect();
         let mut edited: BTreeMap<Entry, (bool, i64)> = BTreeMap::new();
         for (order, given) in edits {
             let Order::List { list, entry, edit, until } = order else { continue };
@@ -174,7 +172,9 @@ impl Listed {
                 all.insert(entry, added);
             }
         }
-        all.iter().any(|(entry, counts)| *counts && self.matches(entry, cell))
+        // Of prefixes the longest says so.
+        let matching = all.iter().filter(|(entry, _)| self.matches(entry, cell));
+        matching.max_by_key(|(entry, _)| entry.width).is_some_and(|(_, counts)| *counts)
     }
 
     fn matches(&self, entry: &Entry, cell: Cell) -> bool {
@@ -1122,8 +1122,6 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
             if !padded || text.len() > usize::from(*most) || text.chars().any(char::is_control) {
                 return Err(Refusal::BadValue);
             }
-            let plain: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-            let runs = plain.split(|c: char| !c.is_ascii_digit());
             let is_card = |run: &str| {
                 let doubled = |(at, digit): (usize, u32)| {
                     if at % 2 == 1 { 2 * digit / 10 + 2 * digit % 10 } else { digit }
@@ -1131,8 +1129,15 @@ fn cell(ty: &FieldType, words: &[u64]) -> Result<Cell, Refusal> {
                 let digits = run.chars().rev().filter_map(|c| c.to_digit(10)).enumerate();
                 (13..=19).contains(&run.len()) && digits.map(doubled).sum::<u32>() % 10 == 0
             };
-            if runs.into_iter().any(is_card) {
-                return Err(Refusal::RawCardNumber);
+            for run in text.split(|c: char| !matches!(c, ' ' | '-') && !c.is_ascii_digit()) {
+                let groups: Vec<&str> = run.split([' ', '-']).collect();
+                for start in 0..groups.len() {
+                    for end in start..groups.len() {
+                        if is_card(&groups[start..=end].concat()) {
+                            return Err(Refusal::RawCardNumber);
+                        }
+                    }
+                }
             }
             Ok(Cell::Words(held, words.len()))
         }

@@ -1,6 +1,6 @@
 //! Lists of a running appliance: `tollctl list show | add | remove | forget`.
 
-use crate::desk::{Appliance, By, ask, print, seconds, word};
+use crate::desk::{Appliance, By, ask, print, seconds};
 use crate::fault::Problem;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -124,15 +124,18 @@ fn make(edit: &Edit, what: EditWord) -> anyhow::Result<()> {
     }
     let (done, count) = (last["after_seq"].to_string(), asked.len());
     let entries = if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
-    let text = match (what, word(&last, "until")) {
-        (EditWord::Forget, _) => format!("{entries}: the policy's word holds after decision {done}\n"),
-        (EditWord::Add, "?") => format!("{entries} in {} after decision {done}\n", edit.list),
-        (EditWord::Remove, "?") => format!("{entries} not in {} after decision {done}\n", edit.list),
-        (EditWord::Add, until) => format!("{entries} in {} after decision {done} until {until}\n", edit.list),
-        (EditWord::Remove, until) => {
-            format!("{entries} not in {} after decision {done} until {until}\n", edit.list)
-        }
+    let mut text = match what {
+        EditWord::Add => format!("{entries} in {} after decision {done}", edit.list),
+        EditWord::Remove => format!("{entries} not in {} after decision {done}", edit.list),
+        EditWord::Forget => format!("{entries}: the policy's word holds after decision {done}"),
     };
+    // Lines of a file may end otherwise.
+    if edit.csv.is_none()
+        && let Some(until) = last["until"].as_str()
+    {
+        text.push_str(&format!(" until {until}"));
+    }
+    text.push('\n');
     print(&edit.appliance, &last, &text)
 }
 
@@ -140,11 +143,14 @@ fn make(edit: &Edit, what: EditWord) -> anyhow::Result<()> {
 fn read(file: &Path, one: impl Fn(&str) -> ListEdit) -> anyhow::Result<Vec<(String, ListEdit)>> {
     const COLUMNS: [&str; 5] = ["entry", "until", "owner", "reason", "from"];
     let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| anyhow!("{shown} cannot be read: {error}"))?;
+    // As in the files of policies: no column has a `;` in its name.
+    let has_semicolon = text.lines().next().is_some_and(|header| header.contains(';'));
     let mut rows = csv::ReaderBuilder::new()
         .flexible(false)
         .trim(csv::Trim::All)
-        .from_path(file)
-        .map_err(|error| anyhow!("{shown} cannot be read: {error}"))?;
+        .delimiter(if has_semicolon { b';' } else { b',' })
+        .from_reader(text.as_bytes());
     let header = rows.headers().map_err(|error| anyhow!("{shown}: {error}"))?.clone();
     let unknown = header.iter().find(|name| !COLUMNS.contains(&name.trim_start_matches('\u{feff}')));
     if let Some(name) = unknown {
@@ -168,6 +174,11 @@ fn read(file: &Path, one: impl Fn(&str) -> ListEdit) -> anyhow::Result<Vec<(Stri
             let cell = column(name).and_then(|at| row.get(at)).unwrap_or_default();
             (!cell.is_empty()).then(|| cell.to_owned())
         };
+        if cell("from").as_deref() == Some("removed") {
+            let help = "take this line out, or give such entries to `remove`";
+            let problem = Problem::new("this entry was removed from the list by an edit", help);
+            return Err(problem.at(format!("{shown}:{line}")).into());
+        }
         let mut edit = one(row.get(entry).unwrap_or_default());
         if let Some(until) = cell("until") {
             (edit.until, edit.seconds) = (Some(until), None);

@@ -45,34 +45,37 @@ pub fn masked(address: [u64; 2], bits: u8) -> [u64; 2] {
     [(kept >> 64) as u64, kept as u64]
 }
 
-/// Whether a text has 13 to 19 digits in a row, spaces and dashes between them not counted, that end in the check digit of a
-/// card number (ISO/IEC 7812: Luhn's).
+/// Whether a text has 13 to 19 digits that end in the check digit of a card number (ISO/IEC 7812: Luhn's): in a row, or in
+/// groups between which there are spaces and dashes only.
 #[must_use]
 pub fn has_card_number(text: &str) -> bool {
-    // The sums of the digits of a run so far: doubled are those at even, or at odd places.
-    let (mut digits, mut sums) = (0_u32, [0_u32; 2]);
-    let is_card = |digits: u32, sums: [u32; 2]| {
-        (13..=19).contains(&digits) && sums[(digits % 2) as usize].is_multiple_of(10)
-    };
-    for byte in text.bytes() {
-        match byte {
-            b'0'..=b'9' => {
-                let digit = u32::from(byte - b'0');
-                let doubled = if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-                sums[(digits % 2) as usize] += doubled;
-                sums[1 - (digits % 2) as usize] += digit;
-                digits += 1;
-            }
-            b' ' | b'-' => {}
-            _ => {
-                if is_card(digits, sums) {
-                    return true;
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let begins = |at: &usize| is_digit(*at) && (*at == 0 || !is_digit(at - 1));
+    (0..bytes.len()).filter(begins).any(|start| {
+        // The sums of the digits so far: doubled are those at even, or at odd places.
+        let (mut digits, mut sums) = (0_usize, [0_u32; 2]);
+        for at in start..bytes.len() {
+            match bytes[at] {
+                byte @ b'0'..=b'9' => {
+                    let digit = u32::from(byte - b'0');
+                    let doubled = if digit > 4 { 2 * digit - 9 } else { 2 * digit };
+                    sums[digits % 2] += doubled;
+                    sums[1 - digits % 2] += digit;
+                    digits += 1;
                 }
-                (digits, sums) = (0, [0; 2]);
+                b' ' | b'-' => continue,
+                _ => return false,
+            }
+            if digits > 19 {
+                return false;
+            }
+            if digits >= 13 && !is_digit(at + 1) && sums[digits % 2].is_multiple_of(10) {
+                return true;
             }
         }
-    }
-    is_card(digits, sums)
+        false
+    })
 }
 
 #[cfg(test)]
@@ -96,6 +99,10 @@ mod tests {
             "x4111111111111111",
             "4222222222222",
             "6304000000000000000",
+            "4111111111111111 1226",
+            "4111 1111 1111 1111 12/26",
+            "12 4111111111111111",
+            "12-26-4111-1111-1111-1111",
         ] {
             assert!(has_card_number(text), "{text}");
         }

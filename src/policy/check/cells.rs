@@ -8,6 +8,9 @@ use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{Compare, EventIx, Expr, Type};
 use std::cmp::Ordering;
 
+/// The most values in the braces of one cell: each is held against all before it.
+const CONSTANTS_MAX: usize = 256;
+
 /// A place on the line of values: before this value, or right behind it.
 pub(super) type Bound = (Value, bool);
 
@@ -235,6 +238,11 @@ impl Checker<'_> {
         scope: Scope,
     ) -> Option<Cell> {
         let (mut whens, mut all) = (Vec::new(), Region::default());
+        if constants.len() > CONSTANTS_MAX {
+            let message = format!("a cell has at most {CONSTANTS_MAX} values; this has {}", constants.len());
+            self.push(ast::span(node), message, "too many", "give them a row each, or a list");
+            return None;
+        }
         for constant in constants {
             let (when, region) = self.asked(Compare::Eq, "==", constant, input, scope)?;
             if all.overlaps(&region) {

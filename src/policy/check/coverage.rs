@@ -14,7 +14,9 @@ use std::collections::HashSet;
 
 /// Rows of larger tables are only held against each other one by one.
 const ROWS_MAX: usize = 512;
-/// The most pairs of cells that rows are held against each other by: all those of 16 000 rows with few columns.
+/// And so are those with more ranges of values in their cells than this.
+const PARTS_MAX: usize = 8_192;
+/// The most ranges of values that rows are held against each other by: all those of 16 000 rows with few columns.
 const PAIRS_MAX: usize = 1 << 29;
 /// The most boxes that what is left of a row is kept in.
 const PIECES_MAX: usize = 64;
@@ -56,6 +58,11 @@ impl Row {
         let gives = |effect: &SyntaxNode| ast::word(effect).is_some_and(|word| word.text == "reason");
         let reason = ast::children(node, K::Effect).find(gives).and_then(|effect| ast::name_ref(&effect));
         Self { span: ast::span(node), number, cells, reason: reason.map(|reason| reason.text) }
+    }
+
+    /// Ranges of values in all cells.
+    fn parts(&self) -> usize {
+        self.cells.iter().map(|cell| 1 + cell.region.parts().len()).sum()
     }
 
     /// Whether there may be values for which both fit, whatever is in one column.
@@ -125,7 +132,7 @@ impl Checker<'_> {
         } else {
             self.same_rows(name, rows);
         }
-        if rows.len() > ROWS_MAX {
+        if !are_few(rows) {
             return;
         }
         for (column, input) in inputs.iter().enumerate() {
@@ -137,9 +144,9 @@ impl Checker<'_> {
     fn never_first(&mut self, name: &str, inputs: &[Input], rows: &[Row]) {
         let ranges: Vec<_> =
             inputs.iter().map(|input| (self.is_missable(input), self.range(input.ty))).collect();
-        let mut pairs = 0;
+        let (mut pairs, are_few) = (0, are_few(rows));
         for (at, row) in rows.iter().enumerate() {
-            pairs += at * row.cells.len();
+            pairs += at * row.parts();
             if pairs > PAIRS_MAX || self.is_full() {
                 return;
             }
@@ -158,7 +165,7 @@ impl Checker<'_> {
             }
             let own = row.cells.iter().zip(&ranges);
             let own = own.map(|(cell, (missable, range))| cell.region.within(*missable, *range)).collect();
-            if rows.len() <= ROWS_MAX && !is_something_left(own, &rows[..at]) {
+            if are_few && !is_something_left(own, &rows[..at]) {
                 let message =
                     format!("row {number} of `{name}` is never reached: the rows before it leave nothing");
                 let help = "put it before them, or remove it";
@@ -171,7 +178,7 @@ impl Checker<'_> {
     fn same_rows(&mut self, name: &str, rows: &[Row]) {
         let mut pairs = 0;
         for (at, row) in rows.iter().enumerate() {
-            pairs += at * row.cells.len();
+            pairs += at * row.parts();
             if pairs > PAIRS_MAX {
                 return;
             }
@@ -217,6 +224,11 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Whether rows can all be held against each other, part by part.
+fn are_few(rows: &[Row]) -> bool {
+    rows.len() <= ROWS_MAX && rows.iter().map(Row::parts).sum::<usize>() <= PARTS_MAX
 }
 
 /// Whether values of a type have no order that a gap could be in.

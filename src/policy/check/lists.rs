@@ -23,6 +23,9 @@ const KINDS: &[(&str, ListOf)] = &[
     ("bin", ListOf::Bin),
 ];
 
+/// The most entries of all lists of a policy.
+pub(super) const ENTRIES_MAX: usize = 1 << 17;
+
 /// An entry as it stands in a policy or a file, with places.
 #[derive(Default)]
 struct WrittenEntry {
@@ -50,6 +53,17 @@ impl Checker<'_> {
             let written =
                 if sheet.is_some() { self.entry_of_line(&entry) } else { self.written_entry(&entry) };
             let at = written.at;
+            if self.entries_left == 0 {
+                let message = format!("the lists of a policy have at most {ENTRIES_MAX} entries");
+                self.push(
+                    at,
+                    message,
+                    "one too many",
+                    "add further entries while the policy runs: `tollctl list add`",
+                );
+                break;
+            }
+            self.entries_left -= 1;
             let Some(read) = self.list_entry(written, of, &kind.text) else { continue };
             if !seen.insert(read.entry) {
                 self.push(at, "this entry is in the list twice", "this entry", "remove one of the two");
@@ -79,16 +93,17 @@ impl Checker<'_> {
     fn written_entry(&mut self, node: &SyntaxNode) -> WrittenEntry {
         let first = ast::tokens(node).next().map_or_else(|| ast::span(node), |token| ast::token_span(&token));
         let mut written = WrittenEntry { at: first, ..WrittenEntry::default() };
-        let mut word = "";
+        let (mut word, mut seen) = ("", false);
         for token in ast::tokens(node) {
             let at = ast::token_span(&token);
             let said = || Some((literals::text(token.text()), at));
             match (word, token.kind()) {
-                ("", K::Ident) if !written.text.is_empty() && is_clause(&token) => word = clause(&token),
+                ("", K::Ident) if seen && is_clause(&token) => word = clause(&token),
                 ("", kind) => {
                     written.at.end = at.end;
+                    seen = true;
                     match kind {
-                        K::Text => written.text = literals::text(token.text()),
+                        K::Text => written.text.push_str(&literals::text(token.text())),
                         K::Number => written.text.push_str(&token.text().replace('_', "")),
                         _ => written.text.push_str(token.text()),
                     }
@@ -116,7 +131,14 @@ impl Checker<'_> {
             let (text, at) = (token.text().replace("\"\"", "\""), ast::token_span(&token));
             match cell.kind() {
                 K::EntryCell => (written.text, written.at) = (text, at),
-                K::UntilCell => written.until = self.instant(&token, &TimeZone::UTC),
+                K::UntilCell => {
+                    written.until = entries::instant(&text);
+                    if written.until.is_none() {
+                        let help =
+                            "write a date, as in 2026-12-31, or an instant, as in 2026-12-31T08:30:00Z";
+                        self.push(at, format!("there is no date `{text}`"), "not in the calendar", help);
+                    }
+                }
                 K::OwnerCell => written.owner = Some((text, at)),
                 _ => written.reason = Some((text, at)),
             }

@@ -70,8 +70,7 @@ impl Checker<'_> {
     /// The instant of a date in a zone, as [`Effective`] says.
     pub(super) fn instant(&mut self, token: &SyntaxToken, zone: &TimeZone) -> Option<i64> {
         let span = ast::token_span(token);
-        // In files of lists, as `tollctl list show` writes them.
-        let text = token.text().trim_end_matches('Z');
+        let text = token.text();
         let parsed: Result<DateTime, _> = match text.contains('T') {
             true => text.parse(),
             false => format!("{text}T00:00").parse(),

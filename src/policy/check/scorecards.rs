@@ -9,6 +9,9 @@ use crate::policy::ast;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
 use crate::policy::typed::{Arithmetic, Expr, Let, LetIx, Type};
 
+/// The most bins of one input: each is held against all before it.
+const BINS_MAX: usize = 512;
+
 impl Checker<'_> {
     pub(super) fn scorecard(&mut self, node: &SyntaxNode) {
         let (Some(name), Some(on)) = (ast::name(node), ast::clause_name(node, K::OnClause)) else { return };
@@ -90,6 +93,11 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            if bins.len() == BINS_MAX {
+                let message = format!("an input has at most {BINS_MAX} bins");
+                self.push(ast::span(&cell), message, "one too many", "join some of them");
+                break;
+            }
             let Some(asked) = self.cell(&cell, &input, scope) else { continue };
             let bin = Written::new(&cell, asked.region);
             let before = bins.iter().find(|before: &&Written| before.region.overlaps(&bin.region));

@@ -197,10 +197,7 @@ impl<'p> Graph<'p> {
         let mut hasher = blake3::Hasher::new();
         // What is named by a number that the program gives out is named by what it stands for.
         let mut load = |load: Load| {
-            let named = match load.op {
-                Op::InList => Some(self.list_named(load.imm & 0xffff)),
-                _ => zones.named(&load),
-            };
+            let named = zones.named(&load);
             let imm = if named.is_none() { load.imm } else { 0 };
             let named = named.unwrap_or_default();
             hasher.update(format!("{:?} {} {} {imm} {named:?}", load.op, load.a, load.b).as_bytes());
@@ -219,7 +216,7 @@ impl<'p> Graph<'p> {
             Node::Rescale(_, den) => _ = hasher.update(format!("rescale {den}").as_bytes()),
             Node::Convert(_, from, to) => _ = hasher.update(format!("convert {from} {to}").as_bytes()),
             Node::Listed(_, list) => {
-                hasher.update(format!("in list {:?}", self.list_named(u32::from(list))).as_bytes());
+                hasher.update(format!("in list {}", zones.list(u32::from(list))).as_bytes());
             }
             Node::FirstPresent(..) => _ = hasher.update(b"first present"),
             Node::Choose(..) => _ = hasher.update(b"choose"),
@@ -230,12 +227,6 @@ impl<'p> Graph<'p> {
         let hash = *hasher.finalize().as_bytes();
         known.insert(id, hash);
         hash
-    }
-
-    /// What a list is called, and of what it is.
-    fn list_named(&self, list: u32) -> String {
-        let list = self.policy.lists.get(list as usize);
-        list.map_or_else(String::new, |list| format!("{} of {:?}", list.name, list.of))
     }
 
     /// The node of what a column of type `ty` holds: the value itself where its denominator is fixed, else

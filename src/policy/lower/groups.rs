@@ -17,7 +17,7 @@ use crate::engine::program::{
 use crate::engine::units::MINUTE;
 use crate::engine::validate::{INLINE_ROWS_MAX, PAIR_HEADER_WORDS, RECORD_HEADER_WORDS, RECORD_WORDS_MAX};
 use crate::policy::diagnostics::Diagnostic;
-use crate::policy::typed::{By, EventIx, Expr, FieldIx, List, Policy};
+use crate::policy::typed::{By, EventIx, Expr, FieldIx, Policy};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Words of the smallest record: 320 bytes, or seventeen rows of one value.
@@ -441,12 +441,11 @@ pub(super) struct Moved<'a> {
 }
 
 impl Moved<'_> {
-    /// The number of a list: the policy's own of this name and type, else that which rows are kept by.
+    /// The number of a list: the policy's own if that is the same, entries included, else that which rows are kept by.
     pub(super) fn list(&mut self, base: &Program, number: usize) -> u32 {
         let kept = &base.lists[number];
-        let same = |list: &List| list.name == kept.name && list.of == kept.of;
-        let number = self.policy.lists.iter().position(same).unwrap_or_else(|| {
-            let place = self.lists.iter().position(|list| list.name == kept.name && list.of == kept.of);
+        let number = self.zones.same_list(kept).unwrap_or_else(|| {
+            let place = self.lists.iter().position(|list| list == kept);
             self.policy.lists.len()
                 + place.unwrap_or_else(|| {
                     self.lists.push(kept.clone());

@@ -5,22 +5,57 @@
 
 use super::bound;
 use super::expressions::Load;
-use crate::engine::program::{Op, PrefixPlan, ZonePlan};
+use crate::engine::program::{ListOf, ListPlan, Op, PrefixPlan, ZonePlan};
 use crate::engine::units::{SECOND, TIME_END};
 use crate::engine::validate::{COUNT_MAX, ZONE_STARTS_MAX};
 use crate::policy::diagnostics::Diagnostic;
 use jiff::Timestamp;
 use jiff::tz::TimeZoneDatabase;
 
-/// The zones mentioned so far; also the texts and prefixes, which code names by number too.
+/// The zones mentioned so far; also what else code names by number: texts and prefixes, and the policy's lists.
 #[derive(Default)]
 pub(super) struct Zones {
     plans: Vec<ZonePlan>,
     texts: Vec<String>,
     prefixes: Vec<PrefixPlan>,
+    /// What the policy's lists [are](list_meaning), by number.
+    lists: Vec<String>,
+}
+
+/// What a list is, wherever it stands: its name, what it is of, and its entries. Rows keep whether something was in it, so that
+/// with other entries it is another list.
+pub(super) fn list_meaning(list: &ListPlan) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let kind = match list.of {
+        ListOf::Entity(kind) => kind,
+        _ => u16::MAX,
+    };
+    hasher.update(format!("{:?} of {} {kind}", list.name, list.of.word(|_| "key")).as_bytes());
+    for part in &list.parts {
+        hasher.update(&[part.width, part.words]);
+        let ends = part.until.iter().map(|until| until.to_le_bytes());
+        part.keys.iter().map(|key| key.to_le_bytes()).chain(ends).for_each(|word| _ = hasher.update(&word));
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 impl Zones {
+    /// None yet, for a policy with these lists.
+    pub(super) fn with_lists(lists: &[ListPlan]) -> Self {
+        Self { lists: lists.iter().map(list_meaning).collect(), ..Self::default() }
+    }
+
+    /// What a list of the policy is.
+    pub(super) fn list(&self, number: u32) -> &str {
+        self.lists.get(number as usize).map_or("", String::as_str)
+    }
+
+    /// The number of the policy's list that is the same as this one.
+    pub(super) fn same_list(&self, list: &ListPlan) -> Option<usize> {
+        let meaning = list_meaning(list);
+        self.lists.iter().position(|own| *own == meaning)
+    }
+
     /// The index of the zone with this IANA name.
     pub(super) fn index(&mut self, name: &str) -> Result<u16, Diagnostic> {
         if let Some(index) = self.plans.iter().position(|zone| zone.name == name) {
@@ -53,7 +88,11 @@ impl Zones {
         match load.op {
             Op::Hour | Op::Weekday => Some(self.name(load.imm).to_owned()),
             Op::TextIs | Op::TextStarts => self.texts.get(load.imm as usize & 0xffff).cloned(),
-            Op::Within => self.prefixes.get(load.imm as usize).map(|prefix| format!("{prefix:?}")),
+            Op::InList => Some(self.list(load.imm & 0xffff).to_owned()),
+            Op::Within => self.prefixes.get(load.imm as usize).map(|prefix| {
+                let [high, low] = prefix.address;
+                format!("{high:016x}{low:016x}/{}", prefix.bits)
+            }),
             _ => None,
         }
     }

@@ -224,6 +224,10 @@ pub(in crate::policy) fn parse_list(text: &str) -> Parse {
                     "name its column in the first line; a cell with the separator in it stands in quotes";
                 wrong(cell, "this cell belongs to no column".to_owned(), "no name above it", help);
             }
+            if name == Some("from") && &text[cell.clone()] == "removed" {
+                let help = "take this line out: what is not in a list has no line in its file";
+                wrong(cell, "this entry was removed from the list".to_owned(), "by an edit", help);
+            }
             if cell.is_empty() || name.is_none_or(|name| name == "from") {
                 continue;
             }
