@@ -219,6 +219,15 @@ fn random_texts_of_the_grammar_are_formatted() {
 }
 
 #[test]
+fn parentheses_stand_beside_names_but_not_beside_words() {
+    let text = "policy p revision 1\nevent e { a: text (8)?, n: int }\nlet x on e = - (n) * (1 - n)\n\
+        feature f = count (e where ( n > 1 )) by (card, device) last 1d\n";
+    let wanted = "policy p revision 1\nevent e { a: text(8)?, n: int }\nlet x on e = -(n) * (1 - n)\n\
+        feature f = count(e where (n > 1)) by (card, device) last 1d\n";
+    assert_eq!(format(text), Ok(wanted.to_owned()));
+}
+
+#[test]
 fn the_shipped_policies_are_formatted() {
     for path in policies("config") {
         let text = fs::read_to_string(&path).expect("a readable policy");
