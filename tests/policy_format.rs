@@ -8,12 +8,13 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::rng::Rng;
-use support::texts;
+use support::{generate, printer, sayable, texts};
 use tollgate::policy::check;
 use tollgate::policy::diagnostics::{Diagnostic, render};
 use tollgate::policy::format::{WIDTH, format};
 use tollgate::policy::parser::parse;
 use tollgate::policy::syntax::{SyntaxKind, SyntaxToken};
+use tollgate::policy::typed::Policy;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -215,6 +216,165 @@ fn random_texts_of_the_grammar_are_formatted() {
     assert!(
         formatted_texts > 30 && broken_lines > 200,
         "{formatted_texts} texts, {broken_lines} broken lines"
+    );
+}
+
+/// Words of the language that random policies are made of.
+const PRINTED: &[&str] = &[
+    "rates",
+    "amends",
+    "enum {",
+    "text(",
+    "geo",
+    "ip",
+    "bin",
+    "withhold",
+    "customer",
+    "list",
+    "until",
+    "owner",
+    "let",
+    "decayed_sum(",
+    "percentile(",
+    "ratio(",
+    "stddev(",
+    "share(",
+    "speed(",
+    "since_first(",
+    "seen(",
+    "days(",
+    "first(",
+    "via",
+    "by (",
+    "events within",
+    "every",
+    "this month",
+    "session gap",
+    "delayed",
+    "against",
+    "half_life",
+    "assume high",
+    "assume low",
+    "first_present(",
+    "major(",
+    "currency(",
+    "now()",
+    "hour() in",
+    "weekday() in",
+    "starts_with(",
+    "is missing",
+    "is not missing",
+    "not in",
+    " to ",
+    " km/h",
+    " metres",
+    " in JPY",
+    " != \"",
+    " in \"",
+    "scene",
+    "mandatory",
+    "monitor",
+    "salience -2147483648",
+    "effective from",
+    "in \"europe/berlin\"",
+    "alert",
+    "over",
+    "sum(rule_scores)",
+    "late after",
+    "else",
+];
+
+/// A policy is printed plainly and oddly, and means what it did, as it is and formatted. Returns the errors of what is not
+/// accepted.
+fn printed(name: &str, policy: &Policy, seed: u64, words: &mut Vec<&str>) -> Vec<String> {
+    let mut refused = Vec::new();
+    for (how, text) in [("plain", printer::text(policy)), ("odd", printer::odd(policy, seed))] {
+        let name = format!("{name}, {how}");
+        match check(&text) {
+            Ok(checked) => assert_same(&name, policy, &checked, &text),
+            Err(errors) => {
+                refused.push(render(&name, &text, &errors));
+                continue;
+            }
+        }
+        let formatted = formatted(&name, &text);
+        match check(&formatted) {
+            Ok(checked) => assert_same(&name, policy, &checked, &formatted),
+            Err(errors) => panic!("formatted, it is refused: {}", render(&name, &formatted, &errors)),
+        }
+        words.retain(|word| !text.contains(word));
+    }
+    refused
+}
+
+/// Random typed policies, printed, are checked to the same policies.
+///
+/// What is generated is first turned into what has words; `support/sayable.rs` lists in which ways it differs. From there on
+/// everything is the same, to the last literal and index: a typed policy holds nothing that layout could change.
+#[test]
+fn random_policies_are_printed_checked_and_formatted() {
+    let policies = std::env::var("PRINTED_POLICIES").map_or(1_000, |count| count.parse().expect("a number"));
+    let (mut accepted, mut as_generated) = (0, 0);
+    let (mut refused, mut words) = (Vec::new(), PRINTED.to_vec());
+    for seed in 0..policies {
+        let (policy, changed) = sayable::sayable(&generate::policy(&mut Rng::new(seed)));
+        let errors = printed(&format!("seed {seed}"), &policy, seed, &mut words);
+        accepted += u64::from(errors.is_empty());
+        as_generated += u64::from(changed == 0);
+        refused.extend(errors);
+    }
+    println!("{accepted} of {policies} accepted; {as_generated} were generated with exactly this meaning");
+    refused.truncate(5);
+    assert!(accepted * 100 >= policies * 80, "{accepted} of {policies}\n{}", refused.concat());
+    assert!(policies < 1_000 || words.is_empty(), "never printed: {words:?}");
+}
+
+/// What the checker has made has words, as it is.
+#[test]
+fn good_policies_are_printed_and_checked_again() {
+    let mut good = 0;
+    for path in [policies("config"), policies("tests/golden"), policies("tools/tests")].concat() {
+        let text = fs::read_to_string(&path).expect("a readable policy");
+        let Ok(policy) = check(&text) else { continue };
+        // These have no printer.
+        if !policy.tables.is_empty() || policy.lets.iter().any(|of| sayable::is_scorecard(&of.expr)) {
+            continue;
+        }
+        let name = path.display().to_string();
+        let (same, changed) = sayable::sayable(&policy);
+        assert_same(&name, &policy, &same, &text);
+        assert_eq!(changed, 0, "{name}");
+        for seed in 0..20 {
+            let refused = printed(&name, &policy, seed, &mut Vec::new());
+            assert!(refused.is_empty(), "{}", refused.concat());
+        }
+        good += 1;
+    }
+    assert!(good >= 4, "{good} good policies that stand alone");
+}
+
+#[test]
+fn parentheses_stand_beside_names_but_not_beside_words() {
+    let text = "policy p revision 1\nevent e { a: text (8)?, n: int }\nlet x on e = - (n) * (1 - n)\n\
+        feature f = count (e where ( n > 1 )) by (card, device) last 1d\n";
+    let wanted = "policy p revision 1\nevent e { a: text(8)?, n: int }\nlet x on e = -(n) * (1 - n)\n\
+        feature f = count(e where (n > 1)) by (card, device) last 1d\n";
+    assert_eq!(format(text), Ok(wanted.to_owned()));
+}
+
+/// Fails with the first part that differs.
+fn assert_same(name: &str, wanted: &Policy, checked: &Policy, text: &str) {
+    if wanted == checked {
+        return;
+    }
+    let parts = |policy: &Policy| format!("{policy:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+    let (wanted, checked) = (parts(wanted), parts(checked));
+    let at = wanted.iter().zip(&checked).take_while(|(a, b)| a == b).count();
+    let around = |lines: &[String]| lines[at.saturating_sub(40)..lines.len().min(at + 20)].join("\n");
+    panic!(
+        "{name}: means something else; wanted\n{}\nfound\n{}\nin\n{text}",
+        around(&wanted),
+        around(&checked)
     );
 }
 

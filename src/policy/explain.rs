@@ -433,8 +433,10 @@ impl Facts<'_> {
         }
         let policy = self.policy;
         let field = |field: &FieldIx| policy.events[self.event.index()].fields[field.index()].name.clone();
+        // Comparisons do not chain: beside them both sides are in parentheses.
+        let left = if strength == COMPARE { COMPARE + 1 } else { strength };
         let binary = |operator: &str, a: &Expr, b: &Expr, text: &mut String| {
-            self.write(a, strength, text);
+            self.write(a, left, text);
             let _ = write!(text, " {operator} ");
             self.write(b, strength + 1, text);
         };
@@ -574,13 +576,23 @@ fn prefix_text(prefix: PrefixPlan) -> (bool, String) {
     }
 }
 
+/// The strength of comparisons, and of what is written like them.
+const COMPARE: u8 = 7;
+
 /// How strongly the outermost operator of an expression binds.
 fn strength(expr: &Expr) -> u8 {
     match expr {
         Expr::Or(..) => 1,
         Expr::And(..) => 3,
         Expr::Not(_) => 5,
-        Expr::Compare(..) | Expr::IsMissing(_) => 7,
+        Expr::Compare(..)
+        | Expr::IsMissing(_)
+        | Expr::FieldMissing(_)
+        | Expr::AmendMissing(..)
+        | Expr::SameKey(..)
+        | Expr::SameText(..)
+        | Expr::TextIs(..) => COMPARE,
+        Expr::Within(_, prefix) if prefix.bits == PrefixPlan::ALL_BITS => COMPARE,
         Expr::Arithmetic(Arithmetic::Add | Arithmetic::Sub, ..) => 9,
         Expr::Arithmetic(..) => 11,
         Expr::Negate(_) => 13,
@@ -693,4 +705,42 @@ fn duration(value: Value) -> String {
 /// How long after the start of a test something is.
 pub(super) fn offset(us: i64) -> String {
     if us == 0 { "0m".to_owned() } else { duration(Value::int(us)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_told_with_the_parentheses_that_they_need() {
+        let conditions = [
+            "(n > 1) == b",
+            "(n is missing) == b",
+            "(n is not missing) == b",
+            "b == (one == other)",
+            "(name == \"a\") != (from == \"10.1.2.3\")",
+            "(r is missing) == (r.k is missing)",
+            "from in \"10.0.0.0/8\" == b",
+            "(one == other) is missing",
+            "n - (2 - n) * 3 > -n and not (b or one != other)",
+        ];
+        let mut text = "policy p revision 1\nentity e\nevent a { n: int?, b: bool?, one: e?, other: e?, name: text(8)?, from: ip? }\n\
+             event r amends a { k: int? }\ndecide a { score = max(rule_scores), unassessed allow }\n"
+            .to_owned();
+        for (at, condition) in conditions.iter().enumerate() {
+            let _ = writeln!(text, "rule r{at} on a {{ when {condition} then score 1 }}");
+        }
+        let policy = crate::policy::check(&text).expect("a good policy");
+        let facts = Facts {
+            policy: &policy,
+            event: EventIx(0),
+            values: &[],
+            time: Time(0),
+            features: &[],
+            stubs: &Stubs::default(),
+            rates: &[],
+        };
+        let told: Vec<String> = policy.rules.iter().map(|rule| facts.text(&rule.when)).collect();
+        assert_eq!(told, conditions);
+    }
 }

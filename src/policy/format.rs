@@ -374,7 +374,7 @@ impl Layout {
         match (last.kind(), first.kind()) {
             (_, K::Comma | K::RParen | K::Colon | K::Question | K::Dot) | (K::LParen | K::Dot, _) => false,
             (K::Minus, K::Minus) => true,
-            (_, K::LParen) if parent == K::CallExpr => false,
+            (_, K::LParen) if matches!(parent, K::CallExpr | K::TypeRef) => false,
             (K::Minus, _)
                 if matches!(parent, K::PrefixExpr | K::Modifier | K::Effect | K::BaseItem | K::Bin) =>
             {

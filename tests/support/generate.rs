@@ -202,9 +202,10 @@ impl Maker<'_> {
         for (i, part) in parts.iter().enumerate() {
             let amends = (*part == Part::Amendment).then(|| EventIx(*self.rng.pick(&amendable) as u16));
             let fields = match part {
-                Part::Judged => self.fields(1, 4, 6),
-                Part::Account => self.fields(1, 2, 3),
-                Part::Amendment => self.fields(0, 1, 4),
+                Part::Judged => self.fields("field", 1, 4, 6),
+                Part::Account => self.fields("field", 1, 2, 3),
+                // Not called like the keys that it has from what it amends.
+                Part::Amendment => self.fields("change", 0, 1, 4),
             };
             self.policy.events.push(Event { name: format!("event{i}"), amends, fields });
         }
@@ -219,7 +220,7 @@ impl Maker<'_> {
         (0..parts.len()).filter(|&i| parts[i] == Part::Judged).map(|i| EventIx(i as u16)).collect()
     }
 
-    fn fields(&mut self, keys_min: usize, keys_max: usize, others_max: usize) -> Vec<Field> {
+    fn fields(&mut self, name: &str, keys_min: usize, keys_max: usize, others_max: usize) -> Vec<Field> {
         let mut types = Vec::new();
         for _ in 0..keys_min + self.rng.below(keys_max - keys_min + 1) {
             types.push(FieldType::Entity(EntityIx(self.rng.below(self.policy.entities.len()) as u16)));
@@ -239,7 +240,7 @@ impl Maker<'_> {
         }
         self.rng.shuffle(&mut types);
         let field = |(i, ty)| Field {
-            name: format!("field{i}"),
+            name: format!("{name}{i}"),
             ty,
             optional: self.rng.percent(35),
             inherited: None,

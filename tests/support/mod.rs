@@ -1,5 +1,6 @@
 //! What the tests share: an independent reading of a policy (`oracle`), random policies and streams
-//! (`generate`, `streams`), and random texts of the grammar (`texts`).
+//! (`generate`, `streams`), which can also be printed in the language (`sayable`, `printer`), and random texts of the grammar
+//! (`texts`).
 //!
 //! None of it looks at how the compiler or the engine work: it reads `policy::typed` by the meaning its
 //! documentation gives, so that an error has to be made twice, in two different shapes, to go unseen.
@@ -16,7 +17,9 @@ pub mod fraction;
 pub mod frames;
 pub mod generate;
 pub mod oracle;
+pub mod printer;
 pub mod receipts;
 pub mod rng;
+pub mod sayable;
 pub mod streams;
 pub mod texts;
