@@ -55,8 +55,8 @@ pub fn has_card_number(text: &str) -> bool {
     (0..bytes.len()).filter(begins).any(|start| {
         // The sums of the digits so far: doubled are those at even, or at odd places.
         let (mut digits, mut sums) = (0_usize, [0_u32; 2]);
-        for at in start..bytes.len() {
-            match bytes[at] {
+        for (at, byte) in bytes.iter().enumerate().skip(start) {
+            match byte {
                 byte @ b'0'..=b'9' => {
                     let digit = u32::from(byte - b'0');
                     let doubled = if digit > 4 { 2 * digit - 9 } else { 2 * digit };
