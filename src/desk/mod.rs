@@ -504,17 +504,17 @@ impl Desk {
             });
         }
         self.orders.remember(&Ordered { order, given: at, note: &note });
+        let lifted = until(&order) <= at;
         let what = match order {
+            Order::KillRule { .. } if lifted => "a rule may fire again",
             Order::KillRule { .. } => "a rule is killed",
+            Order::KillAll { .. } if lifted => "all are answered by the policy again",
             Order::KillAll { .. } => "all are answered alike",
             Order::List { edit: Edit::Add, .. } => "an entry is in a list",
             Order::List { edit: Edit::Remove, .. } => "an entry is in a list no more",
             Order::List { edit: Edit::Forget, .. } => "an edit of a list is forgotten",
         };
-        let end = match order {
-            Order::List { edit: Edit::Forget, .. } => Value::Null,
-            _ => lists::until_text(until(&order).0),
-        };
+        let end = if lifted { Value::Null } else { lists::until_text(until(&order).0) };
         let of = ["rule", "list"].iter().find_map(|name| noted[name].as_str()).unwrap_or("everything");
         let until = end.as_str().map_or_else(String::new, |end| format!(" until {end}"));
         // An entry may be a key's text, which is in no log.

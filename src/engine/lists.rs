@@ -324,30 +324,43 @@ impl List<'_> {
 
 impl ArchivedListPart {
     /// Whether there is an entry of these words, filled up with zeros, that counts at this time.
+    #[inline]
     fn has(&self, words: &[u64], time: Time) -> bool {
+        let found = match (self.words, words) {
+            (2, &[first, second]) => self.search([first, second]),
+            (1, &[only]) => self.search([only]),
+            _ => self.search_text(words),
+        };
+        found.is_some_and(|entry| self.until.get(entry).is_none_or(|until| time.0 < until.to_native()))
+    }
+
+    /// The place of an entry of so many words.
+    #[inline]
+    fn search<const WORDS: usize>(&self, words: [u64; WORDS]) -> Option<usize> {
+        let (entries, _) = self.keys.as_chunks::<WORDS>();
+        entries.binary_search_by(|entry| entry.each_ref().map(|word| word.to_native()).cmp(&words)).ok()
+    }
+
+    /// The place of a text, which its field may have more words for than any entry.
+    fn search_text(&self, words: &[u64]) -> Option<usize> {
         let size = usize::from(self.words);
         let (own, beyond) = words.split_at(words.len().min(size));
         if beyond.iter().any(|word| *word != 0) {
-            return false;
+            return None;
         }
-        let word = |at: usize| own.get(at).copied().unwrap_or(0);
-        let order = |entry: usize| {
-            let key = &self.keys[entry * size..][..size];
-            let differs = (0..size).map(|at| key[at].to_native().cmp(&word(at)));
-            differs.fold(Ordering::Equal, Ordering::then)
-        };
+        let mut filled = [0; TEXT_WORDS_MAX];
+        filled[..own.len()].copy_from_slice(own);
         let (mut low, mut high) = (0, self.keys.len() / size);
         while low < high {
             let middle = low.midpoint(high);
-            match order(middle) {
-                Ordering::Equal => {
-                    return self.until.get(middle).is_none_or(|until| time.0 < until.to_native());
-                }
+            let entry = self.keys[middle * size..][..size].iter().map(|word| word.to_native());
+            match entry.cmp(filled[..size].iter().copied()) {
+                Ordering::Equal => return Some(middle),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
             }
         }
-        false
+        None
     }
 }
 
