@@ -280,3 +280,32 @@ fn too_many_events_are_refused_once() {
     assert_eq!(errors.len(), 1);
     assert!(errors[0].message.contains("more than 256"));
 }
+
+/// What is held against everything before it, or could be read again and again, is bounded.
+#[test]
+fn bins_values_and_entries_are_bounded() {
+    let numbers = |count: usize, each: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(|number| format!("{}, ", each(number))).collect()
+    };
+    let plain = |number: usize| number.to_string();
+    let with = |declaration: String| {
+        let text = format!(
+            "policy p revision 1\nentity card\nevent e {{ card: card, n: int }}\n{declaration}\n\
+             rule r on e {{ when n > 1 then score 5 }}\ndecide e {{ score = max(rule_scores), unassessed review }}\n"
+        );
+        check(&text).err().map(|errors| errors[0].message.clone())
+    };
+    let bins =
+        |count| with(format!("scorecard s on e {{ n {{ {} }} }}", numbers(count, &|at| format!("{at}: 1"))));
+    assert_eq!((bins(512), bins(513)), (None, Some("an input has at most 512 bins".to_owned())));
+    let cell = |count| {
+        with(format!(
+            "table t on e all (n) {{ {{ {} }} => score 1\n}}",
+            numbers(count, &plain).trim_end_matches(", ")
+        ))
+    };
+    let told = "a cell has at most 256 values; this has 257".to_owned();
+    assert_eq!((cell(256), cell(257)), (None, Some(told)));
+    let list = with(format!("list l of int {{ {} }}", numbers((1 << 17) + 1, &plain)));
+    assert_eq!(list, Some("the lists of a policy have at most 131072 entries".to_owned()));
+}
