@@ -1,6 +1,6 @@
-//! Time zones, written out as tables: from which instant on which offset holds, 1970 to 2200.
+//! What code names by number and the policy by name: time zones above all, and texts, prefixes of addresses and lists.
 //!
-//! Always from the bundled database, never from the machine's: the same policy must give the same program
+//! Zones are written out as tables: from which instant on which offset holds, 1970 to 2200. Always from the bundled database, never from the machine's: the same policy must give the same program
 //! everywhere.
 
 use super::bound;
