@@ -241,6 +241,16 @@ impl Value {
         Some(left.cmp(&right))
     }
 
+    /// As models take it: `num` and `den` each rounded to the nearest f64, and then their quotient. NaN when missing.
+    ///
+    /// Below 2⁵³ both are exact, and the quotient is the f64 that is nearest to the number: what a program that was given the
+    /// number in decimals reads too.
+    #[inline]
+    #[must_use]
+    pub const fn to_f64(self) -> f64 {
+        if self.den == 0 { f64::NAN } else { self.num as f64 / self.den as f64 }
+    }
+
     /// The fraction from 128-bit parts, reduced when it must be; missing when it does not fit 64 bits.
     #[must_use]
     pub fn from_wide(num: i128, den: i128) -> Self {
