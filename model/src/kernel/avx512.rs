@@ -1,0 +1,133 @@
+//! The kernel for AVX-512 with VBMI: a slot is five instructions.
+
+use super::{Asked, Reached, Table, compared, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, Line};
+use crate::model::ArchivedRounding;
+use std::arch::x86_64::{
+    __m512i, _CMP_LT_OQ, _mm512_andnot_si512, _mm512_cmp_pd_mask, _mm512_cmpgt_epu8_mask, _mm512_load_pd,
+    _mm512_load_si512, _mm512_mask_blend_epi8, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
+    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_pd,
+    _mm512_setzero_si512, _mm512_store_si512, _mm512_test_epi8_mask,
+};
+
+#[target_feature(enable = "avx512f,avx512bw,popcnt")]
+pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
+    for (column, rank) in lanes.columns.iter().zip(ranks) {
+        *rank = match compared(column, rounding, row) {
+            Ok(x) => {
+                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
+                if column.has_pivots {
+                    let sixteen = below(lines, x);
+                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
+                } else {
+                    below(lines, x) as u8
+                }
+            }
+            Err(rank) => rank,
+        };
+    }
+}
+
+/// How many of sixteen cuts are below x.
+#[target_feature(enable = "avx512f,popcnt")]
+#[inline]
+fn below(lines: &[Line], x: f64) -> usize {
+    let x = _mm512_set1_pd(x);
+    let mask = |line: &Line| {
+        // SAFETY: a line is eight f64, little-endian as this processor is, and aligned to its 64 bytes.
+        let cuts = unsafe { _mm512_load_pd(line.0.as_ptr().cast()) };
+        _mm512_cmp_pd_mask::<_CMP_LT_OQ>(cuts, x)
+    };
+    let [first, second] = [&lines[0], &lines[1]].map(mask);
+    u16::from_le_bytes([first, second]).count_ones() as usize
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn reach<const ROWS: usize>(
+    lanes: &ArchivedLanes,
+    block: &ArchivedBlock,
+    asked: [Asked<'_>; ROWS],
+    reached: &mut [Reached; ROWS],
+) {
+    match asked.iter().map(|asked| asked.columns).max().unwrap_or(0) {
+        0..=64 => planes::<1, ROWS>(lanes, block, asked, reached),
+        65..=128 => planes::<2, ROWS>(lanes, block, asked, reached),
+        _ => planes::<4, ROWS>(lanes, block, asked, reached),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn planes<const LINES: usize, const ROWS: usize>(
+    lanes: &ArchivedLanes,
+    block: &ArchivedBlock,
+    asked: [Asked<'_>; ROWS],
+    reached: &mut [Reached; ROWS],
+) {
+    let tables: [[__m512i; LINES]; ROWS] = std::array::from_fn(|row| table(asked[row].table));
+    let mut ended = [_mm512_setzero_si512(); ROWS];
+    let mut in_plane = [_mm512_setzero_si512(); ROWS];
+    for plane in lanes.planes_of(block) {
+        let mut left = [_mm512_set1_epi8(-1); ROWS];
+        for slot in lanes.slots_of(plane) {
+            let (column, cut, clear) = (load(&slot.column), load(&slot.cut), load(&slot.clear));
+            for row in 0..ROWS {
+                let right = _mm512_cmpgt_epu8_mask(look_up(&tables[row], column), cut);
+                left[row] = _mm512_andnot_si512(_mm512_maskz_mov_epi8(right, clear), left[row]);
+            }
+        }
+        for slot in lanes.set_slots_of(plane) {
+            let clear = load(&slot.clear);
+            for row in 0..ROWS {
+                let right = goes_right(lanes, &asked[row], slot);
+                left[row] = _mm512_andnot_si512(_mm512_maskz_mov_epi8(right, clear), left[row]);
+            }
+        }
+        let number = _mm512_set1_epi8(plane.number as i8);
+        for row in 0..ROWS {
+            let some = _mm512_test_epi8_mask(left[row], left[row]);
+            ended[row] = _mm512_mask_blend_epi8(some, ended[row], left[row]);
+            in_plane[row] = _mm512_mask_blend_epi8(some, in_plane[row], number);
+        }
+    }
+    for row in 0..ROWS {
+        store(&mut reached[row].left, ended[row]);
+        store(&mut reached[row].plane, in_plane[row]);
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn table<const LINES: usize>(table: &Table) -> [__m512i; LINES] {
+    std::array::from_fn(|line| load(&table[line]))
+}
+
+/// The ranks of these columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn look_up<const LINES: usize>(table: &[__m512i; LINES], column: __m512i) -> __m512i {
+    if LINES == 1 {
+        _mm512_permutexvar_epi8(column, table[0])
+    } else if LINES == 2 {
+        _mm512_permutex2var_epi8(table[0], column, table[1])
+    } else {
+        // Both look at the low seven bits; the highest chooses.
+        let low = _mm512_permutex2var_epi8(table[0], column, table[1]);
+        let high = _mm512_permutex2var_epi8(table[2], column, table[3]);
+        _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), low, high)
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(line: &Line) -> __m512i {
+    // SAFETY: a line has 64 bytes and is aligned to them.
+    unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(line: &mut Line, bytes: __m512i) {
+    // SAFETY: a line has 64 bytes and is aligned to them.
+    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bytes) }
+}

@@ -1,0 +1,61 @@
+//! The kernel in plain Rust: one byte after the other.
+
+use super::{Asked, Reached, compared, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
+use crate::model::ArchivedRounding;
+
+pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
+    for (column, rank) in lanes.columns.iter().zip(ranks) {
+        *rank = match compared(column, rounding, row) {
+            Ok(x) => {
+                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
+                if column.has_pivots {
+                    let sixteen = below(lines, x);
+                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
+                } else {
+                    below(lines, x) as u8
+                }
+            }
+            Err(rank) => rank,
+        };
+    }
+}
+
+/// How many of sixteen cuts are below x.
+fn below(lines: &[Line], x: f64) -> usize {
+    let cuts = lines[..2].iter().flat_map(|line| line.0.as_chunks::<8>().0);
+    cuts.filter(|cut| f64::from_le_bytes(**cut) < x).count()
+}
+
+pub(super) fn reach<const ROWS: usize>(
+    lanes: &ArchivedLanes,
+    block: &ArchivedBlock,
+    asked: [Asked<'_>; ROWS],
+    reached: &mut [Reached; ROWS],
+) {
+    for (asked, reached) in asked.iter().zip(reached) {
+        *reached = Reached::NOWHERE;
+        for plane in lanes.planes_of(block) {
+            let mut left = [u8::MAX; LANES];
+            for slot in lanes.slots_of(plane) {
+                for lane in 0..LANES {
+                    let column = usize::from(slot.column.0[lane]);
+                    let rank = asked.table[column / LANES].0[column % LANES];
+                    let clear = if rank > slot.cut.0[lane] { slot.clear.0[lane] } else { 0 };
+                    left[lane] &= !clear;
+                }
+            }
+            for slot in lanes.set_slots_of(plane) {
+                let right = goes_right(lanes, asked, slot);
+                for lane in 0..LANES {
+                    left[lane] &= !(slot.clear.0[lane] & (right >> lane & 1).wrapping_neg() as u8);
+                }
+            }
+            for lane in 0..LANES {
+                if left[lane] != 0 {
+                    (reached.left.0[lane], reached.plane.0[lane]) = (left[lane], plane.number);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The definition: each tree walked from its root, in f64, one node after the other.
+//!
+//! Slow on purpose, and short, so that it can be compared with the documentation of the libraries. The kernels are held
+//! against it, and it scores what they do not take.
+
+use crate::model::{ArchivedBody, ArchivedRounding};
+use crate::model::{
+    ArchivedChild, ArchivedLinear, ArchivedMissing, ArchivedModel, ArchivedNode, ArchivedSum, ArchivedTerm,
+    ArchivedTest, ArchivedTree, ArchivedTrees, Rounding, ZERO,
+};
+
+/// The margin of a row, one value for each input, NaN for missing; NaN when there is none.
+///
+/// # Panics
+///
+/// When the row is shorter than the model's inputs.
+#[must_use]
+pub fn margin(model: &ArchivedModel, row: &[f64]) -> f64 {
+    match &model.body {
+        ArchivedBody::Trees(trees) => {
+            sum(trees, trees.trees.iter().map(|tree| leaf_value(trees, tree, leaf(trees, tree, row))))
+        }
+        ArchivedBody::Linear(linear) => linear_margin(linear, row),
+    }
+}
+
+/// The value of a leaf of a tree.
+#[inline]
+#[must_use]
+pub fn leaf_value(trees: &ArchivedTrees, tree: &ArchivedTree, leaf: u32) -> f64 {
+    trees.leaves[(tree.first_leaf.to_native() + leaf) as usize].to_native()
+}
+
+/// Adds leaves up as the model says.
+#[inline]
+#[must_use]
+pub fn sum(trees: &ArchivedTrees, leaves: impl Iterator<Item = f64>) -> f64 {
+    let mut adder = Adder::of(trees);
+    leaves.for_each(|leaf| adder.add(leaf));
+    adder.margin(trees)
+}
+
+/// A margin while its leaves are added: in one place, so that every kernel rounds alike.
+#[derive(Clone, Copy, Debug)]
+pub enum Adder {
+    /// [`Sum::F64`](crate::model::Sum::F64).
+    F64(f64),
+    /// [`Sum::F32`](crate::model::Sum::F32).
+    F32(f32),
+}
+
+impl Adder {
+    /// Before the first tree.
+    #[inline]
+    #[must_use]
+    pub fn of(trees: &ArchivedTrees) -> Self {
+        match trees.sum {
+            ArchivedSum::F64 { .. } => Self::F64(0.0),
+            ArchivedSum::F32 { first, .. } => Self::F32(first.to_native()),
+        }
+    }
+
+    /// Adds the leaf of the next tree.
+    #[inline]
+    pub fn add(&mut self, leaf: f64) {
+        match self {
+            Self::F64(sum) => *sum += leaf,
+            // Leaves of such models are f32 numbers.
+            Self::F32(sum) => *sum += leaf as f32,
+        }
+    }
+
+    /// After the last tree.
+    #[inline]
+    #[must_use]
+    pub fn margin(self, trees: &ArchivedTrees) -> f64 {
+        match (self, &trees.sum) {
+            (Self::F64(sum), ArchivedSum::F64 { divisor }) => sum / divisor.to_native(),
+            (Self::F32(sum), ArchivedSum::F32 { last, .. }) => f64::from(sum + last.to_native()),
+            (Self::F64(sum), ArchivedSum::F32 { .. }) => sum,
+            (Self::F32(sum), ArchivedSum::F64 { .. }) => f64::from(sum),
+        }
+    }
+}
+
+/// The leaf of a tree where a row ends, counted from the tree's leftmost.
+#[must_use]
+pub fn leaf(trees: &ArchivedTrees, tree: &ArchivedTree, row: &[f64]) -> u32 {
+    if tree.node_count == 0 {
+        return 0;
+    }
+    let nodes = &trees.nodes[tree.first_node.to_native() as usize..];
+    let mut at = 0;
+    loop {
+        let node = &nodes[at];
+        let child = if goes_left(trees, node, row) { &node.left } else { &node.right };
+        match child {
+            ArchivedChild::Node(next) => at = next.to_native() as usize,
+            ArchivedChild::Leaf(leaf) => return leaf.to_native(),
+        }
+    }
+}
+
+fn goes_left(trees: &ArchivedTrees, node: &ArchivedNode, row: &[f64]) -> bool {
+    let x = rounded(trees.rounding, row[usize::from(node.input.to_native())]);
+    match &node.test {
+        ArchivedTest::AtMost { threshold, missing } => match present(x, *missing) {
+            Some(x) => x <= threshold.to_native(),
+            None => node.missing_left,
+        },
+        ArchivedTest::In { first_word, word_count, inside_left } => {
+            if x.is_nan() {
+                return node.missing_left;
+            }
+            let set = &trees.sets[first_word.to_native() as usize..][..usize::from(word_count.to_native())];
+            let is_inside = category(trees.rounding, x).is_some_and(|category| {
+                let word = set.get(category as usize / 64);
+                word.is_some_and(|word| word.to_native() >> (category % 64) & 1 != 0)
+            });
+            is_inside == *inside_left
+        }
+    }
+}
+
+/// An input as the model takes it.
+#[inline]
+#[must_use]
+pub fn rounded(rounding: ArchivedRounding, x: f64) -> f64 {
+    match rounding {
+        ArchivedRounding::F64 => x,
+        ArchivedRounding::F32 => f64::from(x as f32),
+    }
+}
+
+/// The value that is compared; `None` when it is missing.
+#[inline]
+#[must_use]
+pub fn present(x: f64, missing: ArchivedMissing) -> Option<f64> {
+    match missing {
+        ArchivedMissing::Never => Some(if x.is_nan() { 0.0 } else { x }),
+        ArchivedMissing::Zero => (x.abs() > ZERO).then_some(x),
+        ArchivedMissing::Nan => (!x.is_nan()).then_some(x),
+    }
+}
+
+/// The category that a number which is not NaN says; `None` when it says none.
+#[inline]
+#[must_use]
+pub fn category(rounding: ArchivedRounding, x: f64) -> Option<u32> {
+    let is_one = match rounding {
+        // Without its fraction, −0.5 is category 0.
+        ArchivedRounding::F64 => x > -1.0,
+        ArchivedRounding::F32 => x >= 0.0,
+    };
+    // Beyond 2³² no set reaches.
+    (is_one && x < f64::from(u32::MAX)).then_some(x as u32)
+}
+
+fn linear_margin(linear: &ArchivedLinear, row: &[f64]) -> f64 {
+    linear.terms.iter().zip(row).fold(linear.intercept.to_native(), |sum, (term, x)| sum + points(term, *x))
+}
+
+fn points(term: &ArchivedTerm, x: f64) -> f64 {
+    let unless_missing = |missing: Option<f64>| missing.unwrap_or(f64::NAN);
+    match term {
+        ArchivedTerm::Scaled { mean, scale, weight, missing } => {
+            let x = if x.is_nan() { unless_missing(missing.as_ref().map(|x| x.to_native())) } else { x };
+            weight.to_native() * ((x - mean.to_native()) / scale.to_native())
+        }
+        ArchivedTerm::Bins { below, points, missing } => {
+            if x.is_nan() {
+                return unless_missing(missing.as_ref().map(|points| points.to_native()));
+            }
+            points[below.partition_point(|bound| bound.to_native() <= x)].to_native()
+        }
+    }
+}
+
+impl ArchivedRounding {
+    /// The rounding itself.
+    #[must_use]
+    pub const fn native(self) -> Rounding {
+        match self {
+            Self::F64 => Rounding::F64,
+            Self::F32 => Rounding::F32,
+        }
+    }
+}
