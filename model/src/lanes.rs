@@ -18,7 +18,7 @@
 //!
 //! What is laid out is redundant. [`validate`](crate::validate::validate) lays the trees out again and compares.
 
-use crate::model::{ArchivedMissing, Child, Missing, Node, Test, Trees};
+use crate::model::{ArchivedMissing, AtMost, Child, In, Missing, Node, Test, Trees};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Fallible;
 use rkyv::traits::{CopyOptimization, NoUndef};
@@ -259,11 +259,11 @@ fn leftmost_leaf(child: Child, leftmost: &[u32]) -> u32 {
 fn key(node: &Node) -> Option<(Key, f64)> {
     match node.test {
         // The side of what is missing is of no meaning where nothing is.
-        Test::AtMost { threshold, missing } => {
+        Test::AtMost(AtMost { threshold, missing }) => {
             // Minus zero is zero.
             Some(((node.input, missing, missing != Missing::Never && node.missing_left), threshold + 0.0))
         }
-        Test::In { .. } => None,
+        Test::In(_) => None,
     }
 }
 
@@ -472,7 +472,7 @@ impl Lanes {
             let input = &self.set_inputs[usize::from(slot.set_input)];
             for (lane, node) in nodes.iter().enumerate() {
                 let Some(node) = node else { continue };
-                let Test::In { first_word, word_count, inside_left } = node.test else { continue };
+                let Test::In(In { first_word, word_count, inside_left }) = node.test else { continue };
                 let set = &trees.sets[first_word as usize..][..usize::from(word_count)];
                 for row in 0..input.categories + 2 {
                     let left = if row > input.categories {
@@ -540,7 +540,7 @@ fn block(
 fn set_inputs(trees: &Trees) -> Vec<SetInput> {
     let mut categories: BTreeMap<u16, u32> = BTreeMap::new();
     for node in &trees.nodes {
-        if let Test::In { word_count, .. } = node.test {
+        if let Test::In(In { word_count, .. }) = node.test {
             let categories = categories.entry(node.input).or_default();
             *categories = (*categories).max(u32::from(word_count) * 64);
         }

@@ -11,7 +11,7 @@ use crate::model::{ArchivedLink, ArchivedModel};
 pub fn told(model: &ArchivedModel, margin: f64) -> f64 {
     match &model.link {
         ArchivedLink::Identity => margin,
-        ArchivedLink::Sigmoid { scale } => sigmoid(scale.to_native() * margin),
+        ArchivedLink::Sigmoid(scale) => sigmoid(scale.to_native() * margin),
         ArchivedLink::Exp => libm::exp(margin),
     }
 }

@@ -59,16 +59,13 @@ pub enum Body {
 
 /// From the margin to what is told.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
-// The names of fields are told where they are declared.
-#[rkyv(derive(Debug, Clone, Copy), attr(allow(missing_docs)))]
+#[rkyv(derive(Debug, Clone, Copy))]
 pub enum Link {
     /// The margin itself.
     Identity,
-    /// `1 ÷ (1 + exp(−scale · margin))`: a probability. `scale` is finite and greater than 0.
-    Sigmoid {
-        /// 1, but for LightGBM's parameter `sigmoid`.
-        scale: f64,
-    },
+    /// `1 ÷ (1 + exp(−scale · margin))`: a probability. The scale is finite and greater than 0; 1, but for LightGBM's parameter
+    /// `sigmoid`.
+    Sigmoid(f64),
     /// `exp(margin)`: a rate or an amount.
     Exp,
 }
@@ -107,21 +104,12 @@ pub enum Rounding {
 
 /// How leaves are added up, in the order of the trees.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
-// The names of fields are told where they are declared.
-#[rkyv(derive(Debug, Clone, Copy), attr(allow(missing_docs)))]
+#[rkyv(derive(Debug, Clone, Copy))]
 pub enum Sum {
-    /// In f64 from 0, then divided by `divisor` unless that is 1. `divisor` is finite and greater than 0.
-    F64 {
-        /// The number of trees where the margin is their mean.
-        divisor: f64,
-    },
-    /// In f32 from `first`, then `last` is added. Leaves and both are f32 numbers.
-    F32 {
-        /// What stands before the first tree.
-        first: f32,
-        /// What is added after the last tree.
-        last: f32,
-    },
+    /// In f64 from 0, then divided by this, finite and greater than 0: the number of trees where the margin is their mean, else 1.
+    F64(f64),
+    /// In f32 from the first, then the last is added. Leaves and both are f32 numbers.
+    F32(f32, f32),
 }
 
 /// One tree: `nodes[first_node..][..node_count]` and one leaf more than nodes from `first_leaf` on.
@@ -164,25 +152,34 @@ pub struct Node {
 
 /// What a node asks.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
-// The names of fields are told where they are declared.
-#[rkyv(derive(Debug), attr(allow(missing_docs)))]
+#[rkyv(derive(Debug))]
 pub enum Test {
-    /// Left if the input is at most this. The threshold is not NaN, may be infinite.
-    AtMost {
-        /// The threshold.
-        threshold: f64,
-        /// Which inputs are missing.
-        missing: Missing,
-    },
+    /// Left if the input is at most a threshold.
+    AtMost(AtMost),
     /// Left or right by a set of categories. NaN is missing. What is no category at all is in no set.
-    In {
-        /// First word of the set in [`Trees::sets`].
-        first_word: u32,
-        /// Words of the set; categories beyond it are not in it. At least 1, and the last is not 0.
-        word_count: u16,
-        /// Whether what is in the set goes left; what is not in it then goes right, and the other way about.
-        inside_left: bool,
-    },
+    In(In),
+}
+
+/// A threshold.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct AtMost {
+    /// Not NaN; may be infinite.
+    pub threshold: f64,
+    /// Which inputs are missing.
+    pub missing: Missing,
+}
+
+/// A set of categories, and which way it sends them.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct In {
+    /// First word of the set in [`Trees::sets`].
+    pub first_word: u32,
+    /// Words of the set; categories beyond it are not in it. At least 1, and the last is not 0.
+    pub word_count: u16,
+    /// Whether what is in the set goes left; what is not in it then goes right, and the other way about.
+    pub inside_left: bool,
 }
 
 /// Which inputs count as missing at a node.
@@ -213,29 +210,38 @@ pub struct Linear {
 
 /// What one input adds.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
-// The names of fields are told where they are declared.
-#[rkyv(derive(Debug), attr(allow(missing_docs)))]
+#[rkyv(derive(Debug))]
 pub enum Term {
-    /// `weight · ((x − mean) ÷ scale)`. All finite, `scale` is not 0.
-    Scaled {
-        /// Subtracted first.
-        mean: f64,
-        /// Then divided by.
-        scale: f64,
-        /// Then multiplied by.
-        weight: f64,
-        /// What is taken for an input that is missing; `None`: then there is no margin.
-        missing: Option<f64>,
-    },
-    /// The points of the bin that holds x.
-    Bins {
-        /// Upper bounds, ascending and finite: bin i holds what is below `below[i]` and in no earlier bin.
-        below: Vec<f64>,
-        /// Points of each bin; one more than bounds. Finite.
-        points: Vec<f64>,
-        /// Points of an input that is missing; `None`: then there is no margin.
-        missing: Option<f64>,
-    },
+    /// In proportion to it.
+    Scaled(Scaled),
+    /// By the bin that it is in.
+    Bins(Bins),
+}
+
+/// `weight · ((x − mean) ÷ scale)`. All finite, `scale` is not 0.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct Scaled {
+    /// Subtracted first.
+    pub mean: f64,
+    /// Then divided by.
+    pub scale: f64,
+    /// Then multiplied by.
+    pub weight: f64,
+    /// What is taken for an input that is missing; `None`: then there is no margin.
+    pub missing: Option<f64>,
+}
+
+/// The points of the bin that holds x.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct Bins {
+    /// Upper bounds, ascending and finite: bin i holds what is below `below[i]` and in no earlier bin.
+    pub below: Vec<f64>,
+    /// Points of each bin; one more than bounds. Finite.
+    pub points: Vec<f64>,
+    /// Points of an input that is missing; `None`: then there is no margin.
+    pub missing: Option<f64>,
 }
 
 /// Where a model came from.

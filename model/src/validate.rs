@@ -7,9 +7,9 @@
 use crate::kernel::Kernel;
 use crate::lanes::Lanes;
 use crate::model::{
-    ArchivedModel, BINS_MAX, Body, CATEGORY_MAX, Child, FORMAT_VERSION, GOLDEN_ROWS_MAX, INPUTS_MAX,
-    LEAVES_MAX, Linear, Link, METRICS_MAX, Model, Node, SET_WORDS_MAX, Sum, TEXT_BYTES_MAX, TREES_MAX, Term,
-    Test, Tree, Trees,
+    ArchivedModel, AtMost, BINS_MAX, Bins, Body, CATEGORY_MAX, Child, FORMAT_VERSION, GOLDEN_ROWS_MAX,
+    INPUTS_MAX, In, LEAVES_MAX, Linear, Link, METRICS_MAX, Model, Node, SET_WORDS_MAX, Scaled, Sum,
+    TEXT_BYTES_MAX, TREES_MAX, Term, Test, Tree, Trees,
 };
 use crate::scorer::Scorer;
 use crate::walk;
@@ -74,7 +74,7 @@ pub fn meaning(model: &Model) -> Result<(), Invalid> {
         );
         ensure!(names.insert(name), "two inputs are called {name:?}");
     }
-    if let Link::Sigmoid { scale } = model.link {
+    if let Link::Sigmoid(scale) = model.link {
         ensure!(scale.is_finite() && scale > 0.0, "the sigmoid's scale is {scale}; it must be above 0");
     }
     provenance(model)?;
@@ -133,17 +133,17 @@ fn check_trees(trees: &Trees, inputs: usize) -> Result<(), Invalid> {
         "its sets of categories are longer than {SET_WORDS_MAX} words"
     );
     match trees.sum {
-        Sum::F64 { divisor } => {
+        Sum::F64(divisor) => {
             ensure!(divisor.is_finite() && divisor > 0.0, "its sum is divided by {divisor}");
         }
-        Sum::F32 { first, last } => {
+        Sum::F32(first, last) => {
             ensure!(
                 first.is_finite() && last.is_finite(),
                 "its sum begins with {first} and ends with {last}"
             );
         }
     }
-    let is_f32 = matches!(trees.sum, Sum::F32 { .. });
+    let is_f32 = matches!(trees.sum, Sum::F32(..));
     for (at, leaf) in trees.leaves.iter().enumerate() {
         ensure!(
             leaf.is_finite() && (!is_f32 || f64::from(*leaf as f32) == *leaf),
@@ -203,8 +203,10 @@ fn check_order(nodes: &[Node], tree: &Tree) -> Result<(), Invalid> {
 fn check_node(node: &Node, trees: &Trees, inputs: usize) -> Result<(), Invalid> {
     ensure!(usize::from(node.input) < inputs, "it asks for input {} of {inputs}", node.input);
     match node.test {
-        Test::AtMost { threshold, .. } => ensure!(!threshold.is_nan(), "its threshold is not a number"),
-        Test::In { first_word, word_count, .. } => {
+        Test::AtMost(AtMost { threshold, .. }) => {
+            ensure!(!threshold.is_nan(), "its threshold is not a number")
+        }
+        Test::In(In { first_word, word_count, .. }) => {
             let first = first_word as usize;
             let set = trees.sets.get(first..first.saturating_add(usize::from(word_count)));
             let last = set.and_then(<[u64]>::last).copied().unwrap_or(0);
@@ -222,11 +224,11 @@ fn check_linear(linear: &Linear, inputs: usize) -> Result<(), Invalid> {
     ensure!(linear.intercept.is_finite(), "its intercept is {}", linear.intercept);
     for (at, term) in linear.terms.iter().enumerate() {
         let is_sound = match term {
-            Term::Scaled { mean, scale, weight, missing } => {
+            Term::Scaled(Scaled { mean, scale, weight, missing }) => {
                 [mean, scale, weight].into_iter().chain(missing).all(|number| number.is_finite())
                     && *scale != 0.0
             }
-            Term::Bins { below, points, missing } => {
+            Term::Bins(Bins { below, points, missing }) => {
                 below.len() < BINS_MAX
                     && points.len() == below.len() + 1
                     && below.iter().chain(points).chain(missing).all(|number| number.is_finite())

@@ -3,11 +3,12 @@
 //! Slow on purpose, and short, so that it can be compared with the documentation of the libraries. The kernels are held
 //! against it, and it scores what they do not take.
 
-use crate::model::{ArchivedBody, ArchivedRounding};
 use crate::model::{
-    ArchivedChild, ArchivedLinear, ArchivedMissing, ArchivedModel, ArchivedNode, ArchivedSum, ArchivedTerm,
-    ArchivedTest, ArchivedTree, ArchivedTrees, Rounding, ZERO,
+    ArchivedAtMost, ArchivedBins, ArchivedChild, ArchivedIn, ArchivedLinear, ArchivedMissing, ArchivedModel,
+    ArchivedNode, ArchivedScaled, ArchivedSum, ArchivedTerm, ArchivedTest, ArchivedTree, ArchivedTrees,
+    Rounding, ZERO,
 };
+use crate::model::{ArchivedBody, ArchivedRounding};
 
 /// The margin of a row, one value for each input, NaN for missing; NaN when there is none.
 ///
@@ -55,8 +56,8 @@ impl Adder {
     #[must_use]
     pub fn of(trees: &ArchivedTrees) -> Self {
         match trees.sum {
-            ArchivedSum::F64 { .. } => Self::F64(0.0),
-            ArchivedSum::F32 { first, .. } => Self::F32(first.to_native()),
+            ArchivedSum::F64(_) => Self::F64(0.0),
+            ArchivedSum::F32(first, _) => Self::F32(first.to_native()),
         }
     }
 
@@ -75,10 +76,10 @@ impl Adder {
     #[must_use]
     pub fn margin(self, trees: &ArchivedTrees) -> f64 {
         match (self, &trees.sum) {
-            (Self::F64(sum), ArchivedSum::F64 { divisor }) => sum / divisor.to_native(),
-            (Self::F32(sum), ArchivedSum::F32 { last, .. }) => f64::from(sum + last.to_native()),
-            (Self::F64(sum), ArchivedSum::F32 { .. }) => sum,
-            (Self::F32(sum), ArchivedSum::F64 { .. }) => f64::from(sum),
+            (Self::F64(sum), ArchivedSum::F64(divisor)) => sum / divisor.to_native(),
+            (Self::F32(sum), ArchivedSum::F32(_, last)) => f64::from(sum + last.to_native()),
+            (Self::F64(sum), ArchivedSum::F32(..)) => sum,
+            (Self::F32(sum), ArchivedSum::F64(_)) => f64::from(sum),
         }
     }
 }
@@ -104,11 +105,11 @@ pub fn leaf(trees: &ArchivedTrees, tree: &ArchivedTree, row: &[f64]) -> u32 {
 fn goes_left(trees: &ArchivedTrees, node: &ArchivedNode, row: &[f64]) -> bool {
     let x = rounded(trees.rounding, row[usize::from(node.input.to_native())]);
     match &node.test {
-        ArchivedTest::AtMost { threshold, missing } => match present(x, *missing) {
+        ArchivedTest::AtMost(ArchivedAtMost { threshold, missing }) => match present(x, *missing) {
             Some(x) => x <= threshold.to_native(),
             None => node.missing_left,
         },
-        ArchivedTest::In { first_word, word_count, inside_left } => {
+        ArchivedTest::In(ArchivedIn { first_word, word_count, inside_left }) => {
             if x.is_nan() {
                 return node.missing_left;
             }
@@ -163,11 +164,11 @@ fn linear_margin(linear: &ArchivedLinear, row: &[f64]) -> f64 {
 fn points(term: &ArchivedTerm, x: f64) -> f64 {
     let unless_missing = |missing: Option<f64>| missing.unwrap_or(f64::NAN);
     match term {
-        ArchivedTerm::Scaled { mean, scale, weight, missing } => {
+        ArchivedTerm::Scaled(ArchivedScaled { mean, scale, weight, missing }) => {
             let x = if x.is_nan() { unless_missing(missing.as_ref().map(|x| x.to_native())) } else { x };
             weight.to_native() * ((x - mean.to_native()) / scale.to_native())
         }
-        ArchivedTerm::Bins { below, points, missing } => {
+        ArchivedTerm::Bins(ArchivedBins { below, points, missing }) => {
             if x.is_nan() {
                 return unless_missing(missing.as_ref().map(|points| points.to_native()));
             }
