@@ -21,7 +21,10 @@
 use crate::model::{ArchivedMissing, AtMost, Child, In, Missing, Node, Test, Trees};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Fallible;
+use rkyv::ser::Writer;
 use rkyv::traits::{CopyOptimization, NoUndef};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::with::{ArchiveWith, DeserializeWith, SerializeWith};
 use rkyv::{Archive, Deserialize, Place, Portable, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +94,43 @@ impl<D: Fallible + ?Sized> Deserialize<Self, D> for Line {
     }
 }
 
+/// Vectors of lines: the serialiser aligns what needs up to 32 bytes, and this aligns to 64 before it is asked to.
+#[derive(Debug)]
+pub struct OnLines;
+
+impl<T: Archive> ArchiveWith<Vec<T>> for OnLines {
+    type Archived = ArchivedVec<T::Archived>;
+    type Resolver = VecResolver;
+
+    fn resolve_with(field: &Vec<T>, resolver: VecResolver, out: Place<Self::Archived>) {
+        field.resolve(resolver, out);
+    }
+}
+
+impl<T, S> SerializeWith<Vec<T>, S> for OnLines
+where
+    Vec<T>: Serialize<S, Resolver = VecResolver>,
+    T: Archive,
+    S: Fallible + Writer + ?Sized,
+{
+    fn serialize_with(field: &Vec<T>, serializer: &mut S) -> Result<VecResolver, S::Error> {
+        let gap = serializer.pos().next_multiple_of(align_of::<Line>()) - serializer.pos();
+        serializer.write(&[0; align_of::<Line>()][..gap])?;
+        field.serialize(serializer)
+    }
+}
+
+impl<T, D> DeserializeWith<ArchivedVec<T::Archived>, Vec<T>, D> for OnLines
+where
+    T: Archive,
+    ArchivedVec<T::Archived>: Deserialize<Vec<T>, D>,
+    D: Fallible + ?Sized,
+{
+    fn deserialize_with(field: &ArchivedVec<T::Archived>, deserializer: &mut D) -> Result<Vec<T>, D::Error> {
+        field.deserialize(deserializer)
+    }
+}
+
 /// All of it.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[rkyv(derive(Debug))]
@@ -99,6 +139,7 @@ pub struct Lanes {
     pub columns: Vec<Column>,
     /// Cuts of all columns, eight f64 to a line: of a column with more than [`CUTS_ABREAST`] first its pivots (the last cut of
     /// each sixteen), then the cuts; filled up with NaN, which is below nothing.
+    #[rkyv(with = OnLines)]
     pub cuts: Vec<Line>,
     /// Inputs that are looked up in sets.
     pub set_inputs: Vec<SetInput>,
@@ -111,8 +152,10 @@ pub struct Lanes {
     /// The planes of all blocks, of each block from the last to the first.
     pub planes: Vec<Plane>,
     /// The slots of all planes that compare.
+    #[rkyv(with = OnLines)]
     pub slots: Vec<Slot>,
     /// The slots of all planes that ask for sets.
+    #[rkyv(with = OnLines)]
     pub set_slots: Vec<SetSlot>,
 }
 
