@@ -58,6 +58,12 @@ impl Scorer {
         self.kernel
     }
 
+    /// Bytes that it has reserved.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| size_of_val(&*row.ranks) + size_of_val(&*row.set_rows)).sum()
+    }
+
     /// The margin of a row of the model that the scorer was made for, NaN for missing; NaN when there is none.
     ///
     /// # Panics
