@@ -51,11 +51,11 @@ pub(crate) struct Import {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     inputs: Option<Vec<String>>,
     /// When the first training row happened: a date or a time of RFC 3339.
-    #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true, value_parser = time)]
-    trained_from: String,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    trained_from: Option<String>,
     /// When the last training row happened.
-    #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true, value_parser = time)]
-    trained_to: String,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    trained_to: Option<String>,
     /// What was measured when the model was trained; may be given more than once.
     #[arg(long, value_name = "NAME=NUMBER", value_parser = metric)]
     metric: Vec<(String, f64)>,
@@ -112,8 +112,8 @@ fn import(options: &Import) -> anyhow::Result<()> {
         trees_max: options.trees,
         inputs: options.inputs.clone(),
         golden: Vec::new(),
-        trained_from: options.trained_from.clone(),
-        trained_to: options.trained_to.clone(),
+        trained_from: options.trained_from.clone().unwrap_or_default(),
+        trained_to: options.trained_to.clone().unwrap_or_default(),
         metrics: options.metric.clone(),
         note: options.note.clone(),
     };
