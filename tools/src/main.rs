@@ -11,6 +11,7 @@ mod journal;
 mod link;
 mod lists;
 mod map;
+mod model;
 mod output;
 mod plan;
 mod policy;
@@ -48,6 +49,9 @@ enum Command {
     /// Lists of a running appliance: print them, and edit them.
     #[command(subcommand)]
     List(lists::Command),
+    /// Models that other libraries trained: import them, score rows with them, print what is in them.
+    #[command(subcommand)]
+    Model(model::Command),
     /// Read policies: check them, run their tests, print what they take; deploy them to a running appliance.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Journal(args) => journal::run(&args),
         Command::Kill(command) => desk::kill(&command),
         Command::List(command) => lists::run(&command),
+        Command::Model(command) => model::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Rates(command) => rates::run(&command),
         Command::Replay(options) => replay::run(&options),
