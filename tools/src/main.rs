@@ -5,6 +5,7 @@ mod compiled;
 mod desk;
 mod events;
 mod fault;
+mod features;
 mod files;
 mod format;
 mod journal;
@@ -20,6 +21,7 @@ mod resolve;
 mod rewrite;
 mod sequence;
 mod switch;
+mod table;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +41,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Features of past events, for training models.
+    #[command(subcommand)]
+    Features(features::Command),
     /// List, check and print journals.
     #[command(subcommand)]
     Journal(journal::Args),
@@ -64,6 +69,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
+        Command::Features(command) => features::run(&command),
         Command::Journal(args) => journal::run(&args),
         Command::Kill(command) => desk::kill(&command),
         Command::List(command) => lists::run(&command),
