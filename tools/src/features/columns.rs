@@ -302,3 +302,24 @@ fn unit(ty: Type) -> &'static str {
         Type::Enum(..) => "ordinal",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_divided_exactly_before_it_is_rounded() {
+        let cents = |minor: i64| item(in_units(Value::int(minor), 100));
+        assert_eq!(cents(5716), Item::Real(57.16));
+        assert_eq!(cents(-1), Item::Real(-0.01));
+        // An average of cents: one division, and not two.
+        let mean = Value::ratio(10_001, 3);
+        assert_eq!(item(in_units(mean, 100)), Item::Real(10_001.0 / 300.0));
+        // What does not fit is reduced, and missing when that does not help.
+        assert_eq!(item(in_units(Value::ratio(200, i64::MAX / 2), 100)), {
+            Item::Real(2.0 / (i64::MAX / 2) as f64)
+        });
+        assert_eq!(item(in_units(Value::ratio(1, i64::MAX), 100)), Item::Missing);
+        assert_eq!(item(in_units(Value::MISSING, 100)), Item::Missing);
+    }
+}

@@ -115,3 +115,85 @@ impl Labels {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate::encode::{self, EventWords};
+    use tollgate::engine::units::Currency;
+    use tollgate::policy::{Sources, archive};
+    use tollgate::token::Tokenizer;
+
+    const POLICY: &str = "policy p revision 1
+        entity card
+        event payment { card: card, amount: money }
+        event label amends payment { is_fraud: bool? }
+        event dispute amends payment { lost: money }
+        decide payment { score = 0, unassessed allow }";
+
+    /// An event's id and time.
+    fn event(number: u64, at: i64) -> (EventId, Time) {
+        (EventId([number, 7]), Time(at))
+    }
+
+    #[test]
+    fn the_newest_amendment_of_each_kind_counts_however_they_come() {
+        let sources = Sources::single("p.policy", POLICY);
+        let program = sources.compile(&Tokenizer::default()).unwrap();
+        let loaded = archive::open(archive::seal(&program)).unwrap();
+        let policy = sources.analyse().policy.unwrap();
+        let site = Site { program: loaded.program(), policy: &policy };
+        let names = ["label.is_fraud".to_owned(), "dispute.lost".to_owned()];
+        let (payment, _) = encode::event(site.program, "payment").unwrap();
+        let words = |name: &str, (id, time): (EventId, Time), target: (EventId, Time), value: Option<i64>| {
+            let (kind, plan) = encode::event(site.program, name).unwrap();
+            let mut words = EventWords::new(plan, id, time);
+            words.set_target(target.0, target.1);
+            match (name, value) {
+                ("label", Some(truth)) => {
+                    words.set_number(encode::field(plan, "is_fraud").unwrap(), truth);
+                }
+                (_, Some(minor)) => {
+                    let yen = Currency::from_alpha("JPY").unwrap();
+                    words.set_money(encode::field(plan, "lost").unwrap(), minor, yen);
+                }
+                _ => {}
+            }
+            (kind, words)
+        };
+        let (one, other) = (event(1, 1000), event(1, 1001));
+        // Two labels of one time: the greater tag is the newer.
+        let [(low, _), (high, _)] = {
+            let mut both = [event(20, 0), event(21, 0)];
+            both.sort_by_key(|(id, _)| id.tag());
+            both
+        };
+        let all = [
+            words("label", (low, Time(3000)), one, Some(0)),
+            words("label", (high, Time(3000)), one, Some(1)),
+            words("label", (EventId([22, 0]), Time(2000)), one, Some(0)),
+            words("label", (EventId([23, 0]), Time(2000)), other, None),
+            words("dispute", (EventId([24, 0]), Time(9000)), one, Some(1250)),
+        ];
+        let real = |value: f64| Item::Real(value);
+        for turn in 0..all.len() {
+            let mut labels = Labels::new(&site, payment, &names).unwrap();
+            for step in 0..all.len() {
+                let index = (turn + step) % all.len();
+                let (kind, words) = &all[index];
+                assert!(labels.is_of(*kind));
+                labels.add(*kind, words.words(), 100 + index as u64).unwrap();
+            }
+            let told: Vec<_> = labels.items(one).collect();
+            let of_label = [real(1.0), Item::Int(3000), Item::Int(101)];
+            let of_dispute = [real(1250.0), real(392.0), Item::Int(9000), Item::Int(104)];
+            assert_eq!(told, [&of_label[..], &of_dispute].concat(), "{turn}");
+            // A label that does not say it is one all the same.
+            let told: Vec<_> = labels.items(other).collect();
+            assert_eq!(told[..3], [Item::Missing, Item::Int(2000), Item::Int(103)]);
+            assert!(told[3..].iter().all(|item| *item == Item::Missing));
+            assert!(labels.know(other) && !labels.know(event(2, 1000)));
+        }
+        assert!(!Labels::new(&site, payment, &names).unwrap().is_of(payment));
+    }
+}
