@@ -27,9 +27,9 @@ use indicatif::ProgressBar;
 use labels::Labels;
 use std::path::PathBuf;
 use std::time::Instant;
-use tollgate::engine::Loaded;
-use tollgate::engine::units::{Time, Value};
+use tollgate::engine::units::{TIME_END, Time, Value};
 use tollgate::engine::wire::{self, FLAG_ACK, FLAG_INEXACT, Outcome};
+use tollgate::engine::{Engine, Loaded};
 
 /// Events taken in together.
 const BURST: usize = 16;
@@ -155,17 +155,19 @@ fn export(options: &Export) -> anyhow::Result<()> {
 
     let wanted = Wanted { kind, from: options.from, until: options.until };
     let rates_file = options.inputs.rates_file();
-    let ending = |sequence: Sequence| match options.as_of {
-        Some(last) => sequence.until(last),
-        None => sequence,
+    let replays = if labels.is_none() { 1 } else { 2 };
+    let progress = progress_bar(sequence.total() * replays);
+    let begin = |sequence: Sequence| -> anyhow::Result<Replay<'_>> {
+        let sequence = sequence.until(options.as_of.unwrap_or(TIME_END));
+        let engine = replay::engine(loaded.clone())?;
+        Ok(Replay { engine, sequence, rates_file: &rates_file, progress: &progress })
     };
-    let passes = if labels.is_none() { 1 } else { 2 };
-    let progress = progress_bar(sequence.total() * passes);
-    let (found, sequence) = if labels.is_none() {
-        (Found { labels, latest: None, digest: 0 }, sequence)
+    let (replay, found) = if labels.is_none() {
+        (begin(sequence)?, Found { labels, latest: None, digest: 0 })
     } else {
-        let found = find(&loaded, ending(sequence), &rates_file, &progress, labels, &wanted)?;
-        (found, options.inputs.open(&sources)?.1)
+        // Both engines are there before the first is used: memory that has been used would have to be cleared, all of it.
+        let replay = begin(options.inputs.open(&sources)?.1)?;
+        (replay, find(begin(sequence)?, labels, &wanted)?)
     };
     let ripe = Ripe { as_of: options.as_of.or(found.latest), after_us: options.mature };
 
@@ -174,7 +176,7 @@ fn export(options: &Export) -> anyhow::Result<()> {
     let notes = notes(&loaded, &site, kind, &features, &found.labels, ripe);
     let table = Table::new(file, "features", &shape, notes).map_err(|error| failed(&error))?;
     let mut rows = Rows { table, features: &features, labels: &found.labels, ripe, tally: Tally::default() };
-    let digest = each(&loaded, ending(sequence), &rates_file, &progress, |event, outcome, values| {
+    let digest = replay.each(|event, outcome, values| {
         let time = wire::event_time(event.words);
         if event.kind != wanted.kind || outcome.flags & FLAG_ACK != 0 || !wanted.holds(time) {
             return Ok(());
@@ -182,7 +184,7 @@ fn export(options: &Export) -> anyhow::Result<()> {
         rows.write(event, outcome, values).map_err(|error| failed(&error))
     })?;
     progress.finish_and_clear();
-    if passes == 2 && digest != found.digest {
+    if replays == 2 && digest != found.digest {
         let problem = Problem::new(
             "it changed while it was replayed",
             "export again, from files that stay as they are",
@@ -196,16 +198,9 @@ fn export(options: &Export) -> anyhow::Result<()> {
 }
 
 /// Replays a file for its labels.
-fn find(
-    loaded: &Loaded,
-    sequence: Sequence,
-    rates_file: &str,
-    progress: &ProgressBar,
-    mut labels: Labels,
-    wanted: &Wanted,
-) -> anyhow::Result<Found> {
+fn find(replay: Replay<'_>, mut labels: Labels, wanted: &Wanted) -> anyhow::Result<Found> {
     let mut latest = None;
-    let digest = each(loaded, sequence, rates_file, progress, |event, outcome, _| {
+    let digest = replay.each(|event, outcome, _| {
         latest = latest.max(Some(wire::event_time(event.words)));
         if labels.is_of(event.kind) && wanted.holds(wire::target_time(event.words)) {
             labels.add(event.kind, event.words, outcome.seq)?;
@@ -215,35 +210,42 @@ fn find(
     Ok(Found { labels, latest, digest })
 }
 
-/// Replays a file; `take` is given each event that was decided, and no rate. Returns the engine's digest.
-fn each(
-    loaded: &Loaded,
+/// A replay, not begun.
+struct Replay<'a> {
+    engine: Engine,
     sequence: Sequence,
-    rates_file: &str,
-    progress: &ProgressBar,
-    mut take: impl FnMut(&Event<'_>, &Outcome, &[Value]) -> Result<(), Fault>,
-) -> anyhow::Result<u64> {
-    let mut engine = replay::engine(loaded.clone())?;
-    let file = sequence.file().to_owned();
-    let before = progress.position();
-    sequence.each_batch(|batch| {
-        let mut first = 0;
-        while first < batch.len() {
-            let burst = first..(first + BURST).min(batch.len());
-            first = burst.end;
-            engine.look_ahead(burst.clone().map(|index| replay::input(&batch.event(index))));
-            for index in burst {
-                let event = batch.event(index);
-                let (outcome, decided) = replay::step(&mut engine, &event, &file, rates_file)?;
-                if decided && !event.rate {
-                    take(&event, &outcome, engine.features())?;
+    rates_file: &'a str,
+    progress: &'a ProgressBar,
+}
+
+impl Replay<'_> {
+    /// Replays; `take` is given each event that was decided, and no rate. Returns the engine's digest.
+    fn each(
+        mut self,
+        mut take: impl FnMut(&Event<'_>, &Outcome, &[Value]) -> Result<(), Fault>,
+    ) -> anyhow::Result<u64> {
+        let engine = &mut self.engine;
+        let file = self.sequence.file().to_owned();
+        let before = self.progress.position();
+        self.sequence.each_batch(|batch| {
+            let mut first = 0;
+            while first < batch.len() {
+                let burst = first..(first + BURST).min(batch.len());
+                first = burst.end;
+                engine.look_ahead(burst.clone().map(|index| replay::input(&batch.event(index))));
+                for index in burst {
+                    let event = batch.event(index);
+                    let (outcome, decided) = replay::step(engine, &event, &file, self.rates_file)?;
+                    if decided && !event.rate {
+                        take(&event, &outcome, engine.features())?;
+                    }
                 }
             }
-        }
-        progress.set_position(before + batch.read);
-        Ok(())
-    })?;
-    Ok(engine.digest())
+            self.progress.set_position(before + batch.read);
+            Ok(())
+        })?;
+        Ok(self.engine.digest())
+    }
 }
 
 /// The columns of the file. Two of one name are refused.
