@@ -7,7 +7,11 @@
 
 Python 3.11, on a CPU. Trains and tests as chapter 3 of the Fraud Detection Handbook does: on the payments of 2018-07-25..31, then
 on those of 2018-08-08..14 without the cards that are known as compromised by then; the week between is how long it takes until fraud
-is known. Its authors published for the logistic regression AUC .871, average precision .606, card precision@100 .291.
+is known. AUC, average precision and card precision@100 are, with the packages of requirements.txt:
+
+    logistic regression, as published   .871    .606    .291
+    logistic regression                 .8703   .6055   .2914
+    LightGBM                            .8764   .6080   .2686
 
 Writes to the directory:
 

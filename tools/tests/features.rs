@@ -404,6 +404,15 @@ fn labels_count_until_the_point_that_is_asked_for() {
         }
         counts
     };
+    // A label has the number under which the replay acknowledged it.
+    let (replayed, _) = rig.read(&["replay"], &["--acknowledged"]);
+    let is_label = |row: &usize| replayed.column("event")[*row] == Cell::Text("label".to_owned());
+    let labels = (0..replayed.rows).filter(is_label);
+    let seqs: BTreeMap<&str, &Cell> =
+        labels.map(|row| (replayed.ids()[row], &replayed.column("seq")[row])).collect();
+    for (id, seq) in all.ids().into_iter().zip(all.column("label.seq")) {
+        assert_eq!(seqs.get(id).copied().unwrap_or(&Cell::Missing), seq, "{id}");
+    }
     let end = rows.iter().map(|row| row.at + if row.told { LABEL_AFTER } else { 0 }).max().unwrap();
     let counts = check(&all, end);
     assert!(counts[1] == 0 && counts[2] > 100 && counts[3] > 100, "{counts:?}");
