@@ -217,9 +217,10 @@ fn features_are_those_of_each_decision_bit_for_bit() {
     assert!(summary.contains(&format!("digest {digest}")), "{summary}");
     // Duplicates are decided once, and only then have features.
     let mut decided = BTreeSet::new();
+    let ids = replayed.ids();
     let payments: Vec<usize> = (0..replayed.rows)
         .filter(|row| replayed.column("event")[*row] == Cell::Text("payment".to_owned()))
-        .filter(|row| decided.insert(replayed.ids()[*row]))
+        .filter(|row| decided.insert(ids[*row]))
         .collect();
     assert!(payments.len() > 1000 && exported.rows == payments.len(), "{} {}", payments.len(), exported.rows);
     for name in ["id", "seq", "score", "action"] {
@@ -245,7 +246,7 @@ fn features_are_those_of_each_decision_bit_for_bit() {
                 }
                 cell => cell.clone(),
             };
-            assert_eq!(cell, told, "{name} of {}", replayed.ids()[*row]);
+            assert_eq!(cell, told, "{name} of {}", ids[*row]);
             missing += usize::from(cell == Cell::Missing);
             different.insert(format!("{cell:?}"));
         }
@@ -408,8 +409,8 @@ fn labels_count_until_the_point_that_is_asked_for() {
     let (replayed, _) = rig.read(&["replay"], &["--acknowledged"]);
     let is_label = |row: &usize| replayed.column("event")[*row] == Cell::Text("label".to_owned());
     let labels = (0..replayed.rows).filter(is_label);
-    let seqs: BTreeMap<&str, &Cell> =
-        labels.map(|row| (replayed.ids()[row], &replayed.column("seq")[row])).collect();
+    let (ids, seqs) = (replayed.ids(), replayed.column("seq"));
+    let seqs: BTreeMap<&str, &Cell> = labels.map(|row| (ids[row], &seqs[row])).collect();
     for (id, seq) in all.ids().into_iter().zip(all.column("label.seq")) {
         assert_eq!(seqs.get(id).copied().unwrap_or(&Cell::Missing), seq, "{id}");
     }
@@ -418,16 +419,18 @@ fn labels_count_until_the_point_that_is_asked_for() {
     assert!(counts[1] == 0 && counts[2] > 100 && counts[3] > 100, "{counts:?}");
     assert_eq!(all.notes["tollgate.mature_us"], LABEL_AFTER.to_string());
 
-    // The time of a label itself, at which it counts, and the microsecond before.
+    // The time of a label itself, at which it counts, and the microsecond before; and the time of a row, which is not left out.
     let told = rows[rows.len() / 2..].iter().find(|row| row.told).unwrap();
-    for as_of in [told.at + LABEL_AFTER, told.at + LABEL_AFTER - 1] {
+    let known = told.at + LABEL_AFTER;
+    let row = rows.iter().find(|row| row.payment && row.at > known).unwrap();
+    for as_of in [known, known - 1, row.at] {
         let time = jiff::Timestamp::from_microsecond(as_of).unwrap().to_string();
         let part = rig.export(&[&select[..], &["--as-of", &time]].concat());
         assert_eq!(part.notes["tollgate.as_of"], time);
         let counts = check(&part, as_of);
         assert!(counts[0] > 10 && counts[1] == 0 && counts[3] > 100, "{counts:?}");
         let row = part.ids().iter().position(|id| *id == told.id).unwrap();
-        assert_eq!(part.column("label.seq")[row] == Cell::Missing, as_of < told.at + LABEL_AFTER);
+        assert_eq!(part.column("label.seq")[row] == Cell::Missing, as_of < known);
         // As though the file ended there: the rows before its first later event, and no other differs in anything else.
         let first_later = rows.iter().position(|row| row.at > as_of).unwrap();
         let mut seen = BTreeSet::new();
