@@ -60,8 +60,8 @@ pub(crate) struct Export {
     /// Fields of amendments that say what became of the event, such as `label.is_fraud`: of each kind of amendment the newest.
     #[arg(long, value_name = "AMENDMENT.FIELD", value_delimiter = ',')]
     labels: Vec<String>,
-    /// How long it takes until labels are known, such as 7d: adds a column `mature` that says whether the row is so old when
-    /// the labels are read. A mature row without a label has none.
+    /// How long it takes until labels are known, such as 7d: adds a column `mature` that says whether the row is so old at the
+    /// latest event that counts. No label is then yet to come.
     #[arg(long, value_name = "DURATION", requires = "labels", value_parser = parse_duration)]
     mature: Option<i64>,
     /// Stop before the first event that is later than this: later rows are left out, and labels that come later do not count.
@@ -115,7 +115,7 @@ struct Found {
     digest: u64,
 }
 
-/// Until when labels count, and how old a mature row is then, µs.
+/// The time that the file reaches, until which labels count, and how old a mature row is then, µs.
 #[derive(Clone, Copy)]
 struct Ripe {
     as_of: Option<Time>,
@@ -169,7 +169,8 @@ fn export(options: &Export) -> anyhow::Result<()> {
         let replay = begin(options.inputs.open(&sources)?.1)?;
         (replay, find(begin(sequence)?, labels, &wanted)?)
     };
-    let ripe = Ripe { as_of: options.as_of.or(found.latest), after_us: options.mature };
+    // A file that ends before `--as-of` says nothing of the time between.
+    let ripe = Ripe { as_of: found.latest.or(options.as_of), after_us: options.mature };
 
     let failed = |error: &dyn std::fmt::Display| cannot(&options.out, error);
     let (beside, file) = Beside::create(&options.out).map_err(|error| failed(&error))?;

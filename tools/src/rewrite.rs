@@ -1,6 +1,6 @@
 //! Files that are written at once: at every moment they hold the old or the new bytes, whole.
 //!
-//! [`write`] is for bytes that are there, [`Beside`] for those that are yet to come.
+//! [`write()`] is for bytes that are there, [`Beside`] for those that are yet to come.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
