@@ -7,7 +7,7 @@ mod show;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use tollgate_model::archive::{self, Opened};
 use tollgate_model::import::{self, Format};
@@ -69,12 +69,15 @@ pub(crate) struct Import {
 enum FormatName {
     /// LightGBM's text.
     Lightgbm,
+    /// XGBoost's JSON or UBJSON.
+    Xgboost,
 }
 
 impl FormatName {
     const fn format(self) -> Format {
         match self {
             Self::Lightgbm => Format::LightGbm,
+            Self::Xgboost => Format::XGBoost,
         }
     }
 }
@@ -119,19 +122,23 @@ fn import(options: &Import) -> anyhow::Result<()> {
     };
     let format = options.format.format();
     let wrong = |error| anyhow!("{file}: {error}");
-    let mut model = import::import(format, &bytes, &said).map_err(wrong)?;
+    let mut imported = import::import_with_remarks(format, &bytes, &said).map_err(wrong)?;
     if let Some(golden) = &options.golden {
         // Only now is it known what the columns have to be called.
-        said.golden = rows::golden(golden, &model.inputs)?;
-        model = import::import(format, &bytes, &said)
+        said.golden = rows::golden(golden, &imported.model.inputs)?;
+        imported = import::import_with_remarks(format, &bytes, &said)
             .map_err(|error| anyhow!("{file} and {}: {error}", golden.display()))?;
     }
-    let sealed = archive::seal(&model);
+    let sealed = archive::seal(&imported.model);
     // What is written is what would be run: it is opened like any other first.
     let opened = archive::open(&sealed).with_context(|| format!("{file}: the model cannot be opened"))?;
     let out = &options.out;
     crate::rewrite::write(out, &sealed).with_context(|| format!("{} cannot be written", out.display()))?;
     println!("{}: {}", out.display(), show::line(&opened, &sealed));
+    for remark in imported.remarks {
+        // Nobody may be reading any more.
+        let _ = writeln!(std::io::stderr(), "note: {remark} (--trees)");
+    }
     Ok(())
 }
 

@@ -78,6 +78,8 @@ pub(super) fn read(text: &str, trees_max: Option<usize>) -> Result<Read, ImportE
         body: Body::Trees(builder.finish()),
         link,
         provenance: Provenance { objective, ..Provenance::default() },
+        remarks: Vec::new(),
+        other_sums: Vec::new(),
     })
 }
 

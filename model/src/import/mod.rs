@@ -9,11 +9,15 @@
 
 mod build;
 mod golden;
+mod json;
 mod lightgbm;
+mod ubj;
+mod value;
+mod xgboost;
 
 use crate::archive;
 use crate::lanes::Lanes;
-use crate::model::{Body, FORMAT_VERSION, Link, Model, Provenance};
+use crate::model::{Body, FORMAT_VERSION, GoldenRow, INPUTS_MAX, Link, Model, Provenance, Sum};
 use crate::validate;
 
 /// The longest file that is read.
@@ -24,17 +28,20 @@ pub const FILE_BYTES_MAX: usize = 512 << 20;
 pub enum Format {
     /// LightGBM's text, versions v3 and v4.
     LightGbm,
+    /// XGBoost's JSON or UBJSON.
+    XGBoost,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::LightGbm];
+    pub const ALL: [Self; 2] = [Self::LightGbm, Self::XGBoost];
 
     /// What it is called.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::LightGbm => "lightgbm",
+            Self::XGBoost => "xgboost",
         }
     }
 }
@@ -85,15 +92,34 @@ struct Read {
     body: Body,
     link: Link,
     provenance: Provenance,
+    /// What whoever imports it may want to know.
+    remarks: Vec<String>,
+    /// What trees may be summed up like instead, if golden rows say so.
+    other_sums: Vec<Sum>,
+}
+
+/// A model, and what whoever imports it may want to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// The model, which [`validate`](validate::validate) lets pass.
+    pub model: Model,
+    /// Sentences.
+    pub remarks: Vec<String>,
 }
 
 /// Reads a file into a model that [`validate`](validate::validate) lets pass.
 pub fn import(format: Format, bytes: &[u8], options: &Options) -> Result<Model, ImportError> {
+    import_with_remarks(format, bytes, options).map(|imported| imported.model)
+}
+
+/// Reads a file, and says what there is to say.
+pub fn import_with_remarks(format: Format, bytes: &[u8], options: &Options) -> Result<Imported, ImportError> {
     if bytes.len() > FILE_BYTES_MAX {
         return refuse("the file", format!("it is longer than {FILE_BYTES_MAX} bytes"));
     }
     let read = match format {
         Format::LightGbm => lightgbm::read(text(bytes)?, options.trees_max)?,
+        Format::XGBoost => xgboost::read(bytes, options.trees_max)?,
     };
     let mut model = Model {
         format: FORMAT_VERSION,
@@ -110,9 +136,22 @@ pub fn import(format: Format, bytes: &[u8], options: &Options) -> Result<Model, 
     if let Body::Trees(trees) = &mut model.body {
         trees.lanes = Lanes::of(trees);
     }
-    model.golden = golden::rows(&model, &options.golden)?;
+    model.golden = match golden::rows(&model, &options.golden) {
+        Ok(rows) => rows,
+        Err(error) => otherwise(&mut model, &read.other_sums, options).ok_or(error)?,
+    };
     validate::validate(&archive::archived(&model)).map_err(invalid)?;
-    Ok(model)
+    Ok(Imported { model, remarks: read.remarks })
+}
+
+/// Golden rows of the model with another sum that they are right for, which it then has.
+fn otherwise(model: &mut Model, sums: &[Sum], options: &Options) -> Option<Vec<GoldenRow>> {
+    sums.iter().find_map(|sum| {
+        if let Body::Trees(trees) = &mut model.body {
+            trees.sum = *sum;
+        }
+        golden::rows(model, &options.golden).ok()
+    })
 }
 
 fn invalid(error: validate::Invalid) -> ImportError {
@@ -149,6 +188,15 @@ fn describe(provenance: &mut Provenance, format: Format, bytes: &[u8], options: 
         }
     }
     provenance.metrics.extend_from_slice(&options.metrics);
+}
+
+/// A count of inputs that can be.
+fn inputs_in_bounds(inputs: usize) -> Result<usize, String> {
+    if (1..=INPUTS_MAX).contains(&inputs) {
+        Ok(inputs)
+    } else {
+        Err(format!("there are {inputs} inputs; there can be 1 to {INPUTS_MAX}"))
+    }
 }
 
 /// How many of a file's iterations are kept.
