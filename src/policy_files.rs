@@ -2,24 +2,26 @@
 
 use crate::policy::Sources;
 use crate::policy::parser::SOURCE_BYTES_MAX;
+use crate::policy::sources::MODEL_BYTES_MAX;
 use std::path::Path;
 
 /// Reads the policy in this file, with all files that it uses. The error says why the file itself cannot be read; what
 /// is wrong with the others is an error of the policy.
 pub fn read(path: &Path) -> Result<Sources, String> {
-    let text = text(path)?;
+    let bytes = bytes(path, SOURCE_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Sources::read(&path.display().to_string(), &text, &mut |file| self::text(&folder.join(file))))
+    let mut read = |file: &str| self::bytes(&folder.join(file), MODEL_BYTES_MAX);
+    Ok(Sources::read(&path.display().to_string(), &text, &mut read))
 }
 
-/// The text of a file, unless it is longer than a policy may be.
-fn text(path: &Path) -> Result<String, String> {
+/// A file, unless it is longer than one may be.
+fn bytes(path: &Path, most: usize) -> Result<Vec<u8>, String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > SOURCE_BYTES_MAX as u64 {
-        return Err(format!("its {length} bytes are more than {SOURCE_BYTES_MAX}"));
+    if length > most as u64 {
+        return Err(format!("its {length} bytes are more than {most}"));
     }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+    std::fs::read(path).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

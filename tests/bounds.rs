@@ -64,6 +64,7 @@ fn policy() -> Policy {
             assume: None,
         }],
         queues: Vec::new(),
+        models: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
         rules: vec![rule("three", false, 0), rule("three_seen", true, 9)],

@@ -85,6 +85,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: features(),
         queues: Vec::new(),
+        models: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
         rules: vec![

@@ -221,6 +221,7 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features,
         queues: Vec::new(),
+        models: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
         rules,

@@ -4,6 +4,10 @@
 //! is right has no such file. What policies use is in folders beside them. After a change of words, `UPDATE_GOLDEN=1 cargo test --test policy_errors` writes the
 //! files again; read them before they are committed.
 
+#[path = "support/small_model.rs"]
+mod small_model;
+
+use small_model::small_model;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,8 +40,10 @@ fn bad_policies_are_refused_with_these_words() {
         let name = file_name(&path);
         let text = fs::read_to_string(&path).expect("a readable policy");
         let folder = path.parent().expect("the folder of golden policies");
-        let mut read =
-            |file: &str| fs::read_to_string(folder.join(file)).map_err(|_| "no such file".to_owned());
+        let mut read = |file: &str| match file {
+            "small.tgm" => Ok(small_model()),
+            file => fs::read(folder.join(file)).map_err(|_| "no such file".to_owned()),
+        };
         let sources = Sources::read(&name, &text, &mut read);
         let rendered = match sources.check() {
             Ok(_) => String::new(),
@@ -83,7 +89,8 @@ fn warnings_are_told_with_these_words_and_not_without_cause() {
     for code in warnings.map(|code| code.word) {
         let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a policy for each warning");
         let name = format!("{code}.policy");
-        let sources = Sources::single(&name, &read(&name));
+        let mut with_model = |_: &str| Ok(small_model());
+        let sources = Sources::read(&name, &read(&name), &mut with_model);
         let analysis = sources.analyse();
         let rendered = sources.render(&analysis.diagnostics);
         assert!(analysis.policy.is_some(), "{rendered}");
@@ -101,7 +108,7 @@ fn warnings_are_told_with_these_words_and_not_without_cause() {
             wrong.push(rendered);
         }
         let name = format!("{code}_silent.policy");
-        let sources = Sources::single(&name, &read(&name));
+        let sources = Sources::read(&name, &read(&name), &mut with_model);
         let found = sources.analyse().diagnostics;
         assert!(found.is_empty(), "{}", sources.render(&found));
     }

@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use support::rng::Rng;
 use support::{generate, printer, sayable, texts};
-use tollgate::policy::check;
 use tollgate::policy::diagnostics::{Diagnostic, render};
 use tollgate::policy::format::{WIDTH, format};
 use tollgate::policy::parser::parse;
 use tollgate::policy::syntax::{SyntaxKind, SyntaxToken};
 use tollgate::policy::typed::Policy;
+use tollgate::policy::{Sources, check};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -290,7 +290,7 @@ fn printed(name: &str, policy: &Policy, seed: u64, words: &mut Vec<&str>) -> Vec
     let mut refused = Vec::new();
     for (how, text) in [("plain", printer::text(policy)), ("odd", printer::odd(policy, seed))] {
         let name = format!("{name}, {how}");
-        match check(&text) {
+        match check_with_models(policy, &text) {
             Ok(checked) => assert_same(&name, policy, &checked, &text),
             Err(errors) => {
                 refused.push(render(&name, &text, &errors));
@@ -298,13 +298,22 @@ fn printed(name: &str, policy: &Policy, seed: u64, words: &mut Vec<&str>) -> Vec
             }
         }
         let formatted = formatted(&name, &text);
-        match check(&formatted) {
+        match check_with_models(policy, &formatted) {
             Ok(checked) => assert_same(&name, policy, &checked, &formatted),
             Err(errors) => panic!("formatted, it is refused: {}", render(&name, &formatted, &errors)),
         }
         words.retain(|word| !text.contains(word));
     }
     refused
+}
+
+/// Checks a text that uses the models of a policy, each in a file of its name.
+fn check_with_models(policy: &Policy, text: &str) -> Result<Policy, Vec<Diagnostic>> {
+    let mut read = |file: &str| {
+        let model = policy.models.iter().find(|model| file == format!("{}.tgm", model.name));
+        model.map(support::models::bytes).ok_or_else(|| "no such file".to_owned())
+    };
+    Sources::read("printed.policy", text, &mut read).check()
 }
 
 /// Random typed policies, printed, are checked to the same policies.

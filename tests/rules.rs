@@ -13,6 +13,7 @@ use support::generate;
 use support::oracle::{Answer, Oracle};
 use support::rng::Rng;
 use support::streams::{self, Shape};
+use tollgate::engine::program::MODEL_DEN;
 use tollgate::engine::units::{DAY, HOUR, SECOND, Value};
 use tollgate::engine::wire::{PRESENCE_WORD, event_time};
 use tollgate::engine::{Limits, Rules};
@@ -83,6 +84,16 @@ fn value(rng: &mut Rng, ty: Type) -> (Answer, Value) {
     (Answer::number(Fraction::of(value)), value)
 }
 
+/// What a model may say.
+fn share(rng: &mut Rng) -> (Answer, Value) {
+    if rng.percent(15) {
+        return (Answer::Missing, Value::MISSING);
+    }
+    let tenths = rng.between(-1, 11);
+    let value = Value::ratio(tenths * (MODEL_DEN / 10) + if rng.percent(20) { 1 } else { 0 }, MODEL_DEN);
+    (Answer::number(Fraction::of(value)), value)
+}
+
 fn one(seed: u64, reach: &Reach) {
     let mut rng = Rng::new(seed);
     let policy = match seed % 32 {
@@ -125,9 +136,11 @@ fn event(
 ) {
     let (answers, values): (Vec<Answer>, Vec<Value>) =
         policy.features.iter().map(|feature| value(rng, feature.ty)).unzip();
-    let Some(expected) = oracle.fired(&frame.input(), &answers) else { return };
+    let (said, model_values): (Vec<Answer>, Vec<Value>) = policy.models.iter().map(|_| share(rng)).unzip();
+    let Some(expected) = oracle.fired(&frame.input(), &answers, &said) else { return };
     let rules = &mut rules[usize::from(frame.kind)];
     rules.features().copy_from_slice(&values);
+    rules.models().copy_from_slice(&model_values);
     let words = &frame.words;
     let fired = rules.fired(words, words[PRESENCE_WORD], event_time(words));
     let salience = |rule: &u16| policy.rules[usize::from(*rule)].salience;

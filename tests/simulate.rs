@@ -302,6 +302,7 @@ impl Reach {
             "not effective",
             "edits of lists",
             "not let to fire",
+            "models asked",
         ];
         wanted.extend(time.map(str::to_owned));
         let rates = ["rates unused", "rate missing", "rate stale", "rate overflow"];
@@ -355,6 +356,14 @@ fn run(
                 return Err(format!("step {number}: {frame:?}\n  engine and oracle alert {alerts:?}"));
             }
             reach.note(format!("{} alerts", oracle.alerts().len()), 1);
+            reach.note(
+                "models asked",
+                single.models().iter().filter(|value| !value.is_missing()).count() as u64,
+            );
+            if !same_models(policy, oracle.models(), single.models()) {
+                let models = (single.models(), oracle.models());
+                return Err(format!("step {number}: {frame:?}\n  engine and oracle models {models:?}"));
+            }
             if features != expected {
                 return Err(format!("step {number}: {frame:?}{}", differ(&oracle, &single)));
             }
@@ -375,6 +384,13 @@ fn run(
     counters(&oracle, &single)?;
     bursts(compiled, frames, limits, &steps, &single)?;
     replay(compiled, frames, limits, &steps, &digests)
+}
+
+/// Whether models have said the same: a lazy one that rules read may not have been asked.
+fn same_models(policy: &Policy, oracle: &[Answer], engine: &[Value]) -> bool {
+    policy.models.iter().zip(oracle).zip(engine).all(|((model, answer), value)| {
+        Fraction::of(*value) == answer.told() || model.lazy && value.is_missing()
+    })
 }
 
 /// Gives an engine what is ordered before a frame.

@@ -4,7 +4,8 @@
 //! round trip between two processes over the ring, beside a bare exchange of the same bytes and beside what the kernel
 //! offers. `hostile` is what one client can do to another. `swap` is what it costs that policies
 //! take over. `e2e` is the whole appliance, from the intended time of sending to
-//! the verdict. `features` is a decision alone, over more keys than any cache holds; `policy` is its rules alone.
+//! the verdict. `features` is a decision alone, over more keys than any cache holds; `policy` is its rules alone, `model` a model alone, beside the
+//! libraries that train such.
 //! [docs/BENCHMARKS.md](../../docs/BENCHMARKS.md) says how to read them.
 
 mod child;
@@ -17,6 +18,7 @@ mod hostile;
 mod interrupt;
 mod machine;
 mod memory;
+mod model;
 mod noise;
 mod payments;
 mod peer;
@@ -51,6 +53,8 @@ enum What {
     Features(features::Args),
     /// Which rules fire: a hundred against the same by hand, and up to 10 000 of them
     Policy(policy::Args),
+    /// A row through a model, against the libraries that trained it
+    Model(model::Args),
     /// What a hostile client costs the others
     Hostile(hostile::Args),
     /// What it costs that policies take over while payments come
@@ -78,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         What::E2e(args) => e2e::run(&args),
         What::Features(args) => features::run(&args),
         What::Policy(args) => policy::run(&args),
+        What::Model(args) => model::run(&args),
         What::Hostile(args) => hostile::run(&args),
         What::HostileServer(args) => hostile::serve(&args),
         What::Swap(args) => swap::run(&args),

@@ -264,8 +264,8 @@ pub struct Provenance {
     pub note: String,
 }
 
-/// A row whose margin is known.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// A row whose margin is known. Two are equal when they are to the last bit: NaN is NaN here.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug)]
 #[rkyv(derive(Debug))]
 pub struct GoldenRow {
     /// One value for each input; NaN for missing.
@@ -274,4 +274,13 @@ pub struct GoldenRow {
     pub margin: f64,
     /// Whether the library that trained the model said so; else the importer did.
     pub from_library: bool,
+}
+
+impl PartialEq for GoldenRow {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |row: &[f64]| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        bits(&self.row) == bits(&other.row)
+            && self.margin.to_bits() == other.margin.to_bits()
+            && self.from_library == other.from_library
+    }
 }

@@ -58,6 +58,12 @@ impl Scorer {
         self.kernel
     }
 
+    /// Bytes that it has reserved.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| size_of_val(&*row.ranks) + size_of_val(&*row.set_rows)).sum()
+    }
+
     /// The margin of a row of the model that the scorer was made for, NaN for missing; NaN when there is none.
     ///
     /// # Panics
@@ -127,10 +133,8 @@ impl Scorer {
             let count = block.trees.to_native() as usize;
             let block_trees = &trees.trees[first_tree..][..count];
             for (adder, reached) in adders.iter_mut().zip(&reached) {
-                for (lane, tree) in block_trees.iter().enumerate() {
-                    let bit = reached.left.0[lane].trailing_zeros();
-                    let leaf = u32::from(reached.plane.0[lane]) * 8 + bit;
-                    adder.add(walk::leaf_value(trees, tree, leaf));
+                for (tree, leaf) in block_trees.iter().zip(&reached.0) {
+                    adder.add(walk::leaf_value(trees, tree, u32::from(*leaf)));
                 }
             }
             first_tree += count;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Sources;
@@ -15,7 +17,7 @@ use crate::policy::Sources;
 /// The entries that are kept; beyond it the oldest go.
 const ENTRIES_MAX: usize = 1_000;
 /// The longest file that is read back.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+const FILE_BYTES_MAX: u64 = 128 << 20;
 
 /// One deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,9 @@ pub struct Texts {
     pub name: String,
     /// All files, the first included. Names of others begin as that of the first does, up to its last `/`.
     pub files: BTreeMap<String, String>,
+    /// The files of its models, in Base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, String>,
 }
 
 impl Texts {
@@ -55,6 +60,10 @@ impl Texts {
         Self {
             name: files.first().map_or_else(String::new, |first| first.0.to_owned()),
             files: files.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+            models: sources
+                .models()
+                .map(|(name, bytes)| (name.to_owned(), BASE64_STANDARD.encode(bytes)))
+                .collect(),
         }
     }
 
@@ -64,8 +73,12 @@ impl Texts {
         let text = self.files.get(&self.name).map_or("", String::as_str);
         let folder = &self.name[..self.name.rfind('/').map_or(0, |slash| slash + 1)];
         Sources::read(&self.name, text, &mut |path| {
-            let text = self.files.get(&format!("{folder}{path}"));
-            text.cloned().ok_or_else(|| "it was not sent along".to_owned())
+            let name = format!("{folder}{path}");
+            if let Some(text) = self.files.get(&name) {
+                return Ok(text.clone().into_bytes());
+            }
+            let model = self.models.get(&name).ok_or_else(|| "it was not sent along".to_owned())?;
+            BASE64_STANDARD.decode(model).map_err(|error| format!("it was sent damaged: {error}"))
         })
     }
 }
@@ -189,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deployments = Deployments::open(dir.path()).unwrap();
         let read = |path: &str| match path {
-            "sub/a.policy" => Ok("entity card\nevent e { card: card }\n".to_owned()),
+            "sub/a.policy" => Ok(b"entity card\nevent e { card: card }\n".to_vec()),
             _ => Err("none".to_owned()),
         };
         let first = "policy p revision 1\nuse \"sub/a.policy\"\n";

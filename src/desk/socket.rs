@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::os::peer;
 
 /// The longest line: the texts of a policy, with every character escaped.
-const LINE_BYTES_MAX: u64 = 12 << 20;
+const LINE_BYTES_MAX: u64 = 100 << 20;
 /// How long a peer may take to send a line or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether to stop.

@@ -15,6 +15,7 @@ use super::dedup::Dedup;
 use super::gather::Gathered;
 use super::lists::Edits;
 use super::matching::Matches;
+use super::models::Models;
 use super::plan::Plan;
 use super::program::{
     ArchivedAgg, ArchivedAssume, ArchivedFeaturePlan, ArchivedGroupPlan, ArchivedProgram, ArchivedTerm,
@@ -285,7 +286,8 @@ fn fixed_bytes(program: &ArchivedProgram, plan: &Plan) -> u64 {
     let words = 8 * plan.bounds.staged_words + size_of::<Value>() * plan.registers;
     let ahead = Ahead::bytes_for(plan.bounds.keys);
     let matches = Matches::bytes_for(plan.bounds.operands, program.rules.len()) + plan.bounds.matcher_bytes;
-    (rules + matches + words + size_of::<u32>() * plan.tables.len()) as u64
+    let models = Models::reserve(program).bytes();
+    (rules + matches + words + models + size_of::<u32>() * plan.tables.len()) as u64
         + ahead
         + Scratch::bytes_for(plan)
         + Sketched::bytes_for(plan.bounds.sketched_rows)

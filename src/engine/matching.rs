@@ -14,11 +14,13 @@
 
 use super::Loaded;
 use super::lists::Edits;
+use super::models::Judged;
 use super::plan::{Rule, matched};
 use super::program::{ArchivedClausePlan, ArchivedCutPlan, ArchivedEventPlan, ArchivedRun, ArchivedTestPlan};
 use super::rates::Rates;
 use super::units::{Time, Value};
 use super::vm::{Basis, execute};
+use rkyv::rend::u16_le;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -366,16 +368,18 @@ impl Matches {
     }
 
     /// Calls `fires` with the position of each rule that fires, ascending. It says whether the rule really does: only then
-    /// do the rows behind one of a table of which the first fires not.
+    /// do the rows behind one of a table of which the first fires not. Calls `ask` with the models that are needed first
+    /// wherever something is.
     #[inline]
     pub(super) fn find(
         &mut self,
-        basis: Basis<'_>,
+        judged: Judged<'_>,
         (event, matcher): (&ArchivedEventPlan, &Matcher),
-        (words, presence, time): (&[u64], u64, Time),
         registers: &mut [Value],
+        mut ask: impl FnMut(&[u16_le], &mut [Value]),
         mut fires: impl FnMut(u16) -> bool,
     ) {
+        let Judged { basis, words, presence, time } = judged;
         let run = |code: &ArchivedRun, registers: &mut [Value]| {
             execute(basis, code, words, presence, time, registers);
         };
@@ -384,6 +388,7 @@ impl Matches {
         let fired = &mut self.fired[..rules.div_ceil(64)];
         matcher.find(registers, &mut self.ranks, fired, |clause, registers| {
             event.matching.clauses[clause].rest.as_ref().is_some_and(|rest| {
+                ask(&rest.models, registers);
                 run(&rest.code, registers);
                 registers[usize::from(rest.register.to_native())].is_true()
             })
@@ -441,6 +446,12 @@ impl Rules {
         &mut self.registers[..features]
     }
 
+    /// What the models say, in policy order; to be set like the features. Lazy ones say it whether or not they would be asked.
+    pub fn models(&mut self) -> &mut [Value] {
+        let program = self.loaded.program();
+        &mut self.registers[program.features.len()..][..program.models.len()]
+    }
+
     /// The rules that fire for an event with all these words, its presence bits and its time: indexes into the program's
     /// rules, most salient first. Features that look at the event alone are as they were set.
     #[inline(never)]
@@ -450,10 +461,17 @@ impl Rules {
         let basis = Basis { program, rates, edits };
         fired.clear();
         let event = (&program.events[*kind], &*matcher);
-        matches.find(basis, event, (words, presence, time), registers, |position| {
-            fired.push(rules[usize::from(position)].index);
-            true
-        });
+        let judged = Judged { basis, words, presence, time };
+        matches.find(
+            judged,
+            event,
+            registers,
+            |_, _| {},
+            |position| {
+                fired.push(rules[usize::from(position)].index);
+                true
+            },
+        );
         fired
     }
 

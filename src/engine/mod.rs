@@ -7,7 +7,7 @@
 //!
 //! [`Engine::step`] is the whole of it. An event is decoded, and answered at once if it was sent before. It is placed in time;
 //! its keys are looked up; its own rows are made. If its kind is judged, the features are scanned from the rows
-//! already stored and the event's own, rules are evaluated, and the verdict falls. Only then are the rows stored and, if
+//! already stored and the event's own, models are asked, rules are evaluated, and the verdict falls. Only then are the rows stored and, if
 //! the event is an amendment, the rows of its target changed: what one event does is felt from the next one on.
 //!
 //! The stages are functions of their own, never inlined, so that any profile of a running appliance says which of them
@@ -15,7 +15,7 @@
 //!
 //! # What a key's history is
 //!
-//! A score of −1 says that nothing is known for or against a payment: no rule fired, and none of its keys has a stored row that
+//! A score of −1 says that nothing is known for or against a payment: no rule fired, no model answered, and none of its keys has a stored row that
 //! some window could still reach (newer than mark − lateness − retention of its group). A pair of keys that features
 //! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
 //!
@@ -52,6 +52,7 @@ mod limit;
 mod loaded;
 mod matching;
 mod memory;
+mod models;
 mod plan;
 mod rows;
 mod shared;
@@ -71,6 +72,7 @@ use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use gather::Gathered;
 use matching::Matches;
+use models::{Judged, Models};
 use orders::{Order, Orders};
 use plan::Plan;
 use program::KEYS_MAX;
@@ -217,6 +219,7 @@ pub struct Engine {
     scratch: Scratch,
     gathered: Gathered,
     sketched: Sketched,
+    models: Models,
     matches: Matches,
     fired: Fired,
     orders: Orders,
@@ -327,6 +330,7 @@ impl Engine {
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
+            models: Models::reserve(loaded.program()),
             matches: Matches::reserve(plan.bounds.operands, plan.rules),
             fired: Fired::reserve(plan.rules, plan.queues),
             orders: Orders::reserve(&plan),
@@ -399,7 +403,7 @@ impl Engine {
         let mut outcome = self.take_in(input, &event);
         self.seq += 1;
         outcome.seq = self.seq;
-        self.digest = digest::roll(self.digest, self.policy_word, self.features_judged(&outcome), outcome);
+        self.digest = digest::roll(self.digest, self.policy_word, self.judged_by(&outcome), outcome);
         self.conclude(input, &event, content, outcome);
         Step::Decided(outcome)
     }
@@ -508,7 +512,7 @@ impl Engine {
     fn take_rate(&mut self, event: &Decoded<'_>) -> Outcome {
         self.rates.take(event.words, &mut self.counters);
         self.fired.clear();
-        self.registers[..self.plan.features].fill(Value::MISSING);
+        self.registers[..self.plan.features + self.plan.models].fill(Value::MISSING);
         Outcome { flags: FLAG_ACK, policy_revision: self.plan.revision, ..Outcome::default() }
     }
 
@@ -599,7 +603,7 @@ impl Engine {
     /// Sets the feature registers: from the event alone, then from the rows of its keys.
     #[inline(never)]
     fn compute_features(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
-        self.registers[..self.plan.features].fill(Value::MISSING);
+        self.registers[..self.plan.features + self.plan.models].fill(Value::MISSING);
         if moment.shed {
             return;
         }
@@ -652,25 +656,40 @@ impl Engine {
             return self.acknowledge(moment);
         };
         let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
-        let orders = &self.orders;
+        let (orders, models) = (&self.orders, &mut self.models);
         let (admission, received) = (input.admission, input.received);
         let case = Case { basis, event, time: moment.time, admission, ordered: orders.action(received) };
-        let at = (event.words, event.presence, moment.time);
+        let judged = Judged { basis, words: event.words, presence: event.presence, time: moment.time };
+        models.clear();
+        // What is shed has no features: there is nothing to ask a model.
+        let is_asked = !moment.shed && !program.models.is_empty();
+        if is_asked {
+            models.ask_eager(judged, archived, &mut self.registers);
+        }
+        let mut ask = |needed: &[_], registers: &mut [Value]| {
+            if is_asked {
+                models.ask(judged, needed, registers);
+            }
+        };
         let (mut any_fired, fired) = (false, &mut self.fired);
         fired.clear();
-        self.matches.find(basis, (archived, &plan.matcher), at, &mut self.registers, |position| {
+        self.matches.find(judged, (archived, &plan.matcher), &mut self.registers, &mut ask, |position| {
             let fires = !orders.is_killed(plan.rules[usize::from(position)].index, received);
             any_fired |= fires && fired.note(plan, position);
             fires
         });
-        let unassessed = !any_fired && (moment.shed || !self.has_history(kind));
-        self.fired.decide(plan, (decide, archived_decide), &case, unassessed, &mut self.registers)
+        ask(&archived_decide.models, &mut self.registers);
+        // Lazy models that only rules read have no part in it: whether they were asked is how the rules are matched.
+        let mut asked = archived.models.iter().chain(archived_decide.models.iter());
+        let has_answer = asked.any(|model| !self.models()[usize::from(model.to_native())].is_missing());
+        let is_known = any_fired || has_answer || !moment.shed && self.has_history(kind);
+        self.fired.decide(plan, (decide, archived_decide), &case, !is_known, &mut self.registers)
     }
 
     /// The answer to an event that is not of a judged kind.
     fn acknowledge(&mut self, moment: &Moment) -> Outcome {
         self.fired.clear();
-        self.registers[..self.plan.features].fill(Value::MISSING);
+        self.registers[..self.plan.features + self.plan.models].fill(Value::MISSING);
         Outcome { flags: FLAG_ACK | if moment.shed { FLAG_FALLBACK } else { 0 }, ..Outcome::default() }
     }
 
@@ -790,7 +809,7 @@ impl Engine {
         self.seq + 1
     }
 
-    /// Rolling digest of (seq, policy, feature words, outcome) of all decisions so far.
+    /// Rolling digest of (seq, policy, features, models, outcome) of all decisions so far.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
@@ -802,8 +821,16 @@ impl Engine {
         &self.registers[..self.plan.features]
     }
 
-    fn features_judged(&self, outcome: &Outcome) -> &[Value] {
-        if outcome.flags & FLAG_ACK == 0 { self.features() } else { &[] }
+    /// What the models said of the last decision, in policy order; missing where they were not asked, or knew nothing.
+    #[must_use]
+    pub fn models(&self) -> &[Value] {
+        &self.registers[self.plan.features..][..self.plan.models]
+    }
+
+    /// Features, then models.
+    fn judged_by(&self, outcome: &Outcome) -> &[Value] {
+        let all = self.plan.features + self.plan.models;
+        if outcome.flags & FLAG_ACK == 0 { &self.registers[..all] } else { &[] }
     }
 
     /// The rules that fired in the last decision (indexes into the program's rules), most salient first, with those that are only

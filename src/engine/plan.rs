@@ -228,6 +228,7 @@ pub(super) struct Plan {
     /// By group: what keys without a record share.
     pub(super) shared: Vec<shared::Form>,
     pub(super) features: usize,
+    pub(super) models: usize,
     pub(super) rules: usize,
     /// By rule.
     pub(super) rule_names: Vec<Name>,
@@ -307,11 +308,13 @@ impl Plan {
             groups,
             shared: forms,
             features: program.features.len(),
+            models: program.models.len(),
             rules: program.rules.len(),
             rule_names: program.rules.iter().map(|rule| orders::name(&rule.name)).collect(),
             list_names: program.lists.iter().map(|list| list_name(program, list)).collect(),
             queues: program.queues.len(),
-            registers: usize::from(program.registers.to_native()).max(program.features.len()),
+            registers: usize::from(program.registers.to_native())
+                .max(program.features.len() + program.models.len()),
             revision: program.revision.to_native(),
             bounds,
         }

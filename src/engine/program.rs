@@ -7,15 +7,16 @@
 //! # Registers
 //!
 //! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the
-//! judged event; the compiler assigns the rest. The engine sets the feature registers, the score registers of
-//! [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
+//! judged event, the next `models.len()` the values of the models; the compiler assigns the rest. The engine sets these, the
+//! score registers of [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
 
 pub use super::units::entries::{TEXT_FIELD_BYTES_MAX, TEXT_WORDS_MAX};
 use super::units::{DAY, HOUR};
 use rkyv::{Archive, Deserialize, Serialize};
+use tollgate_model::model::Model;
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 6;
+pub const SEMANTICS_VERSION: u32 = 7;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
@@ -301,6 +302,8 @@ pub struct Program {
     pub groups: Vec<GroupPlan>,
     /// Features, in policy order; feature i lives in register i.
     pub features: Vec<FeaturePlan>,
+    /// Models, in policy order; at most [`MODELS_MAX`]. The value of model i lives in the register that is i after the features'.
+    pub models: Vec<ModelPlan>,
     /// Rules, in policy order.
     pub rules: Vec<RulePlan>,
     /// Reasons, in policy order.
@@ -495,6 +498,8 @@ pub struct EventPlan {
     pub windows: Vec<FeatureUse>,
     /// Code that sets the registers of this event's scalar features.
     pub scalars: Run,
+    /// The models that are asked whenever it is judged, ascending: all of this event that are not lazy.
+    pub models: Vec<u16>,
     /// Code that sets the registers of what its rules compare.
     pub conditions: Run,
     /// This event's rules: indexes into [`Program::rules`].
@@ -581,9 +586,11 @@ pub struct CutPlan {
 }
 
 /// A condition that only code can tell.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct RestPlan {
+    /// The lazy models that have to be asked first, ascending.
+    pub models: Vec<u16>,
     /// The code; it may read what [`EventPlan::conditions`] computed.
     pub code: Run,
     /// The register that it leaves the condition in.
@@ -1276,10 +1283,59 @@ pub struct ZonePlan {
     pub offsets: Vec<i32>,
 }
 
+/// The most models of a program.
+pub const MODELS_MAX: usize = 64;
+/// The values of models are in billionths.
+pub const MODEL_DEN: i64 = 1_000_000_000;
+/// The most inputs of a model in a program.
+pub const MODEL_INPUTS_MAX: usize = 1_024;
+/// The most points of an isotonic calibration.
+pub const ISOTONIC_POINTS_MAX: usize = 1_024;
+/// The furthest that a point of an isotonic calibration is from 0, in billionths.
+pub const ISOTONIC_MAX: i64 = 1_000_000_000_000_000_000;
+
+/// A model over judged events of one kind.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub struct ModelPlan {
+    /// Its name.
+    pub name: String,
+    /// The judged event.
+    pub event: u16,
+    /// Whether it is only asked where something that reads it has come to depend on it.
+    pub lazy: bool,
+    /// Code that computes its inputs; it may read features.
+    pub code: Run,
+    /// The registers of its inputs, in the order of the model's own.
+    pub inputs: Vec<u16>,
+    /// What becomes of what the model tells.
+    pub calibration: CalibrationPlan,
+    /// BLAKE3 of the file that it was read from.
+    pub file_hash: [u8; 32],
+    /// The model.
+    pub model: Model,
+}
+
+/// From what a model tells to its value.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[rkyv(derive(Debug))]
+pub enum CalibrationPlan {
+    /// As it is.
+    None,
+    /// `1 ÷ (1 + exp(a · margin + b))` of these two, finite both (Platt, 1999).
+    Platt(f64, f64),
+    /// What stands beside the told value, both in billionths: between two points in proportion, half-even; before the first and
+    /// after the last as there. At least one point, none further from 0 than [`ISOTONIC_MAX`]; told values ascend, the others do
+    /// not descend.
+    Isotonic(Vec<(i64, i64)>),
+}
+
 /// How a judged event is decided.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct DecidePlan {
+    /// The lazy models that have to be asked first, ascending.
+    pub models: Vec<u16>,
     /// Register the engine sets to the greatest score of the surviving rules (missing when none).
     pub rule_scores_max: u16,
     /// Register the engine sets to the sum of the scores of the surviving rules.

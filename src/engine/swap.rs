@@ -15,6 +15,7 @@ use super::ahead::Ahead;
 use super::decision::Fired;
 use super::gather::Gathered;
 use super::matching::Matches;
+use super::models::Models;
 use super::orders::Orders;
 use super::plan::Plan;
 use super::program::{AmendPlan, ArchivedGroupPlan, ArchivedProgram, GroupPlan, Run};
@@ -72,6 +73,7 @@ pub struct Successor {
     scratch: Scratch,
     gathered: Gathered,
     sketched: Sketched,
+    models: Models,
     matches: Matches,
     fired: Fired,
     orders: Orders,
@@ -126,6 +128,7 @@ impl Successor {
             scratch: Scratch::reserve(&plan, rows_max),
             gathered: Gathered::reserve(if plan.bounds.gathers { rows_max } else { 0 }),
             sketched: Sketched::reserve(plan.bounds.sketched_rows),
+            models: Models::reserve(program),
             matches: Matches::reserve(plan.bounds.operands, plan.rules),
             fired: Fired::reserve(plan.rules, plan.queues),
             orders: Orders::follow(&plan),
@@ -184,6 +187,7 @@ impl Engine {
             scratch,
             gathered,
             sketched,
+            models,
             matches,
             fired,
             ..
@@ -196,6 +200,7 @@ impl Engine {
         std::mem::swap(&mut self.scratch, scratch);
         std::mem::swap(&mut self.gathered, gathered);
         std::mem::swap(&mut self.sketched, sketched);
+        std::mem::swap(&mut self.models, models);
         std::mem::swap(&mut self.matches, matches);
         std::mem::swap(&mut self.fired, fired);
         true

@@ -241,14 +241,35 @@ impl Value {
         Some(left.cmp(&right))
     }
 
-    /// As models take it: `num` and `den` each rounded to the nearest f64, and then their quotient. NaN when missing.
-    ///
-    /// Below 2⁵³ both are exact, and the quotient is the f64 that is nearest to the number: what a program that was given the
-    /// number in decimals reads too.
+    /// As models take it: the f64 that is nearest to the number, ties to even, as who reads it in decimals has it too. NaN when
+    /// missing.
     #[inline]
     #[must_use]
     pub const fn to_f64(self) -> f64 {
-        if self.den == 0 { f64::NAN } else { self.num as f64 / self.den as f64 }
+        const EXACT: u64 = 1 << 53;
+        if self.den == 0 {
+            f64::NAN
+        } else if self.num.unsigned_abs() <= EXACT && self.den <= EXACT as i64 {
+            // Both are exact, and a division rounds once.
+            self.num as f64 / self.den as f64
+        } else {
+            self.to_f64_slowly()
+        }
+    }
+
+    #[cold]
+    const fn to_f64_slowly(self) -> f64 {
+        if self.num == 0 {
+            return 0.0;
+        }
+        // The quotient with at least 64 bits, the last of which says whether something is left: enough to round once.
+        let (num, den) = (self.num.unsigned_abs() as u128, self.den.unsigned_abs() as u128);
+        let shift = num.leading_zeros();
+        let (quotient, rest) = ((num << shift) / den, (num << shift) % den);
+        let rounded = (quotient | (rest != 0) as u128) as f64;
+        // A power of two: exact.
+        let scaled = rounded / (1_u128 << shift.saturating_sub(1)) as f64 / if shift > 0 { 2.0 } else { 1.0 };
+        if self.num < 0 { -scaled } else { scaled }
     }
 
     /// The fraction from 128-bit parts, reduced when it must be; missing when it does not fit 64 bits.

@@ -4,7 +4,7 @@
 //! that numbers which point into tables stay inside them, that the words of an event, the columns of a row and
 //! the blocks of a record do not overlap, that code only reads what is there, and that a plan is what its user
 //! takes it for. Runs once per load; it is written to be read, not to be fast, and its work is linear in the
-//! size of the archive.
+//! size of the archive. Models are looked at by the crate that scores them.
 
 /// Refuses with a message unless the condition holds.
 macro_rules! ensure {
@@ -15,6 +15,7 @@ macro_rules! ensure {
     };
 }
 
+mod models;
 mod runs;
 
 use super::plan::is_scanned;
@@ -86,6 +87,7 @@ pub fn validate(program: &ArchivedProgram) -> Result<(), String> {
         self::feature(program, feature).map_err(|error| format!("feature {index}: {error}"))?;
     }
     checker.rules()?;
+    checker.models()?;
     for (index, event) in program.events.iter().enumerate() {
         checker.event(index, event).map_err(|error| format!("event {index}: {error}"))?;
     }
@@ -152,7 +154,10 @@ fn tables(program: &ArchivedProgram) -> Checked {
     ensure!(program.code.len() <= CODE_MAX, "{} instructions are more than {CODE_MAX}", program.code.len());
     let registers = usize::from(program.registers.to_native());
     ensure!(registers <= REGISTERS_MAX, "{registers} registers are more than {REGISTERS_MAX}");
-    ensure!(registers >= program.features.len(), "there are fewer registers than features");
+    ensure!(
+        registers >= program.features.len() + program.models.len(),
+        "there are fewer registers than features and models"
+    );
 
     text("the policy's name", &program.name, NAME_BYTES_MAX)?;
     text("the time zone database's name", &program.zone_database, NAME_BYTES_MAX)?;
@@ -738,7 +743,9 @@ impl Checker<'_> {
         }
 
         self.run("its scalar features", &event.scalars, Reads::Event(event), Features::Set, &[])?;
-        self.run("its conditions", &event.conditions, Reads::Event(event), Features::Read, &[])?;
+        self.models_of(index, event)?;
+        let eager = self.model_registers(&event.models);
+        self.run("its conditions", &event.conditions, Reads::Event(event), Features::Read, &eager)?;
         let ascending = event.rules.is_sorted_by(|a, b| a.to_native() < b.to_native());
         ensure!(ascending, "its rules are not in order");
         for rule in event.rules.iter() {
@@ -815,7 +822,9 @@ impl Checker<'_> {
             ensure!(ascending, "its cuts do not ascend");
         }
         if let Some(rest) = clause.rest.as_ref() {
-            self.run("the rest", &rest.code, Reads::Event(event), Features::Unused, &[])?;
+            self.lazy(event, &rest.models)?;
+            let asked = self.model_registers(&rest.models);
+            self.run("the rest", &rest.code, Reads::Event(event), Features::Unused, &asked)?;
             self.computed("the rest", rest.register.to_native())?;
         }
         Ok(())
@@ -823,12 +832,18 @@ impl Checker<'_> {
 
     fn decide(&mut self, event: &ArchivedEventPlan, decide: &ArchivedDecidePlan) -> Checked {
         let (max, sum) = (decide.rule_scores_max.to_native(), decide.rule_scores_sum.to_native());
-        let given = [max, sum, decide.final_score.to_native()];
-        let own = given.iter().all(|register| usize::from(*register) >= self.program.features.len());
-        ensure!(own, "a score has the register of a feature");
+        let mut given = vec![max, sum];
+        let first_own = self.program.features.len() + self.program.models.len();
+        let own = [max, sum, decide.final_score.to_native()];
+        let own = own.iter().all(|register| usize::from(*register) >= first_own);
+        ensure!(own, "a score has the register of a feature or a model");
+        self.lazy(event, &decide.models)?;
+        given.extend(self.model_registers(&event.models));
+        given.extend(self.model_registers(&decide.models));
         let reads = Reads::Event(event);
-        self.run("the score", &decide.score_code, reads, Features::Read, &given[..2])?;
+        self.run("the score", &decide.score_code, reads, Features::Read, &given)?;
         self.computed("the score", decide.score.to_native())?;
+        given.push(decide.final_score.to_native());
         self.run("the thresholds", &decide.threshold_code, reads, Features::Read, &given)?;
         for threshold in decide.thresholds.iter().chain(decide.late.iter()) {
             self.computed("a threshold", threshold.0.to_native())?;

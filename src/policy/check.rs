@@ -1,7 +1,7 @@
 //! Syntax tree → typed policy: names resolved, types and units checked, bounds kept.
 //!
 //! The order is fixed by what depends on what: entity kinds, events, reasons and lists; then `let`s (in the order of
-//! their dependencies); then features; then rules; then decisions. A declaration that was refused leaves its name
+//! their dependencies); then features, scorecards and models; then rules; then decisions. A declaration that was refused leaves its name
 //! behind as *poisoned*: using it is not reported again, so that one mistake gives one error.
 
 mod cells;
@@ -15,6 +15,7 @@ mod functions;
 mod keys;
 mod lists;
 pub(super) mod literals;
+mod models;
 mod names;
 mod rules;
 mod scenes;
@@ -31,8 +32,8 @@ use super::suggest::nearest;
 use super::syntax::{SyntaxKind as K, SyntaxNode};
 use super::test::script::Test;
 use super::typed::{
-    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, Policy, RuleIx, Span, TableIx,
-    Type,
+    EntityIx, Event, EventIx, FeatureIx, FieldIx, FieldType, LetIx, ListIx, ModelIx, Policy, RuleIx, Span,
+    TableIx, Type,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -80,9 +81,12 @@ struct Checker<'p> {
     let_events: HashMap<String, EventIx>,
     /// All names that features are declared by, wherever they are.
     feature_names: HashSet<String>,
+    /// And models.
+    model_names: HashSet<String>,
     /// Depth and size of each `let` with all it refers to written out.
     let_extents: Vec<(usize, usize)>,
     features: HashMap<String, FeatureIx>,
+    models: HashMap<String, ModelIx>,
     /// By feature name: the fields that its `via` chose.
     vias: HashMap<String, keys::Via>,
     rules: HashMap<String, RuleIx>,
@@ -123,6 +127,7 @@ impl<'p> Checker<'p> {
                 lists: Vec::new(),
                 lets: Vec::new(),
                 features: Vec::new(),
+                models: Vec::new(),
                 scenes: Vec::new(),
                 tables: Vec::new(),
                 rules: Vec::new(),
@@ -142,8 +147,10 @@ impl<'p> Checker<'p> {
             lets: HashMap::new(),
             let_events: HashMap::new(),
             feature_names: HashSet::new(),
+            model_names: HashSet::new(),
             let_extents: Vec::new(),
             features: HashMap::new(),
+            models: HashMap::new(),
             vias: HashMap::new(),
             rules: HashMap::new(),
             tables: HashMap::new(),
@@ -164,13 +171,14 @@ impl<'p> Checker<'p> {
         self.each(root, K::QueueDecl, false, Self::queue);
         self.each(root, K::ListDecl, false, Self::list);
         self.find_decided(root);
-        self.feature_names = ast::children(root, K::FeatureDecl)
-            .filter_map(|node| ast::name(&node))
-            .map(|name| name.text)
-            .collect();
+        let names = |kind: K| {
+            ast::children(root, kind).filter_map(|node| ast::name(&node)).map(|name| name.text).collect()
+        };
+        (self.feature_names, self.model_names) = (names(K::FeatureDecl), names(K::ModelDecl));
         self.each_let(root);
         self.each(root, K::FeatureDecl, false, Self::feature);
         self.each(root, K::ScorecardDecl, false, Self::scorecard);
+        self.each(root, K::ModelDecl, false, Self::model);
         self.each_rule(root);
         self.each(root, K::DecideDecl, false, Self::decide);
         self.each(root, K::TestDecl, false, Self::test);

@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub time: Time,
     /// Features of the verdict, in policy order.
     pub features: &'a [Value],
+    /// What models said of it, in policy order.
+    pub models: &'a [Value],
     /// What a test has fixed.
     pub stubs: &'a Stubs,
     /// Rates that were known.
@@ -105,6 +107,10 @@ impl Facts<'_> {
             Expr::Field(field) => Some(self.told_field(*field)),
             Expr::Feature(feature) => {
                 let stubbed = if self.stubs.features.contains_key(feature) { " (stub)" } else { "" };
+                Some(format!("{}{stubbed}", self.told_value(expr)))
+            }
+            Expr::Model(model) => {
+                let stubbed = if self.stubs.models.contains_key(model) { " (stub)" } else { "" };
                 Some(format!("{}{stubbed}", self.told_value(expr)))
             }
             Expr::Let(definition) => {
@@ -204,6 +210,10 @@ impl Facts<'_> {
             Expr::Feature(feature) => match self.stubs.features.get(feature) {
                 Some(value) => *value,
                 None => self.features[feature.index()],
+            },
+            Expr::Model(model) => match self.stubs.models.get(model) {
+                Some(value) => *value,
+                None => self.models[model.index()],
             },
             Expr::InCurrency(of, currency) => self.in_currency(of, *currency),
             Expr::Major(of) => {
@@ -393,6 +403,7 @@ impl Facts<'_> {
             }
             Expr::Let(definition) => Some(policy.lets[definition.index()].ty),
             Expr::Feature(feature) => Some(policy.features[feature.index()].ty),
+            Expr::Model(_) => Some(Type::Decimal),
             Expr::InCurrency(_, currency) => Some(Type::Money(*currency)),
             Expr::Major(_) => Some(Type::Decimal),
             Expr::CurrencyOf(_) => Some(Type::Currency),
@@ -470,6 +481,7 @@ impl Facts<'_> {
             }
             Expr::Let(definition) => text.push_str(&policy.lets[definition.index()].name),
             Expr::Feature(feature) => text.push_str(&policy.features[feature.index()].name),
+            Expr::Model(model) => text.push_str(&policy.models[model.index()].name),
             Expr::InCurrency(of, currency) => {
                 self.write(of, strength, text);
                 let _ = write!(text, " in {}", currency.alpha());
@@ -737,6 +749,7 @@ mod tests {
             values: &[],
             time: Time(0),
             features: &[],
+            models: &[],
             stubs: &Stubs::default(),
             rates: &[],
         };

@@ -374,9 +374,12 @@ impl Layout {
         match (last.kind(), first.kind()) {
             (_, K::Comma | K::RParen | K::Colon | K::Question | K::Dot) | (K::LParen | K::Dot, _) => false,
             (K::Minus, K::Minus) => true,
-            (_, K::LParen) if matches!(parent, K::CallExpr | K::TypeRef) => false,
+            (_, K::LParen) if matches!(parent, K::CallExpr | K::TypeRef | K::CalibratedClause) => false,
             (K::Minus, _)
-                if matches!(parent, K::PrefixExpr | K::Modifier | K::Effect | K::BaseItem | K::Bin) =>
+                if matches!(
+                    parent,
+                    K::PrefixExpr | K::Modifier | K::Effect | K::BaseItem | K::Bin | K::SignedNumber
+                ) =>
             {
                 false
             }
@@ -680,7 +683,7 @@ fn next_significant(token: &SyntaxToken) -> Option<SyntaxToken> {
 
 /// Whether what is in the braces of this node fills lines, rather than having a line each, when one line is too short.
 fn is_filled(kind: K) -> bool {
-    matches!(kind, K::TypeRef | K::ListDecl)
+    matches!(kind, K::TypeRef | K::ListDecl | K::CalibratedClause)
 }
 
 /// Whether what is in the braces of this node has a line each, however it was written.
@@ -727,6 +730,11 @@ fn is_known(kind: K) -> bool {
             | K::Column
             | K::TableRow
             | K::Cell
+            | K::ModelDecl
+            | K::ModelInput
+            | K::CalibratedClause
+            | K::CalibrationPoint
+            | K::SignedNumber
             | K::SceneDecl
             | K::EffectiveClause
             | K::RuleDecl

@@ -86,6 +86,7 @@ impl<'p> Linter<'p> {
                 self.names(K::ScorecardDecl),
                 &used.names,
             ),
+            ("unused-model", "model", "it is asked for nothing", self.names(K::ModelDecl), &used.names),
             ("unused-feature", "feature", "it is computed for nothing", features, &used.names),
         ];
         let mut unused = Vec::new();

@@ -4,6 +4,7 @@
 //! * [`expressions`] turns trees into graphs in which equal expressions are one node.
 //! * [`code`] turns graphs into runs of instructions.
 //! * [`matching`] turns the conditions of rules into clauses.
+//! * [`models`] says what models are given.
 //! * [`groups`] decides what is stored of an event under a key, and packs it into rows and records.
 //! * [`zones`] writes out the offsets of the time zones that are mentioned.
 //!
@@ -17,6 +18,7 @@ mod expressions;
 mod groups;
 mod layout;
 mod matching;
+mod models;
 mod zones;
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ fn lower_with(
     let layouts = layout::lay_out(policy)?;
     let own_lists = list_plans(policy, tokenizer)?;
     let mut zones = Zones::with_lists(&own_lists);
-    let mut code = Code::new(policy.features.len())?;
+    let mut code = Code::new(policy.features.len() + policy.models.len())?;
     if let Some(base) = base {
         same_kinds(policy, base.program)?;
     }
@@ -130,6 +132,7 @@ fn lower_with(
     let tables = groups.finish(&mut code, &mut moved)?;
     let kept_lists = moved.lists;
 
+    let mut models = Vec::with_capacity(policy.models.len());
     let mut events = Vec::with_capacity(policy.events.len());
     for (index, event) in policy.events.iter().enumerate() {
         let this = EventIx(index as u16);
@@ -155,6 +158,10 @@ fn lower_with(
         }
         let scalars = code.emit(&graph, &scalars, &HashMap::new())?.0;
 
+        for (number, model) in policy.models.iter().enumerate().filter(|(_, model)| model.event == this) {
+            models.push((number, models::plan(model, &mut graph, &mut zones, &mut code)?));
+        }
+
         let Matching { conditions, rules, plan: matching } =
             matching::matching(policy, this, &mut graph, &mut zones, &mut code)?;
 
@@ -175,6 +182,7 @@ fn lower_with(
             targets: Vec::new(),
             windows: Vec::new(),
             scalars,
+            models: models::eager(policy, this),
             conditions,
             rules,
             matching,
@@ -207,6 +215,7 @@ fn lower_with(
         events.push(layout::rate_event());
     }
 
+    models.sort_unstable_by_key(|(number, _)| *number);
     let entities = policy.entities.iter().zip(tables.record_words);
     let layout_hash = layout::hash(policy, &events);
     if base.is_some_and(|base| base.program.layout_hash != layout_hash) {
@@ -231,6 +240,7 @@ fn lower_with(
         events,
         groups: tables.groups,
         features,
+        models: models.into_iter().map(|(_, plan)| plan).collect(),
         rules: rule_plans(policy),
         reasons: reason_plans(policy),
         queues: policy
@@ -295,6 +305,7 @@ fn check_bounds(policy: &Policy) -> Result<(), Diagnostic> {
     let names =
         names.chain(policy.events.iter().flat_map(|event| event.fields.iter().map(|field| &field.name)));
     let names = names.chain(policy.features.iter().map(|feature| &feature.name));
+    let names = names.chain(policy.models.iter().map(|model| &model.name));
     let names = names.chain(policy.rules.iter().map(|rule| &rule.name));
     let names = names.chain(policy.reasons.iter().map(|reason| &reason.name));
     let names = names.chain(policy.queues.iter().map(|queue| &queue.name));
@@ -505,8 +516,8 @@ fn decide_plan(
     zones: &mut Zones,
     code: &mut Code,
 ) -> Result<DecidePlan, Diagnostic> {
-    let score = graph.intern(zones, &decide.score)?;
-    let (score_code, score) = code.emit(graph, &[(score, Target::Keep)], &HashMap::new())?;
+    let score_root = graph.intern(zones, &decide.score)?;
+    let (score_code, score) = code.emit(graph, &[(score_root, Target::Keep)], &HashMap::new())?;
 
     let late = decide.late.as_ref();
     let branches = late.map_or(&[][..], |late| &late.branches);
@@ -522,6 +533,7 @@ fn decide_plan(
     };
     let register = |input: Option<u16>| input.ok_or_else(|| bound("a decision has no registers", ""));
     Ok(DecidePlan {
+        models: graph.lazy_models(roots.iter().map(|(root, _)| *root).chain([score_root])),
         rule_scores_max: register(inputs.rule_scores_max)?,
         rule_scores_sum: register(inputs.rule_scores_sum)?,
         score_code,

@@ -9,13 +9,14 @@
 mod csv;
 mod declarations;
 mod expressions;
+mod models;
 mod tables;
 mod tests;
 
 use super::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
 use super::lexer::{Token, lex};
 use super::syntax::{SyntaxKind, SyntaxNode};
-use super::typed::Span;
+use super::typed::{ModelFile, Span};
 pub(super) use csv::{parse_list, parse_table};
 use rowan::{Checkpoint, GreenNodeBuilder};
 use std::collections::{HashMap, HashSet};
@@ -37,6 +38,8 @@ pub struct Parse {
     pub first_end: u32,
     /// Where the file of a table or a list begins, by the first byte of the declaration.
     pub sheets: HashMap<u32, u32>,
+    /// What is in the file of a model, by the first byte of the declaration.
+    pub models: HashMap<u32, ModelFile>,
 }
 
 /// Reads a source. Any text gives a tree.
@@ -65,6 +68,7 @@ pub fn parse(text: &str) -> Parse {
         broken,
         first_end,
         sheets: HashMap::new(),
+        models: HashMap::new(),
     }
 }
 
@@ -81,6 +85,7 @@ pub(super) const DECLARATIONS: &[&str] = &[
     "let",
     "feature",
     "scorecard",
+    "model",
     "scene",
     "table",
     "rule",
@@ -89,7 +94,7 @@ pub(super) const DECLARATIONS: &[&str] = &[
 ];
 
 /// The words that start a declaration the language does not have yet.
-pub(super) const RESERVED: &[&str] = &["model", "pattern", "penalty"];
+pub(super) const RESERVED: &[&str] = &["pattern", "penalty"];
 
 /// The words that cannot be used as names because expressions and clauses are made of them.
 pub(super) const EXPRESSION_WORDS: &[&str] =

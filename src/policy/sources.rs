@@ -3,7 +3,8 @@
 //! All files are one source for whoever checks them: file after file, a line end between two, so that a [`Span`] says
 //! file and place at once. Each file is parsed alone, so that a brace left open ends with its file.
 //!
-//! The files of tables and lists are among them, with grammars of their own (`parser/csv.rs`).
+//! The files of tables and lists are among them, with grammars of their own (`parser/csv.rs`). The files of models are not
+//! text, and beside them.
 //!
 //! Nothing here touches a disk: files are read by a function that is handed in.
 
@@ -15,17 +16,22 @@ use super::lower::lower;
 use super::parser::{Parse, SOURCE_BYTES_MAX, parse, parse_list, parse_table};
 use super::syntax::{SyntaxKind as K, SyntaxNode};
 use super::test::script::Test;
-use super::typed::{Policy, Span};
+use super::typed::{ModelFile, Policy, Span};
 use crate::engine::program::Program;
 use crate::token::Tokenizer;
 use rowan::{GreenNode, GreenToken, NodeOrToken};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tollgate_model::archive;
 
 /// The most files of one policy.
 pub const FILES_MAX: usize = 64;
 
+/// The most bytes of all models of one policy together.
+pub const MODEL_BYTES_MAX: usize = 64 << 20;
+
 /// Reads a file by its path from the first file's folder, `/` between the parts. The error says why it cannot.
-pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<String, String>;
+pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<Vec<u8>, String>;
 
 /// The files of a policy, read and parsed.
 #[derive(Clone, Debug)]
@@ -36,6 +42,9 @@ pub struct Sources {
     errors: Vec<Diagnostic>,
     broken: HashSet<u32>,
     sheets: HashMap<u32, u32>,
+    models: HashMap<u32, ModelFile>,
+    /// The files of models, by the names that errors would call them.
+    model_files: Vec<(String, Arc<[u8]>)>,
     /// Longer than a policy may be: nothing was parsed.
     too_long: bool,
 }
@@ -110,6 +119,7 @@ impl Sources {
             broken: self.broken.clone(),
             first_end: offset(self.files[0].text.len()),
             sheets: self.sheets.clone(),
+            models: self.models.clone(),
         };
         let (checked, found) = check::check(&parse);
         let mut diagnostics = parse.errors;
@@ -177,6 +187,11 @@ impl Sources {
         self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()))
     }
 
+    /// The files of its models, named as [`files`](Self::files) are.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.model_files.iter().map(|(name, bytes)| (name.as_str(), &**bytes))
+    }
+
     /// File and line (from 1) of a place.
     #[must_use]
     pub fn place(&self, span: Span) -> (&str, usize) {
@@ -214,6 +229,10 @@ struct Loader<'r> {
     /// The files of tables and lists: where each begins, and whether it has errors.
     read_sheets: HashMap<(String, bool), (u32, bool)>,
     sheets: HashMap<u32, u32>,
+    /// The models by their path.
+    read_models: HashMap<String, ModelFile>,
+    models: HashMap<u32, ModelFile>,
+    model_files: Vec<(String, Arc<[u8]>)>,
 }
 
 impl<'r> Loader<'r> {
@@ -230,6 +249,9 @@ impl<'r> Loader<'r> {
             seen: HashMap::new(),
             read_sheets: HashMap::new(),
             sheets: HashMap::new(),
+            read_models: HashMap::new(),
+            models: HashMap::new(),
+            model_files: Vec::new(),
         };
         let too_long = text.len() > SOURCE_BYTES_MAX;
         if too_long {
@@ -242,8 +264,8 @@ impl<'r> Loader<'r> {
             loader.file(file, name.to_owned(), text.to_owned());
         }
         let tree = loader.tree();
-        let Loader { files, errors, broken, sheets, .. } = loader;
-        Sources { files, tree, errors, broken, sheets, too_long }
+        let Loader { files, errors, broken, sheets, models, model_files, .. } = loader;
+        Sources { files, tree, errors, broken, sheets, models, model_files, too_long }
     }
 
     /// Takes a file in. Returns its tree, and where it starts.
@@ -267,14 +289,15 @@ impl<'r> Loader<'r> {
         for node in root.children() {
             match node.kind() {
                 K::PolicyDecl => continue,
-                K::UseDecl | K::TableDecl | K::ListDecl => {}
+                K::UseDecl | K::TableDecl | K::ListDecl | K::ModelDecl => {}
                 _ => {
                     others = true;
                     continue;
                 }
             }
             let is_list = node.kind() == K::ListDecl;
-            let has_sheet = is_list || node.kind() == K::TableDecl;
+            let is_model = node.kind() == K::ModelDecl;
+            let has_sheet = is_list || is_model || node.kind() == K::TableDecl;
             let Some(token) = ast::token(&node, K::Text) else {
                 others |= has_sheet;
                 continue;
@@ -283,7 +306,12 @@ impl<'r> Loader<'r> {
             let at = Span { start: at.start + start, end: at.end + start };
             let written = literals::text(token.text());
             let declared = u32::from(node.text_range().start()) + start;
-            let done = if has_sheet && self.read.is_some() {
+            let done = if is_model && self.read.is_some() {
+                others = true;
+                from_root(path, &written)
+                    .and_then(|target| self.model(&target))
+                    .map(|model| _ = self.models.insert(declared, model))
+            } else if has_sheet && self.read.is_some() {
                 others = true;
                 from_root(path, &written).and_then(|target| self.sheet(&target, is_list)).map(
                     |(sheet, is_broken)| {
@@ -350,22 +378,47 @@ impl<'r> Loader<'r> {
         Ok(sheet)
     }
 
-    /// The text of one more file.
-    fn text(&mut self, path: &str) -> Result<String, Refused> {
-        if self.files.len() >= FILES_MAX {
+    /// Reads the file of a model and looks at all of it, unless that was done before.
+    fn model(&mut self, path: &str) -> Result<ModelFile, Refused> {
+        if let Some(model) = self.read_models.get(path) {
+            return Ok(model.clone());
+        }
+        let bytes = self.bytes(path)?;
+        let before: usize = self.model_files.iter().map(|(_, bytes)| bytes.len()).sum();
+        if before + bytes.len() > MODEL_BYTES_MAX {
+            let message =
+                format!("with this file the models of the policy are longer than {MODEL_BYTES_MAX} bytes");
+            return refuse(message, "this file", "use fewer models, or smaller ones");
+        }
+        let model = match archive::open(&bytes) {
+            Ok(model) => model.to_model(),
+            Err(error) => {
+                let message = format!("the model in `{path}` cannot be used: {error}");
+                return refuse(message, "this file", "make it with `tollctl model import`");
+            }
+        };
+        let model = ModelFile { hash: *blake3::hash(&bytes).as_bytes(), model: Arc::new(model) };
+        self.model_files.push((format!("{}{path}", self.folder), bytes.into()));
+        self.read_models.insert(path.to_owned(), model.clone());
+        Ok(model)
+    }
+
+    /// One more file.
+    fn bytes(&mut self, path: &str) -> Result<Vec<u8>, Refused> {
+        if self.files.len() + self.model_files.len() >= FILES_MAX {
             let message = format!("a policy has at most {FILES_MAX} files");
             return refuse(message, "one too many", "join some of them");
         }
         let Some(read) = &mut self.read else {
             return refuse("this text stands alone: it cannot use other files", "not read", "");
         };
-        let text = match read(path) {
-            Ok(text) => text,
-            Err(reason) => {
-                let message = format!("`{path}` cannot be read: {reason}");
-                return refuse(message, "this file", "paths are from the folder of the file that names it");
-            }
-        };
+        read(path).or_else(|reason| unreadable(path, &reason))
+    }
+
+    /// The text of one more file.
+    fn text(&mut self, path: &str) -> Result<String, Refused> {
+        let bytes = self.bytes(path)?;
+        let Ok(text) = String::from_utf8(bytes) else { return unreadable(path, "it is not UTF-8 text") };
         if self.len + 1 + text.len() > SOURCE_BYTES_MAX {
             let message = format!("with this file the policy is longer than {SOURCE_BYTES_MAX} bytes");
             return refuse(message, "this file", "move long lists out of the policy text");
@@ -394,6 +447,11 @@ struct Refused {
     message: String,
     label: &'static str,
     help: String,
+}
+
+fn unreadable<T>(path: &str, reason: &str) -> Result<T, Refused> {
+    let message = format!("`{path}` cannot be read: {reason}");
+    refuse(message, "this file", "paths are from the folder of the file that names it")
 }
 
 fn refuse<T>(message: impl Into<String>, label: &'static str, help: impl Into<String>) -> Result<T, Refused> {
@@ -447,7 +505,7 @@ mod tests {
 
     fn read(files: &[(&str, &str)]) -> Sources {
         let mut reader = |path: &str| match files.iter().find(|(name, _)| *name == path) {
-            Some((_, text)) => Ok((*text).to_owned()),
+            Some((_, text)) => Ok(text.as_bytes().to_vec()),
             None => Err("no such file".to_owned()),
         };
         Sources::read("folder/main.policy", files[0].1, &mut reader)
@@ -534,15 +592,16 @@ mod tests {
         let mut asked = 0;
         let sources = Sources::read("main", &format!("policy p revision 1\n{uses}"), &mut |_| {
             asked += 1;
-            Ok(String::new())
+            Ok(Vec::new())
         });
         let found = sources.check().unwrap_err();
         assert_eq!((found.len(), asked), (1, FILES_MAX - 1), "{found:?}");
         assert!(found[0].message.contains("at most 64 files"));
 
         let long = " ".repeat(SOURCE_BYTES_MAX / 2);
-        let sources =
-            Sources::read("main", "policy p revision 1\nuse \"a\"\nuse \"b\"\n", &mut |_| Ok(long.clone()));
+        let sources = Sources::read("main", "policy p revision 1\nuse \"a\"\nuse \"b\"\n", &mut |_| {
+            Ok(long.clone().into_bytes())
+        });
         let found = sources.check().unwrap_err();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].message.contains("longer than 1048576 bytes"));

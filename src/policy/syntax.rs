@@ -163,6 +163,16 @@ kinds! {
     TableRow,
     /// What is asked of a value: `-`, `missing`, `>= 5`, `2 to 5`, `word`, `{ word, word }`.
     Cell,
+    /// `model NAME on EVENT [eager | lazy] = "FILE" (EXPR, …) [calibrated …]`.
+    ModelDecl,
+    /// An input of a model.
+    ModelInput,
+    /// `calibrated platt(N, N)`, `calibrated isotonic { N: N, … }`.
+    CalibratedClause,
+    /// `N: N`.
+    CalibrationPoint,
+    /// A number with its sign.
+    SignedNumber,
     /// `scene NAME on EVENT when EXPR { rule … }`.
     SceneDecl,
     /// `rule NAME on EVENT … { when … then … }`.

@@ -145,6 +145,7 @@ impl Compiled {
                     values: &event.values,
                     time: event.time,
                     features: engine.features(),
+                    models: engine.models(),
                     stubs: &test.stubs,
                     rates: &test.rates,
                 };

@@ -2,11 +2,16 @@
 //!
 //! [`check`](super::check()) makes it from syntax; [`lower`](mod@super::lower) turns it into a flat program. The naive
 //! oracle of the tests interprets this tree directly, so that program and engine are held against a
-//! second reading of the same policy.
+//! second reading of the same policy. It is one file, so that the language can be read from top to bottom; models alone, which are
+//! another's language, are beside it.
+
+mod models;
 
 use crate::engine::program::{Assume, ListOf, PrefixPlan};
 use crate::engine::units::entries::Entry;
 use crate::engine::units::{Action, Currency, DAY, HOUR, Value};
+
+pub use models::{Calibration, Model, ModelFile};
 
 /// A half-open range of bytes in a source file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,6 +58,10 @@ index!(
     FeatureIx
 );
 index!(
+    /// Index into [`Policy::models`].
+    ModelIx
+);
+index!(
     /// Index into [`Policy::rules`].
     RuleIx
 );
@@ -90,6 +99,8 @@ pub struct Policy {
     pub lets: Vec<Let>,
     /// Features, in the order in which they are reported.
     pub features: Vec<Feature>,
+    /// Models.
+    pub models: Vec<Model>,
     /// Scenes: rules that share a condition.
     pub scenes: Vec<Scene>,
     /// Decision tables: rules of which one or all fire.
@@ -315,6 +326,8 @@ pub enum Expr {
     Let(LetIx),
     /// A feature; only in rules and decisions (and never inside an aggregate or a `let`).
     Feature(FeatureIx),
+    /// What a model says; only in rules and decisions. A decimal.
+    Model(ModelIx),
     /// Money as minor units of this currency: itself when it is in this currency, else converted as [`Rates`] says, at
     /// the time of the event in context (what comes from an amendment: of the amendment); missing when the policy has no
     /// rates. Of `first_present` the first that *is there* counts, even if it cannot be converted. Money that is already

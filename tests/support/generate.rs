@@ -8,16 +8,17 @@
 //! It is one file because each part of a policy is made from what the parts before it declared: one maker, read from top to
 //! bottom.
 
+use super::models;
 use super::oracle::sources;
 use super::rng::Rng;
 use tollgate::engine::program::{Assume, ListOf};
 use tollgate::engine::units::{Action, Currency, DAY, DECIMAL_DEN, HOUR, MINUTE, SECOND, Value};
 use tollgate::policy::entries;
 use tollgate::policy::typed::{
-    Aggregate, Arithmetic, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, FRAME_EVENTS_MAX,
-    Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx, List, ListEntry,
-    ListIx, Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene, SceneIx, Source, Table, TableIx, Type,
-    WINDOW_MAX_DAYS, Window, Within,
+    Aggregate, Arithmetic, By, Calibration, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr,
+    FRAME_EVENTS_MAX, Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, Late, Let, LetIx,
+    List, ListEntry, ListIx, Model, ModelIx, Period, Policy, Queue, Rates, Reason, Rule, RuleIx, Scene,
+    SceneIx, Source, Table, TableIx, Type, WINDOW_MAX_DAYS, Window, Within,
 };
 use tollgate::token::Tokenizer;
 
@@ -121,6 +122,8 @@ struct Scope {
     amendments: Vec<EventIx>,
     /// Features that may be named.
     features: Vec<FeatureIx>,
+    /// Models that may be named.
+    models: Vec<ModelIx>,
     /// Lets that may be named.
     lets: Vec<LetIx>,
 }
@@ -161,6 +164,7 @@ fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
         lists: Vec::new(),
         lets: Vec::new(),
         features: Vec::new(),
+        models: Vec::new(),
         queues: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
@@ -176,6 +180,7 @@ fn made(rng: &mut Rng, rules: Option<usize>) -> Policy {
     maker.features(&judged);
     maker.reasons();
     maker.scorecards(&judged);
+    maker.models(&judged);
     for event in judged {
         maker.rules(event);
         maker.decide(event);
@@ -300,7 +305,7 @@ impl Maker<'_> {
             self.policy.lets[*i].event == event && (is_plain || !plain) && (amended || !is_amended)
         };
         let lets = (0..self.policy.lets.len()).filter(usable).map(|i| LetIx(i as u16)).collect();
-        Scope { event, plain, amendments, features: Vec::new(), lets }
+        Scope { event, plain, amendments, features: Vec::new(), models: Vec::new(), lets }
     }
 
     /// The scope of rules, decisions and scalars: amendments may be named (and are missing there).
@@ -634,6 +639,70 @@ impl Maker<'_> {
         }
     }
 
+    /// What is only mentioned by rules and decisions.
+    fn models(&mut self, judged: &[EventIx]) {
+        let mut models = Vec::new();
+        for i in 0..self.rng.below(4).saturating_sub(1) {
+            let event = *self.rng.pick(judged);
+            let scope = self.deciding_scope(event);
+            let inputs: Vec<(Expr, Type)> = (0..1 + self.rng.below(5)).map(|_| self.input(&scope)).collect();
+            let calibration = match self.rng.below(4) {
+                0 => Calibration::Platt(tenths(self.rng.between(-30, 30)), tenths(self.rng.between(-9, 9))),
+                1 => {
+                    let mut told: Vec<i64> =
+                        (0..1 + self.rng.below(4)).map(|_| self.rng.between(-20, 20)).collect();
+                    told.sort_unstable();
+                    told.dedup();
+                    let mut value = self.rng.between(-5, 5);
+                    let point = |told| {
+                        value += self.rng.between(0, 4);
+                        (tenths(told), tenths(value))
+                    };
+                    Calibration::Isotonic(told.into_iter().map(point).collect())
+                }
+                _ => Calibration::None,
+            };
+            models.push(Model {
+                name: format!("model{i}"),
+                event,
+                lazy: self.rng.percent(50),
+                file: models::file(self.rng, inputs.len()),
+                inputs,
+                calibration,
+            });
+        }
+        self.policy.models = models;
+    }
+
+    fn input(&mut self, scope: &Scope) -> (Expr, Type) {
+        let words = self.fields_where(scope.event, |ty| matches!(ty, FieldType::Enum(_)));
+        let lengths = self.fields_where(scope.event, |ty| *ty == FieldType::Duration);
+        match self.rng.below(6) {
+            0 => (self.truth(scope, 1), Type::Bool),
+            1 => (self.decimal(scope, 1), Type::Decimal),
+            2 => {
+                let currency = self.currency();
+                (Expr::Major(Box::new(self.money(scope, currency, 1))), Type::Decimal)
+            }
+            3 if !words.is_empty() => {
+                let field = *self.rng.pick(&words);
+                (Expr::Field(field), Type::Enum(scope.event, field))
+            }
+            4 if !lengths.is_empty() => (Expr::Field(*self.rng.pick(&lengths)), Type::Duration),
+            _ => (self.int(scope, 1), Type::Int),
+        }
+    }
+
+    fn model_test(&mut self, scope: &Scope) -> Expr {
+        let value = Expr::Model(*self.rng.pick(&scope.models));
+        let how = self.compare_how();
+        match self.rng.below(6) {
+            0 => Expr::IsMissing(Box::new(value)),
+            1 => compare(how, value, self.decimal(scope, 1)),
+            _ => compare(how, value, Expr::Const(tenths(self.rng.between(0, 10)), Type::Decimal)),
+        }
+    }
+
     // ── rules and decisions ─────────────────────────────────────────────────────────────────────────────────────
 
     fn usable_features(&self, event: EventIx) -> Vec<FeatureIx> {
@@ -646,7 +715,9 @@ impl Maker<'_> {
     }
 
     fn deciding_scope(&self, event: EventIx) -> Scope {
-        Scope { features: self.usable_features(event), ..self.judging_scope(event) }
+        let models = self.policy.models.iter().zip(0..);
+        let models = models.filter(|(model, _)| model.event == event).map(|(_, ix)| ModelIx(ix)).collect();
+        Scope { features: self.usable_features(event), models, ..self.judging_scope(event) }
     }
 
     fn rules(&mut self, event: EventIx) {
@@ -751,6 +822,11 @@ impl Maker<'_> {
     fn decide(&mut self, event: EventIx) {
         let scope = self.deciding_scope(event);
         let score = match self.rng.below(6) {
+            0 if !scope.models.is_empty() => {
+                let model = Expr::Model(*self.rng.pick(&scope.models));
+                let of = vec![Expr::RuleScoresMax, binary(Arithmetic::Mul, int(100), model)];
+                Expr::Extreme { greatest: true, of }
+            }
             0 => Expr::RuleScoresSum,
             1 => {
                 let of = vec![Expr::RuleScoresMax, self.int(&scope, 1), self.decimal(&scope, 1)];
@@ -827,6 +903,9 @@ impl Maker<'_> {
                 1 | 2 => Expr::And(Box::new(a), Box::new(b)),
                 _ => Expr::Or(Box::new(a), Box::new(b)),
             };
+        }
+        if !scope.models.is_empty() && self.rng.percent(20) {
+            return self.model_test(scope);
         }
         if !scope.features.is_empty() && self.rng.percent(60) {
             return self.feature_test(scope, depth);
@@ -1156,6 +1235,11 @@ fn int(number: i64) -> Expr {
 
 fn binary(how: Arithmetic, a: Expr, b: Expr) -> Expr {
     Expr::Arithmetic(how, Box::new(a), Box::new(b))
+}
+
+/// A number of tenths, as it is written.
+fn tenths(tenths: i64) -> Value {
+    if tenths % 10 == 0 { Value::int(tenths / 10) } else { Value::ratio(tenths, 10) }
 }
 
 fn compare(how: Compare, a: Expr, b: Expr) -> Expr {

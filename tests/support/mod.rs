@@ -16,6 +16,7 @@ pub mod aggregates;
 pub mod fraction;
 pub mod frames;
 pub mod generate;
+pub mod models;
 pub mod oracle;
 pub mod printer;
 pub mod receipts;

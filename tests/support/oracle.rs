@@ -26,6 +26,7 @@
 use super::aggregates::{self, Held};
 use super::fraction::Fraction;
 use super::frames::{Cell, Layout, header_words, width};
+use super::models;
 use super::receipts::{Receipts, is_jump};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -38,7 +39,7 @@ use tollgate::engine::orders::{Name, Order};
 use tollgate::engine::program::{Assume, DISTINCT_EXACT_MAX, ListOf};
 use tollgate::engine::units::codes::COUNTRIES;
 use tollgate::engine::units::entries::Entry;
-use tollgate::engine::units::{Action, Currency, EventId, Key, TIME_END, TIME_MIN, Time};
+use tollgate::engine::units::{Action, Currency, EventId, Key, SECOND, TIME_END, TIME_MIN, Time, Value};
 use tollgate::engine::wire::{
     Admission, FLAG_ACK, FLAG_ALERT, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome,
     PRESENCE_WORD, Refusal,
@@ -50,6 +51,7 @@ use tollgate::policy::typed::{
     Source, Type, Window, Within,
 };
 use tollgate::token::Tokenizer;
+use tollgate_model::archive::Opened;
 
 /// What an expression comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +251,9 @@ pub struct Oracle<'p> {
     moved: BTreeMap<(EventIx, u64, i64), i64>,
     seq: u64,
     features: Vec<Answer>,
+    models: Vec<Answer>,
+    /// The models as the walk takes them.
+    opened: Vec<Opened>,
     rates: Vec<Rate>,
     tally: Tally,
     /// Of how many events a count of different things that says `assume` is exact.
@@ -274,6 +279,7 @@ struct Context<'c> {
     /// Inside an aggregate, the amendments of the row; `None` outside.
     applied: Option<&'c Applied>,
     features: &'c [Answer],
+    models: &'c [Answer],
     rule_scores_max: Answer,
     rule_scores_sum: Answer,
     score: Answer,
@@ -286,6 +292,7 @@ impl<'c> Context<'c> {
             event,
             applied: None,
             features,
+            models: &[],
             rule_scores_max: missing,
             rule_scores_sum: missing,
             score: missing,
@@ -345,6 +352,8 @@ impl<'p> Oracle<'p> {
             moved: BTreeMap::new(),
             seq: 0,
             features: vec![Answer::Missing; policy.features.len()],
+            models: vec![Answer::Missing; policy.models.len()],
+            opened: policy.models.iter().map(models::opened).collect(),
             rates: Vec::new(),
             tally: Tally::default(),
             exact_max: DISTINCT_EXACT_MAX as usize,
@@ -361,6 +370,11 @@ impl<'p> Oracle<'p> {
     /// The same, where a count of different things that says `assume` is exact of so many events.
     pub fn exact_up_to(self, events: u32) -> Self {
         Self { exact_max: events as usize, ..self }
+    }
+
+    /// What each model says of the last decision's event, whether or not it had to be asked.
+    pub fn models(&self) -> &[Answer] {
+        &self.models
     }
 
     /// The features of the last decision.
@@ -455,6 +469,7 @@ impl<'p> Oracle<'p> {
         self.tally.rates += 1;
         self.rates.push(rate);
         self.features.fill(Answer::Missing);
+        self.models.fill(Answer::Missing);
         Outcome { flags: FLAG_ACK, policy_revision: self.policy.revision, ..Outcome::default() }
     }
 
@@ -871,12 +886,15 @@ impl<'p> Oracle<'p> {
 
     fn judge(&mut self, event: &Taken, admission: Admission, history: bool) -> Outcome {
         let policy = self.policy;
+        self.models.fill(Answer::Missing);
         let Some(decide) = policy.decides.iter().find(|decide| decide.event == event.kind) else {
             let flags = FLAG_ACK | if admission == Admission::Shed { FLAG_FALLBACK } else { 0 };
             return Outcome { flags, ..Outcome::default() };
         };
         let features = self.features.clone();
-        let mut context = Context::judging(event, &features);
+        self.models = self.all_models(event, admission, &features);
+        let models = self.models.clone();
+        let mut context = Context { models: &models, ..Context::judging(event, &features) };
         let mut fired = BTreeSet::new();
         for (index, rule) in policy.rules.iter().enumerate() {
             if rule.event == event.kind && !rule.monitor && self.fires(rule, &context) {
@@ -901,7 +919,12 @@ impl<'p> Oracle<'p> {
         context.score = Answer::int(i64::from(score));
 
         let shed = admission == Admission::Shed;
-        let unassessed = fired.is_empty() && (shed || !history);
+        let decides = format!("{decide:?}");
+        let has_answer = policy.models.iter().enumerate().any(|(ix, model)| {
+            let counts = !model.lazy || decides.contains(&format!("Model(ModelIx({ix}))"));
+            counts && models[ix] != Answer::Missing
+        });
+        let unassessed = fired.is_empty() && !has_answer && (shed || !history);
         let actions = survivors.iter().filter_map(|rule| rule.action);
         let mut action = if unassessed {
             decide.unassessed
@@ -939,11 +962,38 @@ impl<'p> Oracle<'p> {
         }
     }
 
+    fn all_models(&mut self, event: &Taken, admission: Admission, features: &[Answer]) -> Vec<Answer> {
+        let policy = self.policy;
+        let mut answers = vec![Answer::Missing; policy.models.len()];
+        for (ix, model) in policy.models.iter().enumerate() {
+            if model.event != event.kind || admission == Admission::Shed {
+                continue;
+            }
+            let context = Context::judging(event, features);
+            let mut input = |(expr, ty): &(Expr, Type)| match self.evaluate(expr, &context) {
+                Answer::Missing => f64::NAN,
+                Answer::Truth(truth) => f64::from(u8::from(truth)),
+                Answer::Number(number) => {
+                    let seconds = *ty == Type::Duration;
+                    let number = if seconds { number.div(Fraction::int(SECOND)) } else { Some(number) };
+                    number.map_or(f64::NAN, |number| {
+                        let (num, den) = number.parts();
+                        Value::ratio(num as i64, den as i64).to_f64()
+                    })
+                }
+                other => panic!("{other:?} is an input of a model"),
+            };
+            let row: Vec<f64> = model.inputs.iter().map(&mut input).collect();
+            answers[ix] = models::says(model, &self.opened[ix], &row);
+        }
+        answers
+    }
+
     /// The rules that fire for an event by itself, monitored ones included, if its features are these; `None` when it is not
     /// an event.
-    pub fn fired(&mut self, input: &Input<'_>, features: &[Answer]) -> Option<Vec<usize>> {
+    pub fn fired(&mut self, input: &Input<'_>, features: &[Answer], models: &[Answer]) -> Option<Vec<usize>> {
         let Ok(Arrived::Event(event)) = self.decode(input) else { return None };
-        let (policy, context) = (self.policy, Context::judging(&event, features));
+        let (policy, context) = (self.policy, Context { models, ..Context::judging(&event, features) });
         let rules = policy.rules.iter().enumerate().filter(|(_, rule)| rule.event == event.kind);
         Some(rules.filter(|(_, rule)| self.fires(rule, &context)).map(|(index, _)| index).collect())
     }
@@ -1246,6 +1296,7 @@ impl Reader<'_> {
             Expr::IsMissing(of) => Answer::Truth(eval(of) == Answer::Missing),
             Expr::Let(name) => eval(&self.policy.lets[name.index()].expr),
             Expr::Feature(feature) => context.features[feature.index()],
+            Expr::Model(model) => context.models[model.index()],
             Expr::InCurrency(of, currency) => match eval(of) {
                 Answer::Cash(minor, held, moment) => {
                     self.worth(Fraction::int(minor), (held, *currency), moment)
@@ -1469,6 +1520,7 @@ impl Reader<'_> {
             Expr::Amended(kind, of) => field(*kind, *of),
             Expr::Let(name) => Some(self.policy.lets[name.index()].ty),
             Expr::Feature(of) => Some(self.policy.features[of.index()].ty),
+            Expr::Model(_) => Some(Type::Decimal),
             Expr::InCurrency(_, currency) => Some(Type::Money(*currency)),
             Expr::Major(_) => Some(Type::Decimal),
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {

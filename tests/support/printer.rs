@@ -13,10 +13,10 @@ use expressions::Context;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use tollgate::engine::program::ListOf;
-use tollgate::engine::units::Action;
+use tollgate::engine::units::{Action, Value};
 use tollgate::policy::typed::{
-    Decide, Effective, Event, Expr, Field, FieldType, Late, List, ListEntry, Policy, Reason, Rule, Scene,
-    SceneIx, Within,
+    Calibration, Decide, Effective, Event, Expr, Field, FieldType, Late, List, ListEntry, Model, Policy,
+    Reason, Rule, Scene, SceneIx, Within,
 };
 
 /// The policy in a plain layout.
@@ -190,6 +190,7 @@ impl Printer<'_> {
         });
         kinds.push(lets.collect());
         kinds.push(policy.features.iter().map(|of| self.declared(|printer| printer.feature(of))).collect());
+        kinds.push(policy.models.iter().map(|of| self.declared(|printer| printer.model(of))).collect());
         kinds.push(self.rules_and_scenes());
         kinds.push(policy.decides.iter().map(|of| self.declared(|printer| printer.decide(of))).collect());
         let header = self.declared(|printer| {
@@ -242,6 +243,56 @@ impl Printer<'_> {
             })
         };
         declarations.into_iter().map(print).collect()
+    }
+
+    /// Its file is called as it is.
+    fn model(&mut self, model: &Model) {
+        let event = self.event_name(model.event);
+        self.page.words(&format!("model {} on {event}", model.name));
+        if model.lazy {
+            self.page.put("lazy");
+        }
+        self.page.put("=");
+        self.page.quoted(&format!("{}.tgm", model.name));
+        self.page.put("(");
+        for (at, (input, _)) in model.inputs.iter().enumerate() {
+            self.page.comma(at);
+            self.expr(input, Context::of(model.event), 0);
+        }
+        self.page.tight(")");
+        match &model.calibration {
+            Calibration::None => {}
+            Calibration::Platt(a, b) => {
+                self.page.words("calibrated platt");
+                self.page.tight("(");
+                self.signed(*a);
+                self.page.tight(",");
+                self.signed(*b);
+                self.page.tight(")");
+            }
+            Calibration::Isotonic(points) => {
+                self.page.words("calibrated isotonic {");
+                for (at, (told, value)) in points.iter().enumerate() {
+                    if at > 0 {
+                        self.page.separate();
+                    }
+                    self.signed(*told);
+                    self.page.tight(":");
+                    self.signed(*value);
+                }
+                self.page.close();
+            }
+        }
+    }
+
+    /// A number of at most one digit after the point.
+    fn signed(&mut self, number: Value) {
+        if number.num < 0 {
+            self.page.put("-");
+        }
+        let (num, den) = (number.num.abs(), number.den);
+        let fraction = if den == 1 { String::new() } else { format!(".{}", num % den) };
+        self.page.put(&format!("{}{fraction}", num / den));
     }
 
     fn event(&mut self, event: &Event) {

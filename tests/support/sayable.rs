@@ -73,6 +73,11 @@ impl Sayer {
                 FeatureKind::Window(window) => self.window(window),
             }
         }
+        for model in &mut policy.models {
+            for (input, _) in &mut model.inputs {
+                self.expr(model.event, input);
+            }
+        }
         self.rules(policy);
         for decide in &mut policy.decides {
             self.expr(decide.event, &mut decide.score);
@@ -275,7 +280,7 @@ impl Sayer {
             },
             Expr::Now => Time,
             Expr::Hour(_) | Expr::Weekday(_) | Expr::RuleScoresMax | Expr::RuleScoresSum | Expr::Score => Int,
-            Expr::Feature(_) => unreachable!("no feature in a feature"),
+            Expr::Feature(_) | Expr::Model(_) => unreachable!("no feature and no model in a feature"),
             _ => Type::Bool,
         }
     }

@@ -5,6 +5,7 @@ mod compiled;
 mod desk;
 mod events;
 mod fault;
+mod features;
 mod files;
 mod format;
 mod journal;
@@ -21,6 +22,7 @@ mod resolve;
 mod rewrite;
 mod sequence;
 mod switch;
+mod table;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +42,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Features of past events, for training models.
+    #[command(subcommand)]
+    Features(features::Command),
     /// List, check and print journals.
     #[command(subcommand)]
     Journal(journal::Args),
@@ -68,6 +73,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
+        Command::Features(command) => features::run(&command),
         Command::Journal(args) => journal::run(&args),
         Command::Kill(command) => desk::kill(&command),
         Command::List(command) => lists::run(&command),

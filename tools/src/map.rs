@@ -802,7 +802,7 @@ fn check_constant(target: &Target, constant: &Constant) -> Result<(), Problem> {
 }
 
 /// A duration such as `7d`, in microseconds.
-fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     number.parse::<i64>().ok()?.checked_mul(duration_unit(unit)?)

@@ -7,21 +7,14 @@
 
 use crate::events::unknown_format;
 use crate::fault::{Fault, Problem};
-use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::Type;
+use crate::rewrite::Beside;
+use crate::table::{Column, Item, Kind, Table};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use tollgate::engine::program::{ArchivedProgram, ArchivedUnit};
 use tollgate::engine::units::{Currency, SECOND, Value};
 use tollgate::engine::wire::{FLAG_ACK, Outcome};
-
-/// Rows of a Parquet row group.
-const GROUP_ROWS: usize = 1 << 16;
 
 /// The columns before the features.
 pub(crate) const COLUMNS: [&str; 6] = ["seq", "id", "event", "score", "action", "reasons"];
@@ -108,8 +101,7 @@ pub(crate) fn keep_apart(target: &Path, events: &Path) -> Result<(), Fault> {
 
 /// A verdict file, being written.
 pub(crate) struct Output {
-    target: PathBuf,
-    temporary: PathBuf,
+    beside: Beside,
     names: Names,
     shapes: Vec<Shape>,
     format: Format,
@@ -117,13 +109,12 @@ pub(crate) struct Output {
     alerts: String,
     /// Also write a row for events that are not judged.
     acknowledged: bool,
-    finished: bool,
 }
 
 enum Format {
     Csv(Box<csv::Writer<BufWriter<File>>>),
     Ndjson { file: BufWriter<File>, line: Vec<u8>, keys: Vec<String> },
-    Parquet(Box<ParquetRows>),
+    Parquet(Box<Table>),
 }
 
 impl Output {
@@ -167,9 +158,6 @@ impl Output {
             )
             .at(target.display().to_string()));
         }
-        let mut temporary = target.as_os_str().to_owned();
-        temporary.push(format!(".{}.part", std::process::id()));
-        let temporary = PathBuf::from(temporary);
         let extension = target.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if !["csv", "ndjson", "jsonl", "parquet"].contains(&extension) {
             return Err(unknown_format(&target.display().to_string()));
@@ -177,8 +165,8 @@ impl Output {
         let shapes: Vec<Shape> = features.iter().map(|feature| feature.1).collect();
         let columns =
             || COLUMNS.iter().copied().chain(alerts).chain(features.iter().map(|feature| feature.0.as_str()));
-        let file = File::create(&temporary).map_err(|error| cannot(target, &error))?;
-        let started = match extension {
+        let (beside, file) = Beside::create(target).map_err(|error| cannot(target, &error))?;
+        let format = match extension {
             "csv" => {
                 let mut writer = csv::Writer::from_writer(BufWriter::with_capacity(1 << 16, file));
                 writer
@@ -186,19 +174,17 @@ impl Output {
                     .map(|()| Format::Csv(Box::new(writer)))
                     .map_err(|error| cannot(target, &error))
             }
-            "parquet" => ParquetRows::new(file, alerts, &features)
-                .map(|rows| Format::Parquet(Box::new(rows)))
+            "parquet" => Table::new(file, "verdicts", &parquet_columns(alerts, &features), Vec::new())
+                .map(|table| Format::Parquet(Box::new(table)))
                 .map_err(|error| cannot(target, &error)),
             _ => Ok(Format::Ndjson {
                 file: BufWriter::with_capacity(1 << 16, file),
                 line: Vec::new(),
                 keys: columns().map(|name| serde_json::Value::from(name).to_string()).collect(),
             }),
-        };
-        let format = started.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
-        let target = target.to_owned();
+        }?;
         let (reasons, alerts) = (String::new(), String::new());
-        Ok(Self { target, temporary, names, shapes, format, reasons, alerts, acknowledged, finished: false })
+        Ok(Self { beside, names, shapes, format, reasons, alerts, acknowledged })
     }
 
     /// Writes a verdict, if it is one: events that are not judged are only acknowledged, and leave a row only when that
@@ -246,7 +232,7 @@ impl Output {
                     }
                     writer.write_record(None::<&[u8]>)
                 };
-                record().map_err(|error| cannot(&self.target, &error))
+                record().map_err(|error| cannot(self.beside.target(), &error))
             }
             Format::Ndjson { file, line, keys } => {
                 line.clear();
@@ -274,41 +260,64 @@ impl Output {
                     });
                 }
                 line.extend_from_slice(b"}\n");
-                file.write_all(line).map_err(|error| cannot(&self.target, &error))
+                file.write_all(line).map_err(|error| cannot(self.beside.target(), &error))
             }
-            Format::Parquet(rows) => rows
-                .push(outcome.seq, [id, event, action, reasons], alerts, score, told)
-                .map_err(|error| cannot(&self.target, &error)),
+            Format::Parquet(table) => {
+                let items = [
+                    Item::Int(outcome.seq as i64),
+                    Item::Text(id),
+                    Item::Text(event),
+                    score.map_or(Item::Missing, Item::Int),
+                    Item::Text(action),
+                    Item::Text(reasons),
+                ];
+                let told = told.map(|value| match value {
+                    Told::Missing => Item::Missing,
+                    Told::Whole(number) => Item::Int(number),
+                    Told::Real(number) => Item::Real(number),
+                });
+                table
+                    .push(items.into_iter().chain(alerts.map(Item::Text)).chain(told))
+                    .map_err(|error| cannot(self.beside.target(), &error))
+            }
         }
     }
 
     /// Completes the file and gives it its name.
     pub(crate) fn finish(mut self) -> Result<(), Fault> {
-        let target = self.target.clone();
+        let target = self.beside.target().to_owned();
         let failed = |error: &dyn std::fmt::Display| cannot(&target, error);
         match &mut self.format {
             Format::Csv(writer) => {
                 writer.flush().map_err(|error| failed(&error))?;
             }
             Format::Ndjson { file, .. } => file.flush().map_err(|error| failed(&error))?,
-            Format::Parquet(rows) => rows.close().map_err(|error| failed(&error))?,
+            Format::Parquet(table) => table.close().map_err(|error| failed(&error))?,
         }
-        std::fs::rename(&self.temporary, &target).map_err(|error| failed(&error))?;
-        self.finished = true;
-        Ok(())
+        self.beside.finish().map_err(|error| failed(&error))
     }
 }
 
-impl Drop for Output {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing to be done about it if it cannot be removed: it has a name of its own.
-            drop(std::fs::remove_file(&self.temporary));
-        }
-    }
+/// The columns of a verdict file in Parquet.
+fn parquet_columns(alerts: Option<&str>, features: &[(String, Shape)]) -> Vec<Column> {
+    let text = |name| Column::required(name, Kind::Text);
+    let mut columns = vec![
+        Column::required("seq", Kind::Int).distinct(),
+        text("id").distinct(),
+        text("event"),
+        Column::optional("score", Kind::Int),
+        text("action"),
+        text("reasons"),
+    ];
+    columns.extend(alerts.map(text));
+    columns.extend(features.iter().map(|(name, shape)| {
+        Column::optional(name, if *shape == Shape::Whole { Kind::Int } else { Kind::Real })
+    }));
+    columns
 }
 
-fn cannot(target: &Path, error: &dyn std::fmt::Display) -> Fault {
+/// A file that cannot be written.
+pub(crate) fn cannot(target: &Path, error: &dyn std::fmt::Display) -> Fault {
     Problem::new(
         format!("cannot be written: {error}"),
         "check that its directory exists, can be written, and has room",
@@ -316,189 +325,11 @@ fn cannot(target: &Path, error: &dyn std::fmt::Display) -> Fault {
     .at(target.display().to_string())
 }
 
-/// Up to one row group of rows, by column.
-struct ParquetRows {
-    writer: SerializedFileWriter<File>,
-    seq: Vec<i64>,
-    /// id, event, action, reasons.
-    texts: [Texts; 4],
-    alerts: Option<Texts>,
-    score: Nullable<i64>,
-    features: Vec<Feature>,
-}
-
-/// Values that are there, and for each row whether there is one.
-struct Nullable<T> {
-    values: Vec<T>,
-    levels: Vec<i16>,
-}
-
-impl<T> Default for Nullable<T> {
-    fn default() -> Self {
-        Self { values: Vec::new(), levels: Vec::new() }
-    }
-}
-
-impl<T> Nullable<T> {
-    fn push(&mut self, value: Option<T>) {
-        self.levels.push(i16::from(value.is_some()));
-        self.values.extend(value);
-    }
-
-    fn clear(&mut self) {
-        self.values.clear();
-        self.levels.clear();
-    }
-}
-
-/// Texts end to end.
-#[derive(Default)]
-struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-enum Feature {
-    Whole(Nullable<i64>),
-    Real(Nullable<f64>),
-}
-
-impl ParquetRows {
-    fn new(file: File, alerts: Option<&str>, features: &[(String, Shape)]) -> parquet::errors::Result<Self> {
-        let field = |name: &str, physical, repetition, logical: Option<LogicalType>| {
-            Type::primitive_type_builder(name, physical)
-                .with_repetition(repetition)
-                .with_logical_type(logical)
-                .build()
-                .map(Arc::new)
-        };
-        let text =
-            |name| field(name, PhysicalType::BYTE_ARRAY, Repetition::REQUIRED, Some(LogicalType::String));
-        let mut fields = vec![
-            field("seq", PhysicalType::INT64, Repetition::REQUIRED, None)?,
-            text("id")?,
-            text("event")?,
-            field("score", PhysicalType::INT64, Repetition::OPTIONAL, None)?,
-            text("action")?,
-            text("reasons")?,
-        ];
-        fields.extend(alerts.map(text).transpose()?);
-        for (name, shape) in features {
-            let physical = if *shape == Shape::Whole { PhysicalType::INT64 } else { PhysicalType::DOUBLE };
-            fields.push(field(name, physical, Repetition::OPTIONAL, None)?);
-        }
-        let schema = Arc::new(Type::group_type_builder("verdicts").with_fields(fields).build()?);
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_created_by("tollctl".to_owned())
-            // No two rows share a number and few an id: a dictionary of them is all the values and costs a lookup for each.
-            .set_column_dictionary_enabled("seq".into(), false)
-            .set_column_encoding("seq".into(), Encoding::DELTA_BINARY_PACKED)
-            .set_column_dictionary_enabled("id".into(), false)
-            .build();
-        let features = features.iter().map(|(_, shape)| match shape {
-            Shape::Whole => Feature::Whole(Nullable::default()),
-            Shape::Real(_) => Feature::Real(Nullable::default()),
-        });
-        Ok(Self {
-            writer: SerializedFileWriter::new(file, schema, Arc::new(properties))?,
-            seq: Vec::new(),
-            texts: Default::default(),
-            alerts: alerts.map(|_| Texts::default()),
-            score: Nullable::default(),
-            features: features.collect(),
-        })
-    }
-
-    fn push(
-        &mut self,
-        seq: u64,
-        texts: [&str; 4],
-        alerts: Option<&str>,
-        score: Option<i64>,
-        told: impl Iterator<Item = Told>,
-    ) -> parquet::errors::Result<()> {
-        self.seq.push(seq as i64);
-        for (column, text) in self.texts.iter_mut().zip(texts).chain(self.alerts.as_mut().zip(alerts)) {
-            column.bytes.extend_from_slice(text.as_bytes());
-            column.ends.push(column.bytes.len());
-        }
-        self.score.push(score);
-        for (column, value) in self.features.iter_mut().zip(told) {
-            match (column, value) {
-                (Feature::Whole(column), Told::Whole(number)) => column.push(Some(number)),
-                (Feature::Real(column), Told::Real(number)) => column.push(Some(number)),
-                (Feature::Whole(column), _) => column.push(None),
-                (Feature::Real(column), _) => column.push(None),
-            }
-        }
-        if self.seq.len() == GROUP_ROWS { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> parquet::errors::Result<()> {
-        let mut group = self.writer.next_row_group()?;
-        macro_rules! column {
-            ($kind:ty, $values:expr, $levels:expr) => {{
-                if let Some(mut column) = group.next_column()? {
-                    column.typed::<$kind>().write_batch($values, $levels, None)?;
-                    column.close()?;
-                }
-            }};
-        }
-        let texts = self.texts.each_mut().map(Texts::take);
-        column!(Int64Type, &self.seq, None);
-        column!(ByteArrayType, &texts[0], None);
-        column!(ByteArrayType, &texts[1], None);
-        column!(Int64Type, &self.score.values, Some(&self.score.levels));
-        column!(ByteArrayType, &texts[2], None);
-        column!(ByteArrayType, &texts[3], None);
-        if let Some(alerts) = &mut self.alerts {
-            column!(ByteArrayType, &alerts.take(), None);
-        }
-        for feature in &mut self.features {
-            match feature {
-                Feature::Whole(column) => {
-                    column!(Int64Type, &column.values, Some(&column.levels));
-                    column.clear();
-                }
-                Feature::Real(column) => {
-                    column!(DoubleType, &column.values, Some(&column.levels));
-                    column.clear();
-                }
-            }
-        }
-        group.close()?;
-        self.seq.clear();
-        self.score.clear();
-        Ok(())
-    }
-
-    fn close(&mut self) -> parquet::errors::Result<()> {
-        if !self.seq.is_empty() {
-            self.flush()?;
-        }
-        self.writer.finish().map(|_| ())
-    }
-}
-
-impl Texts {
-    /// The texts, as slices of one shared buffer.
-    fn take(&mut self) -> Vec<ByteArray> {
-        let shared = ByteArray::from(std::mem::take(&mut self.bytes));
-        let mut start = 0;
-        let slice = |end: usize| {
-            let text = shared.slice(start, end - start);
-            start = end;
-            text
-        };
-        self.ends.drain(..).map(slice).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::events::{Reader, Rows};
+    use crate::table::GROUP_ROWS;
     use tollgate::engine::units::Action;
 
     fn outcome(seq: u64, flags: u8) -> Outcome {

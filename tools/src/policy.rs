@@ -170,7 +170,11 @@ fn check(file: &Path, json: bool, deny_warnings: bool) -> anyhow::Result<()> {
 
 /// Reads, compiles and opens a policy. The error is the rendered list of everything that is wrong with it.
 pub(crate) fn load(path: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Loaded> {
-    let sources = sources(path)?;
+    open(path, &sources(path)?, tokenizer)
+}
+
+/// The same of a policy that has been read.
+pub(crate) fn open(path: &Path, sources: &Sources, tokenizer: &Tokenizer) -> anyhow::Result<Loaded> {
     let program =
         sources.compile(tokenizer).map_err(|diagnostics| anyhow!("{}", sources.render(&diagnostics)))?;
     policy::archive::open(policy::archive::seal(&program))

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use tollgate::engine::units::{Action, Value};
 use tollgate::engine::wire::{self, Admission, Input, Outcome};
-use tollgate::engine::{Engine, Limits, Step};
+use tollgate::engine::{Engine, Limits, Loaded, Step};
 
 /// The largest burst.
 const BURST_MAX: u16 = 1024;
@@ -41,12 +41,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let (loaded, sequence, output) = options.files.open(options.features, true)?;
-    let limits = Limits::default();
-    let mut engine = Engine::new(loaded, &limits).map_err(|error| {
-        Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
-    })?;
-    // Faster with, and right without.
-    let _ = tollgate::os::memory::prefer_huge_pages();
+    let mut engine = engine(loaded)?;
     if options.preload {
         // As at an appliance's start: pages are then not part of what an event costs.
         let touched = engine.each_block(tollgate::os::memory::touch);
@@ -128,14 +123,7 @@ impl Replay {
         self.engine.look_ahead(events.clone().map(|index| input(&batch.event(index))));
         for index in events {
             let event = batch.event(index);
-            let (outcome, decided) = match self.engine.step(&input(&event)) {
-                Step::Decided(outcome) => (outcome, true),
-                Step::Repeated(outcome) => (outcome, false),
-                Step::Refused(refusal) if event.rate => {
-                    return Err(rates::refused(&self.rates_file, event.row, refusal).into());
-                }
-                Step::Refused(refusal) => return Err(refused(&self.file, event.row, refusal).into()),
-            };
+            let (outcome, decided) = step(&mut self.engine, &event, &self.file, &self.rates_file)?;
             if self.with_features && decided && outcome.flags & wire::FLAG_ACK == 0 {
                 self.features.extend_from_slice(self.engine.features());
             }
@@ -166,13 +154,39 @@ impl Replay {
     }
 }
 
+/// An engine with the default limits, on which replays and exports agree.
+pub(crate) fn engine(loaded: Loaded) -> Result<Engine, Fault> {
+    let engine = Engine::new(loaded, &Limits::default()).map_err(|error| {
+        Problem::new(error.message, "free memory, or make the policy's windows shorter").at("the engine")
+    })?;
+    // Faster with, and right without.
+    let _ = tollgate::os::memory::prefer_huge_pages();
+    Ok(engine)
+}
+
+/// Takes one event in: its outcome, and whether that was decided now and not before.
+pub(crate) fn step(
+    engine: &mut Engine,
+    event: &Event<'_>,
+    file: &str,
+    rates_file: &str,
+) -> Result<(Outcome, bool), Fault> {
+    match engine.step(&input(event)) {
+        Step::Decided(outcome) => Ok((outcome, true)),
+        Step::Repeated(outcome) => Ok((outcome, false)),
+        Step::Refused(refusal) if event.rate => Err(rates::refused(rates_file, event.row, refusal)),
+        Step::Refused(refusal) => Err(refused(file, event.row, refusal)),
+    }
+}
+
 /// A row whose event the engine does not take.
 pub(crate) fn refused(file: &str, row: u64, refusal: wire::Refusal) -> Fault {
     Problem::new(format!("the event was refused: {refusal}"), "correct the row, or leave it out with `when`")
         .at(format!("{file}: row {row}"))
 }
 
-fn input<'a>(event: &Event<'a>) -> Input<'a> {
+/// An event as an engine takes it: received at its own time.
+pub(crate) fn input<'a>(event: &Event<'a>) -> Input<'a> {
     Input {
         principal: 0,
         kind: event.kind,

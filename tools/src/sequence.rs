@@ -156,6 +156,8 @@ pub(crate) struct Sequence {
     names: Names,
     /// Events of the current row, by position in the map.
     made: Vec<Option<EventWords>>,
+    /// Nothing later is sent, nor anything that would come after it.
+    last: Time,
     at_end: bool,
 }
 
@@ -183,6 +185,7 @@ impl Sequence {
             due: Due { waiting: BinaryHeap::new(), rates: Vec::new().into_iter().peekable() },
             names: Names::new(tokenizer, kinds),
             made: Vec::new(),
+            last: TIME_END,
             at_end: false,
         })
     }
@@ -190,6 +193,12 @@ impl Sequence {
     /// The same with these rates, which are in order of time.
     pub(crate) fn with_rates(mut self, rates: Vec<Rate>) -> Self {
         self.due.rates = rates.into_iter().peekable();
+        self
+    }
+
+    /// The same as though it ended before the first event that is later than this.
+    pub(crate) fn until(mut self, last: Time) -> Self {
+        self.last = last;
         self
     }
 
@@ -208,7 +217,7 @@ impl Sequence {
         batch.clear();
         while batch.len() < events_max {
             if self.at_end {
-                if !self.due.next(TIME_END, batch) {
+                if !self.due.next(self.last, batch) {
                     break;
                 }
             } else if self.rows_left == 0 {
@@ -313,7 +322,11 @@ impl Sequence {
                 self.due.waiting.push(Reverse(waiting));
                 continue;
             }
-            while self.due.next(time, batch) {}
+            while self.due.next(time.min(self.last), batch) {}
+            if time > self.last {
+                self.at_end = true;
+                return Ok(());
+            }
             batch.push(event.kind, number, words, id);
         }
         Ok(())

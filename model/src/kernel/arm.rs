@@ -4,9 +4,10 @@ use super::{Asked, Reached, Table, compared, goes_right};
 use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
 use crate::model::ArchivedRounding;
 use std::arch::aarch64::{
-    float64x2_t, uint8x16_t, uint8x16x4_t, vaddq_u64, vaddvq_u64, vandq_u8, vbicq_u8, vbslq_u8, vceqzq_u8,
-    vcgtq_u8, vcltq_f64, vdupq_n_f64, vdupq_n_u8, vdupq_n_u64, vld1q_f64, vld1q_u8, vorrq_u8, vqtbl1q_u8,
-    vqtbl4q_u8, vreinterpretq_u8_u64, vst1q_u8, vsubq_u8, vtstq_u8,
+    float64x2_t, uint8x16_t, uint8x16x4_t, vaddq_u64, vaddvq_u64, vaddw_high_u8, vaddw_u8, vandq_u8,
+    vbicq_u8, vbslq_u8, vceqzq_u8, vcgtq_u8, vcltq_f64, vclzq_u8, vdupq_n_f64, vdupq_n_u8, vdupq_n_u64,
+    vget_low_u8, vld1q_f64, vld1q_u8, vorrq_u8, vqtbl1q_u8, vqtbl4q_u8, vrbitq_u8, vreinterpretq_u8_u64,
+    vshll_high_n_u8, vshll_n_u8, vst1q_u16, vsubq_u8, vtstq_u8,
 };
 
 const QUARTERS: usize = 4;
@@ -99,8 +100,14 @@ fn planes<const TABLES: usize>(
             }
         }
         for quarter in 0..QUARTERS {
-            vst1q_u8(reached.left.0.as_mut_ptr().add(quarter * QUARTER), ended[quarter]);
-            vst1q_u8(reached.plane.0.as_mut_ptr().add(quarter * QUARTER), in_plane[quarter]);
+            // The place of the lowest bit: 8 of a byte without one, which is of no tree.
+            let bit = vclzq_u8(vrbitq_u8(ended[quarter]));
+            let plane = in_plane[quarter];
+            let low = vaddw_u8(vshll_n_u8::<3>(vget_low_u8(plane)), vget_low_u8(bit));
+            let high = vaddw_high_u8(vshll_high_n_u8::<3>(plane), bit);
+            let first = reached.0.as_mut_ptr().add(quarter * QUARTER);
+            vst1q_u16(first, low);
+            vst1q_u16(first.add(QUARTER / 2), high);
         }
     }
 }

@@ -4,11 +4,12 @@ use super::{Asked, Reached, Table, compared, goes_right};
 use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
 use crate::model::ArchivedRounding;
 use std::arch::x86_64::{
-    __m256i, _CMP_LT_OQ, _mm_load_si128, _mm256_adds_epu8, _mm256_and_si256, _mm256_andnot_si256,
-    _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_cmp_pd, _mm256_cmpeq_epi8, _mm256_load_pd,
+    __m256i, _CMP_LT_OQ, _mm_load_si128, _mm256_add_epi16, _mm256_adds_epu8, _mm256_and_si256,
+    _mm256_andnot_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+    _mm256_cmp_pd, _mm256_cmpeq_epi8, _mm256_cvtepu8_epi16, _mm256_extracti128_si256, _mm256_load_pd,
     _mm256_load_si256, _mm256_min_epu8, _mm256_movemask_pd, _mm256_or_si256, _mm256_set1_epi8,
     _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setr_epi64x, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_store_si256, _mm256_sub_epi8,
+    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_store_si256, _mm256_sub_epi8,
 };
 
 /// Ranks in a table of one shuffle.
@@ -106,8 +107,40 @@ fn planes<const TABLES: usize>(
         }
     }
     for half in 0..2 {
-        store(&mut reached.left, half, ended[half]);
-        store(&mut reached.plane, half, in_plane[half]);
+        leaves(reached, half, in_plane[half], lowest(ended[half]));
+    }
+}
+
+/// The place of the lowest bit of each byte; 0 of a byte without one.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn lowest(bytes: __m256i) -> __m256i {
+    let bit = _mm256_and_si256(bytes, _mm256_sub_epi8(_mm256_setzero_si256(), bytes));
+    let nibble = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(bit, nibble);
+    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bit), nibble);
+    // One of the two halves of the byte has the bit: its place there is at 1, 2, 4 and 8.
+    let of_low = _mm256_setr_epi64x(0x2_0001_0000, 3, 0x2_0001_0000, 3);
+    let of_high = _mm256_setr_epi64x(0x6_0005_0400, 7, 0x6_0005_0400, 7);
+    _mm256_or_si256(_mm256_shuffle_epi8(of_low, low), _mm256_shuffle_epi8(of_high, high))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn leaves(reached: &mut Reached, half: usize, plane: __m256i, bit: __m256i) {
+    debug_assert!(half < 2, "a line has two halves");
+    for quarter in 0..2 {
+        let [plane, bit] = [plane, bit].map(|bytes| {
+            let bytes = match quarter {
+                0 => _mm256_castsi256_si128(bytes),
+                _ => _mm256_extracti128_si256::<1>(bytes),
+            };
+            _mm256_cvtepu8_epi16(bytes)
+        });
+        let leaf = _mm256_add_epi16(_mm256_slli_epi16::<3>(plane), bit);
+        let first = 32 * half + 16 * quarter;
+        // SAFETY: 16 of the 64 numbers of 16 bits, from a multiple of 16 on, aligned to 32 bytes.
+        unsafe { _mm256_store_si256(reached.0.as_mut_ptr().add(first).cast(), leaf) };
     }
 }
 
@@ -151,12 +184,4 @@ fn load(line: &Line, half: usize) -> __m256i {
     debug_assert!(half < 2, "a line has two halves");
     // SAFETY: `half` is 0 or 1, and a line of 64 bytes is aligned to them.
     unsafe { _mm256_load_si256(line.0.as_ptr().add(half * 32).cast()) }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn store(line: &mut Line, half: usize, bytes: __m256i) {
-    debug_assert!(half < 2, "a line has two halves");
-    // SAFETY: `half` is 0 or 1, and a line of 64 bytes is aligned to them.
-    unsafe { _mm256_store_si256(line.0.as_mut_ptr().add(half * 32).cast(), bytes) }
 }

@@ -4,10 +4,12 @@ use super::{Asked, Reached, Table, compared, goes_right};
 use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, Line};
 use crate::model::ArchivedRounding;
 use std::arch::x86_64::{
-    __m512i, _CMP_LT_OQ, _mm512_andnot_si512, _mm512_cmp_pd_mask, _mm512_cmpgt_epu8_mask, _mm512_load_pd,
-    _mm512_load_si512, _mm512_mask_blend_epi8, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
-    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_pd,
-    _mm512_setzero_si512, _mm512_store_si512, _mm512_test_epi8_mask,
+    __m512i, _CMP_LT_OQ, _mm512_add_epi16, _mm512_and_si512, _mm512_andnot_si512, _mm512_castsi512_si256,
+    _mm512_cmp_pd_mask, _mm512_cmpgt_epu8_mask, _mm512_cvtepu8_epi16, _mm512_extracti64x4_epi64,
+    _mm512_load_pd, _mm512_load_si512, _mm512_mask_blend_epi8, _mm512_maskz_mov_epi8, _mm512_movepi8_mask,
+    _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_pd,
+    _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_srli_epi16,
+    _mm512_store_si512, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
 #[target_feature(enable = "avx512f,avx512bw,popcnt")]
@@ -91,8 +93,38 @@ fn planes<const LINES: usize, const ROWS: usize>(
         }
     }
     for row in 0..ROWS {
-        store(&mut reached[row].left, ended[row]);
-        store(&mut reached[row].plane, in_plane[row]);
+        leaves(&mut reached[row], in_plane[row], lowest(ended[row]));
+    }
+}
+
+/// The place of the lowest bit of each byte; 0 of a byte without one.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn lowest(bytes: __m512i) -> __m512i {
+    let bit = _mm512_and_si512(bytes, _mm512_sub_epi8(_mm512_setzero_si512(), bytes));
+    let nibble = _mm512_set1_epi8(15);
+    let low = _mm512_and_si512(bit, nibble);
+    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bit), nibble);
+    // One of the two halves of the byte has the bit: its place there is at 1, 2, 4 and 8.
+    let of_low = _mm512_set4_epi32(0, 3, 2, 0x0001_0000);
+    let of_high = _mm512_set4_epi32(0, 7, 6, 0x0005_0400);
+    _mm512_or_si512(_mm512_shuffle_epi8(of_low, low), _mm512_shuffle_epi8(of_high, high))
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn leaves(reached: &mut Reached, plane: __m512i, bit: __m512i) {
+    for half in 0..2 {
+        let [plane, bit] = [plane, bit].map(|bytes| {
+            let bytes = match half {
+                0 => _mm512_castsi512_si256(bytes),
+                _ => _mm512_extracti64x4_epi64::<1>(bytes),
+            };
+            _mm512_cvtepu8_epi16(bytes)
+        });
+        let leaf = _mm512_add_epi16(_mm512_slli_epi16::<3>(plane), bit);
+        // SAFETY: 32 of the 64 numbers of 16 bits, from the beginning or the middle on, aligned to 64 bytes.
+        unsafe { _mm512_store_si512(reached.0.as_mut_ptr().add(32 * half).cast(), leaf) };
     }
 }
 
@@ -123,11 +155,4 @@ fn look_up<const LINES: usize>(table: &[__m512i; LINES], column: __m512i) -> __m
 fn load(line: &Line) -> __m512i {
     // SAFETY: a line has 64 bytes and is aligned to them.
     unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(line: &mut Line, bytes: __m512i) {
-    // SAFETY: a line has 64 bytes and is aligned to them.
-    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), bytes) }
 }

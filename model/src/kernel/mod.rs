@@ -11,7 +11,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use crate::lanes::{ArchivedBlock, ArchivedColumn, ArchivedLanes, Line, TABLE_MAX};
+use crate::lanes::{ArchivedBlock, ArchivedColumn, ArchivedLanes, LANES, Line, TABLE_MAX};
 use crate::model::ArchivedRounding;
 use crate::walk;
 
@@ -138,17 +138,13 @@ pub(crate) struct Asked<'a> {
 /// The ranks that a block looks at.
 pub(crate) type Table = [Line; TABLE_MAX / size_of::<Line>()];
 
-/// Where a row ends in each tree of a block: of a tree that is not there, anywhere.
+/// The leaf where a row ends in each tree of a block: of a tree that is not there, any.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reached {
-    /// In which plane.
-    pub plane: Line,
-    /// The leaves of this plane that were not cleared: the lowest is where it ends.
-    pub left: Line,
-}
+#[repr(align(64))]
+pub(crate) struct Reached(pub [u16; LANES]);
 
 impl Reached {
-    pub(crate) const NOWHERE: Self = Self { plane: Line::of(0), left: Line::of(0) };
+    pub(crate) const NOWHERE: Self = Self([0; LANES]);
 }
 
 /// The input of a column as it is compared, or the rank that it has as something missing.
@@ -156,6 +152,13 @@ impl Reached {
 fn compared(column: &ArchivedColumn, rounding: ArchivedRounding, row: &[f64]) -> Result<f64, u8> {
     let x = walk::rounded(rounding, row[usize::from(column.input.to_native())]);
     walk::present(x, column.missing).ok_or(column.missing_rank)
+}
+
+/// All ranks of a table.
+#[inline(always)]
+fn flat(table: &Table) -> &[u8; TABLE_MAX] {
+    // SAFETY: lines are bytes without padding, and so many are a table.
+    unsafe { &*std::ptr::from_ref(table).cast() }
 }
 
 /// The word that says which trees of a slot send a row right by its category.

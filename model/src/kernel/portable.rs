@@ -1,6 +1,6 @@
 //! The kernel in plain Rust: one byte after the other.
 
-use super::{Asked, Reached, compared, goes_right};
+use super::{Asked, Reached, compared, flat, goes_right};
 use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
 use crate::model::ArchivedRounding;
 
@@ -34,15 +34,18 @@ pub(super) fn reach<const ROWS: usize>(
     reached: &mut [Reached; ROWS],
 ) {
     for (asked, reached) in asked.iter().zip(reached) {
-        *reached = Reached::NOWHERE;
+        let table = flat(asked.table);
         for plane in lanes.planes_of(block) {
             let mut left = [u8::MAX; LANES];
             for slot in lanes.slots_of(plane) {
+                // Looked up first, so that the rest is done several bytes at once, whatever the processor.
+                let mut ranks = [0; LANES];
+                for (rank, column) in ranks.iter_mut().zip(&slot.column.0) {
+                    *rank = table[usize::from(*column)];
+                }
                 for lane in 0..LANES {
-                    let column = usize::from(slot.column.0[lane]);
-                    let rank = asked.table[column / LANES].0[column % LANES];
-                    let clear = if rank > slot.cut.0[lane] { slot.clear.0[lane] } else { 0 };
-                    left[lane] &= !clear;
+                    let right = u8::from(ranks[lane] > slot.cut.0[lane]).wrapping_neg();
+                    left[lane] &= !(slot.clear.0[lane] & right);
                 }
             }
             for slot in lanes.set_slots_of(plane) {
@@ -53,7 +56,7 @@ pub(super) fn reach<const ROWS: usize>(
             }
             for lane in 0..LANES {
                 if left[lane] != 0 {
-                    (reached.left.0[lane], reached.plane.0[lane]) = (left[lane], plane.number);
+                    reached.0[lane] = u16::from(plane.number) * 8 + left[lane].trailing_zeros() as u16;
                 }
             }
         }

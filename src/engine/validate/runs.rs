@@ -158,8 +158,12 @@ impl<'p> Checker<'p> {
         if uses.dst {
             let dst = instr.dst.to_native();
             self.register("its result", dst)?;
-            let own = usize::from(dst) >= self.program.features.len();
-            ensure!(own || features == Features::Set, "it sets register {dst}, which is a feature's");
+            let features_end = self.program.features.len();
+            let own = usize::from(dst) >= features_end + self.program.models.len();
+            ensure!(
+                own || features == Features::Set && usize::from(dst) < features_end,
+                "it sets register {dst}, which is a feature's or a model's"
+            );
         }
         if uses.a {
             self.computed("its first operand", a)?;

@@ -10,7 +10,7 @@ use crate::policy::diagnostics::Fix;
 use crate::policy::parser::DEPTH_MAX;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode, SyntaxToken};
 use crate::policy::typed::{
-    Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, Span, Type,
+    Arithmetic, Compare, EntityIx, EventIx, Expr, FeatureIx, FieldIx, FieldType, LetIx, ModelIx, Span, Type,
 };
 use jiff::tz::TimeZone;
 
@@ -25,6 +25,8 @@ pub(super) enum Place {
     Let,
     Aggregate,
     Scalar,
+    /// Of a model.
+    Input,
     Rule,
     Score,
     Threshold,
@@ -40,7 +42,7 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn features(self) -> bool {
-        matches!(self.place, Place::Rule | Place::Score | Place::Threshold | Place::Late)
+        matches!(self.place, Place::Input | Place::Rule | Place::Score | Place::Threshold | Place::Late)
     }
 }
 
@@ -64,6 +66,7 @@ pub(super) enum Meaning {
     Field(FieldIx),
     Let(LetIx),
     Feature(FeatureIx),
+    Model(ModelIx),
     Event(EventIx),
     Nothing,
 }
@@ -745,6 +748,7 @@ impl Checker<'_> {
             }
             Meaning::Let(ix) => self.policy.lets[ix.index()].ty,
             Meaning::Feature(ix) => self.policy.features[ix.index()].ty,
+            Meaning::Model(_) => Type::Decimal,
             _ => return false,
         };
         matches!(ty, Type::Enum(..) | Type::Country | Type::Currency | Type::Mcc | Type::Bin)

@@ -6,7 +6,8 @@ use crate::engine::units::codes::Country;
 use crate::engine::units::{Currency, Value};
 use crate::policy::ast::{self, Named};
 use crate::policy::syntax::SyntaxNode;
-use crate::policy::typed::{EventIx, Expr, FeatureIx, FeatureKind, FieldIx, FieldType, Type};
+use crate::policy::typed::{EventIx, Expr, FeatureIx, FeatureKind, FieldIx, FieldType, ModelIx, Type};
+use std::collections::HashSet;
 
 impl Checker<'_> {
     pub(super) fn meaning(&self, name: &str, scope: Scope) -> Meaning {
@@ -18,6 +19,9 @@ impl Checker<'_> {
         }
         if let Some(ix) = self.features.get(name) {
             return Meaning::Feature(*ix);
+        }
+        if let Some(ix) = self.models.get(name) {
+            return Meaning::Model(*ix);
         }
         self.events.get(name).map_or(Meaning::Nothing, |event| Meaning::Event(*event))
     }
@@ -57,6 +61,7 @@ impl Checker<'_> {
             Meaning::Field(field) => self.field(scope.event, field),
             Meaning::Let(ix) => value(Expr::Let(ix), self.policy.lets[ix.index()].ty),
             Meaning::Feature(ix) => self.feature_use(ix, name, scope),
+            Meaning::Model(ix) => self.model_use(ix, name, scope),
             Meaning::Event(event) => {
                 let message = format!("`{}` is an event, not a value", name.text);
                 let field = self.event(event).fields.first().map_or("field", |field| field.name.as_str());
@@ -117,7 +122,7 @@ impl Checker<'_> {
 
     pub(super) fn feature_use(&mut self, ix: FeatureIx, name: &Named, scope: Scope) -> Option<Operand> {
         if !scope.features() {
-            self.cyclic(name, scope);
+            self.cyclic("feature", name, scope);
             return None;
         }
         let feature = &self.policy.features[ix.index()];
@@ -143,23 +148,52 @@ impl Checker<'_> {
         Some(Operand::Value(Expr::Feature(ix), ty))
     }
 
-    /// Reports a feature where features cannot be used.
-    pub(super) fn cyclic(&mut self, name: &Named, scope: Scope) {
+    fn model_use(&mut self, ix: ModelIx, name: &Named, scope: Scope) -> Option<Operand> {
+        if scope.place == Place::Input {
+            let message = format!("the model `{}` cannot be an input of another", name.text);
+            let help = "join what models say in a rule's `when`, or in `decide`";
+            self.push(name.span, message, "a model", help);
+            return None;
+        }
+        if !scope.features() {
+            self.cyclic("model", name, scope);
+            return None;
+        }
+        let own = self.policy.models[ix.index()].event;
+        if own != scope.event {
+            let (own, event) = (self.event_name(own), self.event_name(scope.event));
+            let message = format!("the model `{}` is asked about `{own}`, not about `{event}`", name.text);
+            self.push(name.span, message, "of another event", format!("use it in rules on `{own}`"));
+            return None;
+        }
+        Some(Operand::Value(Expr::Model(ix), Type::Decimal))
+    }
+
+    /// Reports a feature or a model where it cannot be used.
+    pub(super) fn cyclic(&mut self, what: &'static str, name: &Named, scope: Scope) {
         let place = match scope.place {
             Place::Aggregate => "inside an aggregate",
             Place::Let => "in a `let`",
             _ => "in another feature",
         };
-        let message = format!("the feature `{}` is used {place}, which would be cyclic", name.text);
+        let message = format!("the {what} `{}` is used {place}, which would be cyclic", name.text);
         let help =
             "features are computed from events alone; combine features in a rule's `when`, or in `decide`";
-        self.push(name.span, message, "a feature", help);
+        self.push(name.span, message, format!("a {what}"), help);
     }
 
     pub(super) fn unknown_value(&mut self, name: &Named, scope: Scope, hint: Option<Type>) {
-        if !scope.features() && hint.is_none() && self.feature_names.contains(&name.text) {
-            self.cyclic(name, scope);
-            return;
+        if !scope.features() && hint.is_none() {
+            let is_in = |names: &HashSet<String>| names.contains(&name.text);
+            let what = match (is_in(&self.feature_names), is_in(&self.model_names)) {
+                (true, _) => Some("feature"),
+                (_, true) => Some("model"),
+                _ => None,
+            };
+            if let Some(what) = what {
+                self.cyclic(what, name, scope);
+                return;
+            }
         }
         if self.incomplete[scope.event.index()] || self.is_full() {
             return;
@@ -231,6 +265,7 @@ impl Checker<'_> {
             .extend(self.lets.keys().filter(|(on, _)| *on == scope.event).map(|(_, name)| name.clone()));
         if scope.features() {
             candidates.extend(self.policy.features.iter().map(|feature| feature.name.clone()));
+            candidates.extend(self.policy.models.iter().map(|model| model.name.clone()));
         }
         candidates.extend(self.amendments(scope.event).map(|event| self.event_name(event)));
         candidates.sort();

@@ -630,14 +630,21 @@ impl Checker<'_> {
             if stubs.lets.insert(definition, value).is_none() {
                 return Some(());
             }
+        } else if let Some(model) = self.models.get(&name.text).copied() {
+            let event = self.policy.models[model.index()].event;
+            let value = self.stub_value(&name, &value, event, Type::Decimal)?;
+            if stubs.models.insert(model, value).is_none() {
+                return Some(());
+            }
         } else {
             let mut known: Vec<String> =
                 self.policy.features.iter().map(|feature| feature.name.clone()).collect();
             known.extend(self.policy.lets.iter().map(|definition| definition.name.clone()));
+            known.extend(self.policy.models.iter().map(|model| model.name.clone()));
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             self.unknown(
                 &name,
-                "feature or `let`",
+                "feature, `let` or model",
                 &known,
                 "declare one, or give events that it is computed from",
             );

@@ -250,6 +250,10 @@ impl<'p> Conditions<'p> {
         match expr {
             Expr::Score | Expr::RuleScoresMax => whole(0, 100),
             Expr::RuleScoresSum => Range::new(Some(0), None, true),
+            Expr::Model(ix) => match &self.policy.models[ix.index()] {
+                model if model.is_probability() => Range::new(Some(0), Some(1), false),
+                _ => Range::new(None, None, false),
+            },
             Expr::Hour(_) => whole(0, 23),
             Expr::Weekday(_) => whole(1, 7),
             Expr::InCurrency(..) => Range::new(None, None, true),

@@ -8,14 +8,14 @@ use super::bound;
 use super::layout::{EventLayout, Slot};
 use super::zones::Zones;
 use crate::engine::program::{Definition, FieldKind, Op, TextPair};
-use crate::engine::units::{Currency, DECIMAL_DEN, Value};
+use crate::engine::units::{Currency, DECIMAL_DEN, SECOND, Value};
 use crate::engine::validate::DEPTH_MAX;
 use crate::policy::diagnostics::Diagnostic;
 use crate::policy::test::script::Stubs;
 use crate::policy::typed::{
     Arithmetic, Compare, Effective, EventIx, Expr, FieldIx, FieldType, LetIx, Policy, Type,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A node of a [`Graph`].
 pub(super) type NodeId = u32;
@@ -39,7 +39,7 @@ pub(super) enum Node {
     Amended(u16, Load),
     /// Whether an amendment of this event kind has been applied (known).
     Applied(u16),
-    /// A register that something else sets: a feature, a score.
+    /// A register that something else sets: a feature, a model's value, a score.
     Input(u16),
     /// `Not`, `IsMissing`.
     Unary(Op, NodeId),
@@ -294,6 +294,40 @@ impl<'p> Graph<'p> {
         self.add(Node::Binary(op, a, b))
     }
 
+    /// The value of an input of a model: durations, which are in microseconds, in seconds.
+    pub(super) fn model_input(
+        &mut self,
+        zones: &mut Zones,
+        (expr, ty): &(Expr, Type),
+    ) -> Result<NodeId, Diagnostic> {
+        let input = self.intern(zones, expr)?;
+        if *ty != Type::Duration {
+            return Ok(input);
+        }
+        let second = self.literal(Value::int(SECOND));
+        Ok(self.binary(Op::Div, input, second))
+    }
+
+    /// The lazy models that these nodes read, ascending.
+    pub(super) fn lazy_models(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<u16> {
+        let first = self.policy.features.len();
+        let (mut models, mut seen) = (BTreeSet::new(), HashSet::new());
+        let mut open: Vec<NodeId> = roots.into_iter().collect();
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if let Node::Input(register) = self.node(id)
+                && let Some(model) = usize::from(register).checked_sub(first)
+                && self.policy.models.get(model).is_some_and(|model| model.lazy)
+            {
+                models.insert(model as u16);
+            }
+            open.extend(self.children(id));
+        }
+        models.into_iter().collect()
+    }
+
     /// Whether two conditions hold.
     pub(super) fn both(&mut self, a: NodeId, b: NodeId) -> NodeId {
         self.binary(Op::And, a, b)
@@ -378,6 +412,10 @@ impl<'p> Graph<'p> {
             Expr::Feature(feature) => match self.stubs.and_then(|stubs| stubs.features.get(feature)) {
                 Some(value) => self.literal(*value),
                 None => self.add(Node::Input(feature.0)),
+            },
+            Expr::Model(model) => match self.stubs.and_then(|stubs| stubs.models.get(model)) {
+                Some(value) => self.literal(*value),
+                None => self.add(Node::Input(self.policy.features.len() as u16 + model.0)),
             },
             Expr::InCurrency(of, currency) => match self.money(of) {
                 Money::Any => self.convert(of, *currency)?,
@@ -721,7 +759,9 @@ impl Graph<'_> {
             Expr::Amended(event, field) => of_field(*event, *field),
             Expr::Let(definition) => of_type(self.policy.lets[definition.index()].ty),
             Expr::Feature(feature) => of_type(self.policy.features[feature.index()].ty),
-            Expr::Major(_) | Expr::RuleScoresMax | Expr::RuleScoresSum => FieldScale::Decimal,
+            Expr::Model(_) | Expr::Major(_) | Expr::RuleScoresMax | Expr::RuleScoresSum => {
+                FieldScale::Decimal
+            }
             Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
                 let decimal = of.iter().any(|of| self.field_scale(of) == FieldScale::Decimal);
                 if decimal { FieldScale::Decimal } else { FieldScale::Whole }

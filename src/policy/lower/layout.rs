@@ -121,6 +121,7 @@ pub(super) fn rate_event() -> EventPlan {
         inserts: Vec::new(),
         targets: Vec::new(),
         windows: Vec::new(),
+        models: Vec::new(),
         scalars: EMPTY,
         conditions: EMPTY,
         rules: Vec::new(),

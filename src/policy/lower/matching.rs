@@ -7,14 +7,16 @@
 //! condition that would take more than [`CLAUSES_OF_RULE_MAX`] keeps the part that does as a condition that code computes.
 //!
 //! The operands that fields and features are, and those that more than one rule tests, are computed for every event. What
-//! takes code and only one rule asks for is that clause's rest, which is not executed unless its tests hold.
+//! takes code and only one rule asks for is that clause's rest, which is not executed unless its tests hold. So is all that
+//! reads a lazy model.
 
 use super::bound;
 use super::code::{Code, Target};
 use super::expressions::{Graph, Node, NodeId, Scale};
 use super::zones::Zones;
 use crate::engine::program::{
-    CLAUSES_MAX, ClausePlan, CutPlan, FirstPlan, MatchPlan, Op, OperandPlan, RestPlan, Run, TestPlan,
+    CLAUSES_MAX, ClausePlan, CutPlan, FirstPlan, MODEL_DEN, MatchPlan, Op, OperandPlan, RestPlan, Run,
+    TestPlan,
 };
 use crate::engine::units::{DECIMAL_DEN, Value};
 use crate::policy::diagnostics::Diagnostic;
@@ -256,6 +258,7 @@ pub(super) fn matching(
             }
         }
     }
+    let is_lazy = |id: NodeId| !graph.lazy_models([id]).is_empty();
     let is_read = |id: NodeId| match graph.node(id) {
         Node::Input(_) => true,
         Node::Load(load) => {
@@ -266,7 +269,7 @@ pub(super) fn matching(
         _ => false,
     };
     let (operands, deferred): (Vec<NodeId>, Vec<NodeId>) =
-        uses.keys().partition(|id| is_read(**id) || uses[*id].1 > 1);
+        uses.keys().partition(|id| !is_lazy(**id) && (is_read(**id) || uses[*id].1 > 1));
     // Money that cannot be converted is counted whether or not a rule comes to it.
     let converted = if policy.rates.is_some() { converted(graph, deferred) } else { BTreeSet::new() };
     let computed: Vec<NodeId> = operands.iter().copied().chain(converted).collect();
@@ -274,11 +277,15 @@ pub(super) fn matching(
     let (conditions_run, registers) = code.emit(graph, &roots, &HashMap::new())?;
     let given: HashMap<NodeId, u16> = computed.iter().copied().zip(registers.iter().copied()).collect();
     let number: HashMap<NodeId, u16> = operands.iter().copied().zip(0..).collect();
+    let is_model = |register: u16| {
+        usize::from(register).checked_sub(policy.features.len()).is_some_and(|at| at < policy.models.len())
+    };
     let plan_of = |(id, register): (&NodeId, &u16)| OperandPlan {
         register: *register,
         den: match graph.node(*id) {
             Node::Input(feature) => match policy.features.get(usize::from(feature)).map(|known| known.ty) {
                 Some(Type::Decimal) => DECIMAL_DEN,
+                None if is_model(feature) => MODEL_DEN,
                 _ => 1,
             },
             _ if graph.scale(*id) == Scale::Decimal => DECIMAL_DEN,
@@ -312,7 +319,7 @@ pub(super) fn matching(
                         None => *rest_register.insert(code.register()?),
                     };
                     let (code, _) = code.emit(graph, &[(rest, Target::Register(register))], &given)?;
-                    Some(RestPlan { code, register })
+                    Some(RestPlan { models: graph.lazy_models([rest]), code, register })
                 }
             };
             plan.clauses.push(ClausePlan { rule: rule as u16, tests, rest });

@@ -147,6 +147,7 @@ pub(super) fn payments() -> Policy {
             },
         ],
         queues: Vec::new(),
+        models: Vec::new(),
         scenes: Vec::new(),
         tables: Vec::new(),
         rules: vec![

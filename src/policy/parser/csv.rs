@@ -168,6 +168,7 @@ pub(in crate::policy) fn parse_table(text: &str) -> Parse {
         broken,
         first_end: span(text.len(), text.len()).end,
         sheets: HashMap::new(),
+        models: HashMap::new(),
     }
 }
 
@@ -259,6 +260,7 @@ pub(in crate::policy) fn parse_list(text: &str) -> Parse {
         broken,
         first_end: span(text.len(), text.len()).end,
         sheets: HashMap::new(),
+        models: HashMap::new(),
     }
 }
 

@@ -58,6 +58,7 @@ impl Parser<'_> {
             "feature" => (K::FeatureDecl, Self::feature),
             "scorecard" => (K::ScorecardDecl, Self::scorecard),
             "table" => (K::TableDecl, Self::table),
+            "model" => (K::ModelDecl, Self::model),
             "scene" => (K::SceneDecl, Self::scene),
             "rule" => (K::RuleDecl, Self::rule),
             "decide" => (K::DecideDecl, Self::decide),
@@ -787,11 +788,10 @@ impl Parser<'_> {
         let word = self.text_at(0);
         let message = format!("`{word}` is not there yet");
         let help = match word {
-            "model" => "score with rules: `rule NAME on EVENT { when … then score 60 }`",
             "pattern" => "count the steps with features: `count(EVENT) by ENTITY last DURATION`",
             "penalty" => "count past events with a feature, and write a rule on it",
             _ => {
-                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scorecard, scene, table, rule, decide, test"
+                "the declarations are: policy, use, rates, entity, reason, queue, event, list, let, feature, scorecard, model, scene, table, rule, decide, test"
             }
         };
         self.at_start_error(message, "reserved for later", help.to_owned());

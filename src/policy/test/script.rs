@@ -1,7 +1,7 @@
 //! What the tests of a policy say, checked: every name resolved, every value of its field's type.
 
 use crate::engine::units::{Action, Currency, Time, Value};
-use crate::policy::typed::{Compare, EventIx, FeatureIx, LetIx, RuleIx, Span, TableIx};
+use crate::policy::typed::{Compare, EventIx, FeatureIx, LetIx, ModelIx, RuleIx, Span, TableIx};
 use std::collections::BTreeMap;
 
 /// When tests start: 2026-01-01T00:00Z, a Thursday. `at 5m` is five minutes later.
@@ -33,13 +33,15 @@ pub struct Stubs {
     pub features: BTreeMap<FeatureIx, Value>,
     /// Definitions, where a verdict reads them.
     pub lets: BTreeMap<LetIx, Value>,
+    /// Models. They are asked all the same, so that what they are given is.
+    pub models: BTreeMap<ModelIx, Value>,
 }
 
 impl Stubs {
     /// Whether nothing is fixed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.features.is_empty() && self.lets.is_empty()
+        self.features.is_empty() && self.lets.is_empty() && self.models.is_empty()
     }
 }
 

@@ -100,6 +100,7 @@ impl Printer<'_> {
             }
             Expr::Let(ix) => self.named(&self.policy.lets[ix.index()].name, context),
             Expr::Feature(ix) => self.page.put(&self.policy.features[ix.index()].name),
+            Expr::Model(ix) => self.page.put(&self.policy.models[ix.index()].name),
             Expr::InCurrency(of, currency) => {
                 self.expr(of, context, PRIMARY);
                 self.page.words(&format!("in {}", currency.alpha()));

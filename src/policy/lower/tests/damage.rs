@@ -446,8 +446,8 @@ fn what_is_wrong_with_clauses_is_said() {
     });
     refused(
         |p| {
-            let code = matching(p).clauses[0].rest.unwrap().code;
-            matching(p).clauses[1].rest = matching(p).clauses[0].rest;
+            let code = matching(p).clauses[0].rest.as_ref().unwrap().code;
+            matching(p).clauses[1].rest = matching(p).clauses[0].rest.clone();
             assert!(code.len > 0);
             p.code.truncate((code.start + code.len) as usize);
             p.events[0].decide = None;

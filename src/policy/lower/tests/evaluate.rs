@@ -118,6 +118,7 @@ impl Context<'_> {
             }
             Expr::IsMissing(of) => truth(Some(self.number(of).is_none())),
             Expr::Let(definition) => self.number(&self.policy.lets[definition.index()].expr),
+            Expr::Model(_) => unreachable!("no models here"),
             Expr::Feature(feature) => match &self.policy.features[feature.index()].kind {
                 FeatureKind::Scalar { expr, .. } => self.number(expr),
                 FeatureKind::Window(_) => None,

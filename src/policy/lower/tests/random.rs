@@ -329,6 +329,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         lets: writer.lets,
         features,
         queues: Vec::new(),
+        models: Vec::new(),
         scenes: Vec::new(),
         tables,
         rules,
