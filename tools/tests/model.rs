@@ -72,15 +72,20 @@ fn columns_are_found_by_name_and_leaves_are_told() {
                   12.5,7,5e-324,1e-35,-0.0,0,-inf,inf,nan,,1\n";
     fs::write(folder.path().join("a.csv"), rows).unwrap();
     fs::write(folder.path().join("b.csv"), turned).unwrap();
-    let args = |rows, out| ["predict", "--model", "m.tgm", "--input", rows, "--out", out, "--leaves", "--extra"];
+    let args =
+        |rows, out| ["predict", "--model", "m.tgm", "--input", rows, "--out", out, "--leaves", "--extra"];
     let said = must(folder.path(), &args("a.csv", "a.out"));
     assert!(said.starts_with("a.out: 1 rows, kernel "), "{said}");
     must(folder.path(), &args("b.csv", "b.out"));
     let out = fs::read_to_string(folder.path().join("a.out")).unwrap();
     assert_eq!(out, fs::read_to_string(folder.path().join("b.out")).unwrap());
     assert!(out.starts_with("margin,probability,leaf_0,leaf_1,leaf_2,leaf_3\n"), "{out}");
-    let numbers: Vec<f64> = out.lines().nth(1).unwrap().split(',').map(|cell| cell.parse().unwrap()).collect();
-    assert!((numbers[1] - numbers[0].exp()).abs() < 1e-12 && numbers[2..].iter().all(|leaf| *leaf < 4.0), "{out}");
+    let numbers: Vec<f64> =
+        out.lines().nth(1).unwrap().split(',').map(|cell| cell.parse().unwrap()).collect();
+    assert!(
+        (numbers[1] - numbers[0].exp()).abs() < 1e-12 && numbers[2..].iter().all(|leaf| *leaf < 4.0),
+        "{out}"
+    );
 }
 
 #[test]
@@ -89,7 +94,11 @@ fn what_is_wrong_with_rows_is_told() {
     for (rows, args, message) in [
         ("amount\n1\n", "", "rows.csv: the header: there is no column `age`"),
         ("amount,age,amount\n1,2,3\n", "", "rows.csv: the header: two columns are called `amount`"),
-        ("amount,age,id\n1,2,3\n", "", "rows.csv: the header: no input is called `id`\n  help: drop the column, or ignore"),
+        (
+            "amount,age,id\n1,2,3\n",
+            "",
+            "rows.csv: the header: no input is called `id`\n  help: drop the column, or ignore",
+        ),
         ("amount,age\n1,2\n3,4x\n", "", "rows.csv: row 2, column age: `4x` is not a number"),
         ("amount,age\n1,2\n3\n", "", "rows.csv: row 2: cannot be read: "),
         ("amount,age\n1,2\n", "--kernel=none", "--kernel none: this processor has "),
@@ -107,8 +116,28 @@ fn what_is_wrong_with_rows_is_told() {
 fn what_is_in_a_model_is_shown() {
     let folder = imported("lightgbm", "lightgbm_rf.txt");
     let file = golden("lightgbm_rf.txt").display().to_string();
-    let args = ["import", "--format", "lightgbm", &file, "--out", "n.tgm", "--trees", "4", "--trained-from", "2018-07-25"];
-    let more = ["--trained-to", "2018-07-31T12:00:00Z", "--metric", "auc=0.875", "--metric", "ap=0.5", "--note", "a note"];
+    let args = [
+        "import",
+        "--format",
+        "lightgbm",
+        &file,
+        "--out",
+        "n.tgm",
+        "--trees",
+        "4",
+        "--trained-from",
+        "2018-07-25",
+    ];
+    let more = [
+        "--trained-to",
+        "2018-07-31T12:00:00Z",
+        "--metric",
+        "auc=0.875",
+        "--metric",
+        "ap=0.5",
+        "--note",
+        "a note",
+    ];
     let said = must(folder.path(), &[args.as_slice(), &more].concat());
     assert!(said.starts_with("n.tgm: lightgbm model, inputs 11, trees 4, leaves "), "{said}");
     let shown = must(folder.path(), &["show", "n.tgm"]);
@@ -128,11 +157,13 @@ fn what_is_in_a_model_is_shown() {
     ] {
         assert!(shown.contains(&format!("{line}\n")), "{line}: {shown}");
     }
-    let object: serde_json::Value = serde_json::from_str(&must(folder.path(), &["show", "n.tgm", "--json"])).unwrap();
+    let object: serde_json::Value =
+        serde_json::from_str(&must(folder.path(), &["show", "n.tgm", "--json"])).unwrap();
     assert_eq!((object["trees"].as_u64(), object["golden_rows"].as_u64()), (Some(4), Some(64)));
     assert_eq!(object["metrics"]["ap"], 0.5);
     assert_eq!(object["input_names"].as_array().unwrap().len(), 11);
-    let object: serde_json::Value = serde_json::from_str(&must(folder.path(), &["show", "m.tgm", "--json"])).unwrap();
+    let object: serde_json::Value =
+        serde_json::from_str(&must(folder.path(), &["show", "m.tgm", "--json"])).unwrap();
     assert_eq!((object["trees"].as_u64(), object["from_library"].as_u64()), (Some(8), Some(100)));
 }
 
@@ -144,7 +175,10 @@ fn what_cannot_be_imported_is_refused_with_the_reason() {
     fs::write(path("m.txt"), model.replace("objective=poisson", "objective=rank_xendcg")).unwrap();
     let import = ["import", "--format", "lightgbm", "m.txt", "--out", "m.tgm"];
     let said = refused(folder.path(), &import);
-    assert!(said.starts_with("error: m.txt: line 7: the objective `rank_xendcg` is not imported; "), "{said}");
+    assert!(
+        said.starts_with("error: m.txt: line 7: the objective `rank_xendcg` is not imported; "),
+        "{said}"
+    );
     fs::write(path("m.txt"), &model).unwrap();
     // Each margin as it is, but for the last.
     let rows = fs::read_to_string(golden("lightgbm_poisson.csv")).unwrap();
@@ -172,5 +206,7 @@ fn what_cannot_be_imported_is_refused_with_the_reason() {
         let said = refused(folder.path(), &["show", name]);
         assert!(said.starts_with(&format!("error: {name} is refused: ")) && said.contains(reason), "{said}");
     }
-    assert!(refused(folder.path(), &["show", "nowhere.tgm"]).starts_with("error: nowhere.tgm cannot be read: "));
+    assert!(
+        refused(folder.path(), &["show", "nowhere.tgm"]).starts_with("error: nowhere.tgm cannot be read: ")
+    );
 }
