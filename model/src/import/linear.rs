@@ -5,6 +5,9 @@ use crate::model::{BINS_MAX, Bins, Body, INPUTS_MAX, Linear, Link, METRICS_MAX, 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// The longest file that is read.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
 /// What the margin means.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +65,9 @@ struct Bin {
 
 /// Reads a file.
 pub(super) fn read(text: &str) -> Result<Read, ImportError> {
+    if text.len() > FILE_BYTES_MAX {
+        return refuse("the file", format!("it is longer than {FILE_BYTES_MAX} bytes"));
+    }
     let file: File = toml::from_str(text).map_err(|error| {
         let before = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
