@@ -3,6 +3,7 @@
 mod bounds;
 mod damage;
 mod evaluate;
+mod models;
 mod random;
 
 use super::*;

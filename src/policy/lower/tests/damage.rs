@@ -129,7 +129,7 @@ fn refused(change: impl FnOnce(&mut Program), expected: &str) {
     refused_of(program(), change, expected);
 }
 
-fn refused_of(mut program: Program, change: impl FnOnce(&mut Program), expected: &str) {
+pub(super) fn refused_of(mut program: Program, change: impl FnOnce(&mut Program), expected: &str) {
     change(&mut program);
     let Err(error) = open(seal(&program)) else { panic!("accepted; expected: {expected}") };
     assert_eq!(error.0, format!("the program is not valid: {expected}"));
