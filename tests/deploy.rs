@@ -1,14 +1,19 @@
 //! Policies that take over in a running appliance, and orders of operators, over the real rings and the control socket.
 
 mod rig;
+#[path = "support/small_model.rs"]
+mod small_model;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rig::{Oracle, POLICY, Rig, ask};
 use serde_json::{Value, json};
+use small_model::small_model;
 use tollgate::engine::units::Action;
 use tollgate::engine::wire::{Admission, FLAG_INEXACT};
 use tollgate_ring::Client;
@@ -500,4 +505,61 @@ fn an_oracle_of_the_new_policy_agrees() {
             assert_eq!(outcome, expected, "{number}");
         }
     }
+}
+
+/// The model's value decides: `risk` is ½ at 200 USD and two payments in an hour.
+fn with_model(number: u32, model: &str) -> String {
+    let policy = POLICY.replace("revision 1", &format!("revision {number}"));
+    let policy = policy.replace("score = rule_scores\n", "score = max(rule_scores, 100 * risk)\n");
+    policy.replace(
+        "rule many",
+        &format!("model risk on payment = \"{model}\" (major(amount in USD), payments_1h)\nrule many"),
+    )
+}
+
+#[test]
+fn models_are_deployed_with_their_policy_and_go_back_with_it() {
+    let rig = Rig::new(POLICY);
+    let running = rig.start();
+    let oracle = Oracle::new(&rig);
+    let mut client = running.connect(&oracle);
+    let mut desk = Desk::of(&rig);
+    let mut score = |client: &mut Client, id: u64, card: u64| {
+        let outcome = ask(client, &oracle.payment(id, card, 20_000), 0);
+        (outcome.score, outcome.policy_revision)
+    };
+    assert_eq!(score(&mut client, 1, 1), (-1, 1), "nothing is known of the card");
+
+    let text = with_model(2, "models/risk.tgm");
+    let files = BTreeMap::from([("x/p.policy", &text)]);
+    let texts = |models: Value| json!({ "name": "x/p.policy", "files": files, "models": models });
+    let deploy = |models: Value| json!({ "do": "deploy", "texts": texts(models), "cold": false });
+    Desk::refused(&desk.ask(&deploy(json!({}))), "it was not sent along", "");
+    let damaged = json!({ "x/models/risk.tgm": BASE64_STANDARD.encode(&small_model()[..100]) });
+    Desk::refused(&desk.ask(&deploy(damaged)), "the model in `models/risk.tgm` cannot be used", "");
+    let not_base64 = json!({ "x/models/risk.tgm": "?" });
+    Desk::refused(&desk.ask(&deploy(not_base64)), "it was sent damaged", "");
+    let model = json!({ "x/models/risk.tgm": BASE64_STANDARD.encode(small_model()) });
+    assert_eq!(desk.done(&deploy(model))["revision"], 2);
+
+    // sigmoid(1 + n - 3) of the n-th payment; a card of which nothing is known is not unassessed any more.
+    assert_eq!(score(&mut client, 2, 1), (50, 2));
+    assert_eq!(score(&mut client, 3, 1), (73, 2));
+    assert_eq!(score(&mut client, 4, 2), (27, 2));
+    assert_eq!(desk.done(&json!({ "do": "rollback" }))["revision"], 1);
+    assert_eq!(score(&mut client, 5, 3), (-1, 1));
+
+    // Killed, it comes back with the model, which is kept beside the journal, and proves what was decided by it.
+    let model = json!({ "x/models/risk.tgm": BASE64_STANDARD.encode(small_model()) });
+    desk.done(&deploy(model));
+    assert_eq!(score(&mut client, 6, 4), (27, 2));
+    drop(client);
+    running.kill();
+    let again = rig.start();
+    assert_eq!((again.recovered().0, again.ready["revision"].as_str()), (6, "2"));
+    let mut client = again.connect(&oracle);
+    assert_eq!(score(&mut client, 7, 4), (50, 2));
+    drop(client);
+    let log = again.stop();
+    assert!(log.contains("took over after decision") || !log.contains("error"), "{log}");
 }

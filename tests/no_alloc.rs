@@ -3,8 +3,10 @@
 //!
 //! `NO_ALLOC_DECISIONS=n` takes another number, for machines that are slow because they are emulated.
 
+use random::{Random, ensemble, model as random_model};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Instant;
 use tollgate::engine::lists::{self, Edit};
 use tollgate::engine::orders::Order;
@@ -14,12 +16,18 @@ use tollgate::engine::units::{Action, Currency, DAY, HOUR, MINUTE, Time, Value, 
 use tollgate::engine::wire::{Admission, Input};
 use tollgate::engine::{Clock, Counters, Engine, Limits};
 use tollgate::policy::typed::{
-    Aggregate, By, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr, Feature, FeatureIx,
-    FeatureKind, Field, FieldIx, FieldType, Frame, List, ListIx, Period, Policy, Rates, Rule, Source, Type,
-    Window,
+    Aggregate, Arithmetic, By, Calibration, Compare, Decide, Effective, EntityIx, Event, EventIx, Expr,
+    Feature, FeatureIx, FeatureKind, Field, FieldIx, FieldType, Frame, List, ListIx, Model, ModelFile,
+    ModelIx, Period, Policy, Rates, Rule, Source, Type, Window,
 };
 use tollgate::policy::{archive, lower::lower};
 use tollgate::token::Tokenizer;
+use tollgate_model::lanes::Lanes;
+use tollgate_model::model::Link;
+
+#[path = "../model/tests/support/random.rs"]
+#[allow(dead_code, reason = "this test wants no rows")]
+mod random;
 
 struct Counting;
 
@@ -72,6 +80,7 @@ fn policy() -> Policy {
         Field { inherited: Some(FieldIx(0)), ..field("card", card) },
         Field { optional: true, inherited: Some(FieldIx(1)), ..field("device", device) },
     ];
+    let points = Calibration::Isotonic(vec![(Value::int(0), Value::int(0)), (Value::int(1), Value::int(1))]);
     Policy {
         name: "no_alloc".into(),
         revision: 1,
@@ -85,18 +94,30 @@ fn policy() -> Policy {
         lets: Vec::new(),
         features: features(),
         queues: Vec::new(),
-        models: Vec::new(),
+        models: vec![model("eager", false, Calibration::None), model("lazy", true, points)],
         scenes: Vec::new(),
         tables: Vec::new(),
         rules: vec![
             rule("often", 0, 5, 60),
             rule("declined", 5, 3, 90),
+            risky("risky", 0, 0),
+            risky("also risky", 1, 1),
             Rule { when: Expr::InList(FieldIx(1), ListIx(0)), ..rule("listed", 0, 5, 70) },
         ],
         rates: Some(Rates { name: "daily".into(), max_age_us: MINUTE }),
         decides: vec![Decide {
             event: PAYMENT,
-            score: Expr::RuleScoresMax,
+            score: Expr::Extreme {
+                greatest: true,
+                of: vec![
+                    Expr::RuleScoresMax,
+                    Expr::Arithmetic(
+                        Arithmetic::Mul,
+                        Box::new(Expr::Const(Value::int(30), Type::Int)),
+                        Box::new(Expr::Model(ModelIx(0))),
+                    ),
+                ],
+            },
             thresholds: vec![(Action::Review, at_least(Expr::Score, 60))],
             unassessed: Action::Challenge,
             late: None,
@@ -217,6 +238,42 @@ fn rule(name: &str, feature: u16, count: i64, score: i16) -> Rule {
         within: None,
         effective: Effective::default(),
     }
+}
+
+/// A model of all features, some of which are categories to it, of which no row ends up in the same leaves as the next.
+fn model(name: &str, lazy: bool, calibration: Calibration) -> Model {
+    let features = features();
+    let inputs: Vec<(Expr, Type)> =
+        features.iter().enumerate().map(|(at, feature)| given(at, feature.ty)).collect();
+    let mut trees = ensemble(&mut Random::new(7), 150, 40, inputs.len() as u16, 300, 20);
+    trees.lanes = Lanes::of(&trees);
+    assert!(
+        trees.lanes.as_ref().is_some_and(|lanes| lanes.columns.len() > 32 && !lanes.set_slots.is_empty())
+    );
+    for leaf in &mut trees.leaves {
+        *leaf = leaf.clamp(-0.1, 0.1);
+    }
+    let model = random_model(trees, inputs.len() as u16);
+    let model = tollgate_model::model::Model { link: Link::Sigmoid(1.0), ..model };
+    let file = ModelFile { hash: [0; 32], model: Arc::new(model) };
+    Model { name: name.into(), event: PAYMENT, lazy, inputs, calibration, file }
+}
+
+fn given(at: usize, ty: Type) -> (Expr, Type) {
+    let feature = Expr::Feature(FeatureIx(at as u16));
+    match ty {
+        Type::Money(_) => (Expr::Major(Box::new(feature)), Type::Decimal),
+        ty => (feature, ty),
+    }
+}
+
+/// Where a feature is at least so much, and a model says more than a half.
+fn risky(name: &str, feature: u16, model: u16) -> Rule {
+    let says = Box::new(Expr::Model(ModelIx(model)));
+    let half = Box::new(Expr::Const(Value::ratio(1, 2), Type::Decimal));
+    let more = Expr::Compare(Compare::Gt, says, half);
+    let rule = rule(name, feature, 3, 40);
+    Rule { when: Expr::And(Box::new(rule.when.clone()), Box::new(more)), ..rule }
 }
 
 /// A stream of frames that is a function of its number alone.

@@ -3,6 +3,10 @@
 //! Each `tests/golden/policy_test/NAME.policy` is a policy with tests, and `NAME.expected` what `tollctl policy test` prints
 //! of them. `UPDATE_GOLDEN=1 cargo test --test policy_tests` writes those anew; read them before they are committed.
 
+#[path = "support/small_model.rs"]
+mod small_model;
+
+use small_model::small_model;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -20,10 +24,10 @@ fn reports(sources: &Sources) -> (String, Vec<Report>) {
 fn what_fails_is_told_with_its_reasons() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policy_test");
     let mut wrong = Vec::new();
-    for name in ["failing", "none"] {
+    for name in ["failing", "none", "models"] {
         let path = folder.join(format!("{name}.policy"));
-        let sources =
-            Sources::single(&format!("{name}.policy"), &fs::read_to_string(&path).expect("a policy"));
+        let policy = fs::read_to_string(&path).expect("a policy");
+        let sources = Sources::read(&format!("{name}.policy"), &policy, &mut |_| Ok(small_model()));
         let (policy, reports) = reports(&sources);
         let told = text(&sources, &policy, &reports);
         let expected = path.with_extension("expected");

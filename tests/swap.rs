@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::fraction::Fraction;
 use support::frames::{Frame, Layout};
 use support::generate;
+use support::models;
 use support::oracle::{Answer, Oracle};
 use support::rng::Rng;
 use support::streams::{self, Shape};
@@ -43,6 +44,13 @@ fn version(policy: &Policy, rng: &mut Rng, number: usize, blank: u64) -> Policy 
         if rng.percent(40) {
             list.entries.retain(|_| rng.percent(60));
         }
+    }
+    // Models are no part of what is stored: other ones can be asked at any time.
+    for model in &mut version.models {
+        if rng.percent(40) {
+            model.file = models::file(rng, model.inputs.len());
+        }
+        model.lazy ^= rng.percent(30);
     }
     for feature in &mut version.features {
         let FeatureKind::Window(window) = &feature.kind else { continue };

@@ -827,10 +827,14 @@ impl Engine {
         &self.registers[self.plan.features..][..self.plan.models]
     }
 
-    /// Features, then models.
+    /// Both: features, then models.
+    #[must_use]
+    pub fn known(&self) -> &[Value] {
+        &self.registers[..self.plan.features + self.plan.models]
+    }
+
     fn judged_by(&self, outcome: &Outcome) -> &[Value] {
-        let all = self.plan.features + self.plan.models;
-        if outcome.flags & FLAG_ACK == 0 { &self.registers[..all] } else { &[] }
+        if outcome.flags & FLAG_ACK == 0 { self.known() } else { &[] }
     }
 
     /// The rules that fired in the last decision (indexes into the program's rules), most salient first, with those that are only

@@ -238,7 +238,7 @@ impl Replay<'_> {
                     let event = batch.event(index);
                     let (outcome, decided) = replay::step(engine, &event, &file, self.rates_file)?;
                     if decided && !event.rate {
-                        take(&event, &outcome, engine.features())?;
+                        take(&event, &outcome, engine.known())?;
                     }
                 }
             }

@@ -134,12 +134,14 @@ impl Output {
             reasons: program.reasons.iter().map(|r| (r.id.to_native(), r.name.as_str().to_owned())).collect(),
             queues: (with_alerts && !queues.is_empty()).then_some(queues),
         };
-        let features: Vec<(String, Shape)> = program
+        let features = program
             .features
             .iter()
             .filter(|_| with_features)
-            .map(|feature| (feature.name.as_str().to_owned(), Shape::of(feature.unit)))
-            .collect();
+            .map(|feature| (feature.name.as_str().to_owned(), Shape::of(feature.unit)));
+        let models = program.models.iter().filter(|_| with_features);
+        let models = models.map(|model| (model.name.as_str().to_owned(), Shape::Real(1)));
+        let features = features.chain(models).collect();
         Self::with_names(target, names, features, with_acknowledged)
     }
 
@@ -188,7 +190,7 @@ impl Output {
     }
 
     /// Writes a verdict, if it is one: events that are not judged are only acknowledged, and leave a row only when that
-    /// was asked for. `alerts` are the numbers of queues, `features` those of the policy, or none.
+    /// was asked for. `alerts` are the numbers of queues, `features` those of the policy and then its models, or none.
     pub(crate) fn write(
         &mut self,
         id: &str,

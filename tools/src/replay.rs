@@ -25,7 +25,7 @@ const BURST_MAX: u16 = 1024;
 pub(crate) struct Options {
     #[command(flatten)]
     files: Files,
-    /// Write one column per feature too.
+    /// Write one column per feature too, and per model.
     #[arg(long)]
     features: bool,
     /// Events taken in together; changes the speed, never a verdict.
@@ -125,7 +125,7 @@ impl Replay {
             let event = batch.event(index);
             let (outcome, decided) = step(&mut self.engine, &event, &self.file, &self.rates_file)?;
             if self.with_features && decided && outcome.flags & wire::FLAG_ACK == 0 {
-                self.features.extend_from_slice(self.engine.features());
+                self.features.extend_from_slice(self.engine.known());
             }
             if decided {
                 self.alerts.extend_from_slice(self.engine.alerts());

@@ -199,9 +199,6 @@ impl Rig {
 /// Features that only logins have.
 const OF_LOGINS: [&str; 1] = ["was_good"];
 
-/// Features of durations: a replay tells seconds, an export microseconds.
-const DURATIONS: [&str; 1] = ["idle_for"];
-
 /// Features of a policy, in its order, from the columns of its replay.
 fn features(replayed: &Read) -> Vec<&str> {
     let names = replayed.names.iter().map(String::as_str);
@@ -240,14 +237,8 @@ fn features_are_those_of_each_decision_bit_for_bit() {
                 Cell::Int(number) => Cell::Real((*number as f64).to_bits()),
                 cell => cell.clone(),
             };
-            let cell = match cell {
-                Cell::Real(bits) if DURATIONS.contains(name) => {
-                    Cell::Real((f64::from_bits(*bits) / 1e6).to_bits())
-                }
-                cell => cell.clone(),
-            };
-            assert_eq!(cell, told, "{name} of {}", ids[*row]);
-            missing += usize::from(cell == Cell::Missing);
+            assert_eq!(*cell, told, "{name} of {}", ids[*row]);
+            missing += usize::from(*cell == Cell::Missing);
             different.insert(format!("{cell:?}"));
         }
         assert!(different.len() > 1, "{name} says nothing");
@@ -286,11 +277,11 @@ fn fields_are_numbers_in_the_units_that_the_file_tells() {
     let note = |name: &str| columns.iter().find(|note| note["name"] == name).unwrap();
     for (name, of, unit) in [
         ("amount", "field", "of amount.currency"),
-        ("idle", "field", "us"),
+        ("idle", "field", "s"),
         ("opened", "field", "us since 1970"),
         ("category", "field", "mcc"),
         ("spent_1d", "feature", "USD"),
-        ("idle_for", "feature", "us"),
+        ("idle_for", "feature", "s"),
         ("fraud_1d", "feature", "decimal"),
         ("label.loss.currency", "label", "currency"),
     ] {
@@ -318,7 +309,7 @@ fn fields_are_numbers_in_the_units_that_the_file_tells() {
             ("present", real(&rest[5].replace("true", "1").replace("false", "0"), 1.0)),
             ("tries", real(rest[6], 1.0)),
             ("distance", real(rest[7], 1.0)),
-            ("idle", real(rest[8], 1e6)),
+            ("idle", real(rest[8], 1.0)),
             ("opened", Cell::Real((row.at as f64).to_bits())),
             ("category", real(rest[9], 1.0)),
             ("label.loss", if row.told { real(rest[10], 1.0) } else { Cell::Missing }),

@@ -1,7 +1,7 @@
 //! Which numbers a row has: fields of the event, and features, each in a unit that the file tells.
 //!
-//! The unit of money is the whole one, as `major(…)` has it in a policy; all others are the engine's own: microseconds for times and
-//! durations, metres, kilometres per hour. What is divided is divided exactly, and becomes a floating-point number last.
+//! They are those in which models are given them: the whole unit of money, as `major(…)` has it in a policy, seconds for durations,
+//! metres, kilometres per hour. Times, which models are not given, are in microseconds. What is divided is divided exactly, and becomes a floating-point number last.
 
 use crate::fault::{Fault, Problem, shown_text};
 use crate::table::Item;
@@ -9,7 +9,7 @@ use tollgate::encode;
 use tollgate::engine::program::{
     ArchivedEventPlan, ArchivedFieldKind, ArchivedFieldPlan, ArchivedProgram, NONE,
 };
-use tollgate::engine::units::{Currency, DECIMAL_DEN, Value};
+use tollgate::engine::units::{Currency, DECIMAL_DEN, SECOND, Value};
 use tollgate::engine::wire::PRESENCE_WORD;
 use tollgate::policy::typed::{FeatureKind, FieldType, Policy, Type};
 
@@ -42,7 +42,7 @@ impl Feature {
 pub(super) enum Number {
     /// From the decision.
     Feature {
-        /// Which feature of the policy.
+        /// Which feature of the policy; after the features come its models.
         index: usize,
         /// How many of what it counts are one unit.
         per_unit: i64,
@@ -66,6 +66,8 @@ enum Reading {
     Whole,
     /// It is in millionths.
     Decimal,
+    /// It is in microseconds.
+    Duration,
     /// It is in minor units, and the second says of which currency.
     Money,
     /// The second is.
@@ -82,6 +84,7 @@ impl FieldAt {
         match self.reading {
             Reading::Whole => Value::int(number),
             Reading::Decimal => Value::ratio(number, DECIMAL_DEN),
+            Reading::Duration => in_units(Value::int(number), SECOND),
             Reading::Money => {
                 let digits = Currency::from_numeric(words[self.word + 1]).map_or(0, Currency::exponent);
                 in_units(Value::int(number), 10_i64.pow(digits))
@@ -144,7 +147,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The columns with these names, or all that an event has: its fields, then its features.
+    /// The columns with these names, or all that an event has: its fields, then its features, then its models.
     pub(super) fn features(&self, kind: u16, names: &[String]) -> Result<Vec<Feature>, Fault> {
         let all = self.all(kind);
         if names.is_empty() {
@@ -180,7 +183,16 @@ impl<'a> Site<'a> {
                     Some(FeatureKind::Scalar { event, .. }) if event.0 == kind)
         };
         let features = (0..self.program.features.len()).filter(has).map(|index| self.feature(index));
-        fields.chain(features).collect()
+        let models = self.program.models.iter().enumerate();
+        let models = models.filter(|(_, model)| model.event.to_native() == kind);
+        let models = models.map(|(number, model)| Feature {
+            name: model.name.as_str().to_owned(),
+            number: Number::Feature { index: self.program.features.len() + number, per_unit: 1 },
+            of: "model",
+            unit: "decimal".to_owned(),
+            words: Vec::new(),
+        });
+        fields.chain(features).chain(models).collect()
     }
 
     fn feature(&self, index: usize) -> Feature {
@@ -196,6 +208,10 @@ impl<'a> Site<'a> {
             Some(Type::Money(currency)) => {
                 per_unit = 10_i64.pow(currency.exponent());
                 currency.alpha().to_owned()
+            }
+            Some(Type::Duration) => {
+                per_unit = SECOND;
+                "s".to_owned()
             }
             Some(ty) => unit(ty).to_owned(),
             None => "number".to_owned(),
@@ -251,7 +267,7 @@ fn field_columns(field: &ArchivedFieldPlan, before: &str, of: &'static str) -> V
         ArchivedFieldKind::Mcc => (Reading::Whole, "mcc"),
         ArchivedFieldKind::Bin => (Reading::Whole, "bin"),
         ArchivedFieldKind::Time => (Reading::Whole, "us since 1970"),
-        ArchivedFieldKind::Duration => (Reading::Whole, "us"),
+        ArchivedFieldKind::Duration => (Reading::Duration, "s"),
         ArchivedFieldKind::Entity
         | ArchivedFieldKind::Rate
         | ArchivedFieldKind::Geo
@@ -290,7 +306,7 @@ fn unit(ty: Type) -> &'static str {
         Type::Bool => "bool",
         Type::Int => "int",
         Type::Decimal => "decimal",
-        Type::Duration => "us",
+        Type::Duration => "s",
         Type::Distance => "m",
         Type::Speed => "km/h",
         Type::Country => "country",
