@@ -57,10 +57,13 @@ const BATCH: usize = 1_024;
 /// More than the last cache of any processor this ran on.
 const COLD_BYTES: usize = 192 << 20;
 
+/// The margin of a row.
+type Score<'a> = Box<dyn FnMut(&[f64]) -> f64 + 'a>;
+
 /// What scores a row: ours by one kernel or another, or a library.
 struct Way<'a> {
     name: String,
-    score: Box<dyn FnMut(&[f64]) -> f64 + 'a>,
+    score: Score<'a>,
     times: Histogram<u64>,
     medians: Vec<f64>,
 }
@@ -260,8 +263,8 @@ fn batch(
     rows: &[f64],
     report: &mut Report,
 ) -> Result<()> {
-    type Score<'a> = Box<dyn FnMut(&[f64], &mut [f64]) -> Result<()> + 'a>;
-    let mut ways: Vec<(String, Score<'_>)> =
+    type ScoreAll<'a> = Box<dyn FnMut(&[f64], &mut [f64]) -> Result<()> + 'a>;
+    let mut ways: Vec<(String, ScoreAll<'_>)> =
         vec![("lightgbm".to_owned(), Box::new(|rows, margins| lightgbm.margins(rows, margins)))];
     for kernel in Kernel::available() {
         let mut scorer = Scorer::with_kernel(ours, kernel);

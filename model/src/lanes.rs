@@ -568,9 +568,9 @@ fn block(
         return Some((most, BTreeSet::new()));
     }
     let mut table = BTreeSet::new();
-    for at in first..most {
+    for (at, nodes) in nodes.iter().enumerate().take(most).skip(first) {
         let mut wider = table.clone();
-        wider.extend(nodes[at].iter().filter_map(|node| columns.find(node)).map(|(column, _)| column));
+        wider.extend(nodes.iter().filter_map(|node| columns.find(node)).map(|(column, _)| column));
         if wider.len() > TABLE_MAX {
             return (at > first).then_some((at, table));
         }

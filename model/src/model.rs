@@ -50,6 +50,7 @@ pub struct Model {
 /// What computes the margin.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[rkyv(derive(Debug))]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Body {
     /// The sum of one leaf of each tree.
     Trees(Trees),

@@ -82,21 +82,21 @@ fn planes<const TABLES: usize>(
     for plane in lanes.planes_of(block) {
         let mut left = [_mm256_set1_epi8(-1); 2];
         for slot in lanes.slots_of(plane) {
-            for half in 0..2 {
+            for (half, left) in left.iter_mut().enumerate() {
                 let (column, cut) = (load(&slot.column, half), load(&slot.cut, half));
                 let rank = look_up(&tables, column);
                 // Not greater: the lesser of the two is the rank.
                 let stays = _mm256_cmpeq_epi8(_mm256_min_epu8(rank, cut), rank);
                 let clear = _mm256_andnot_si256(stays, load(&slot.clear, half));
-                left[half] = _mm256_andnot_si256(clear, left[half]);
+                *left = _mm256_andnot_si256(clear, *left);
             }
         }
         for slot in lanes.set_slots_of(plane) {
             let right = goes_right(lanes, asked, slot);
-            for half in 0..2 {
+            for (half, left) in left.iter_mut().enumerate() {
                 let clear =
                     _mm256_and_si256(bytes_of((right >> (32 * half)) as u32), load(&slot.clear, half));
-                left[half] = _mm256_andnot_si256(clear, left[half]);
+                *left = _mm256_andnot_si256(clear, *left);
             }
         }
         let number = _mm256_set1_epi8(plane.number as i8);

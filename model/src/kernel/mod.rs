@@ -18,7 +18,7 @@ use crate::walk;
 /// Which instructions score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// The trees are walked ([`walk`](crate::walk)): what no kernel takes.
+    /// The trees are walked ([`walk`]): what no kernel takes.
     Walk,
     /// Plain Rust, on any processor.
     Portable,

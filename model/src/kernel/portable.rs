@@ -50,13 +50,13 @@ pub(super) fn reach<const ROWS: usize>(
             }
             for slot in lanes.set_slots_of(plane) {
                 let right = goes_right(lanes, asked, slot);
-                for lane in 0..LANES {
-                    left[lane] &= !(slot.clear.0[lane] & (right >> lane & 1).wrapping_neg() as u8);
+                for (lane, left) in left.iter_mut().enumerate() {
+                    *left &= !(slot.clear.0[lane] & (right >> lane & 1).wrapping_neg() as u8);
                 }
             }
-            for lane in 0..LANES {
-                if left[lane] != 0 {
-                    reached.0[lane] = u16::from(plane.number) * 8 + left[lane].trailing_zeros() as u16;
+            for (left, leaf) in left.iter().zip(&mut reached.0) {
+                if *left != 0 {
+                    *leaf = u16::from(plane.number) * 8 + left.trailing_zeros() as u16;
                 }
             }
         }
