@@ -17,7 +17,8 @@ CATEGORIES += [65535.0, 65536.0, 1e6, 2.0**24, 2.0**31 - 1, 2.0**31, 2.0**32, 2.
 def beside(thresholds, dtype):
     """Each threshold, and the numbers next to it."""
     t = np.unique(np.asarray(thresholds, dtype=dtype))
-    down, up = np.nextafter(t, dtype(-np.inf)), np.nextafter(t, dtype(np.inf))
+    with np.errstate(over="ignore"):
+        down, up = np.nextafter(t, dtype(-np.inf)), np.nextafter(t, dtype(np.inf))
     return np.concatenate([t, down, up]).astype(np.float64)
 
 

@@ -49,7 +49,8 @@ def candidates(trees, categorical):
     for input_ in CATEGORICAL if categorical else []:
         found[input_] += [c for c in oracle.CATEGORIES if abs(c) < 3e38]
         found[input_] += [c + f for c in range(-2, 260) for f in (0.0, 0.5)]
-    return [np.array(column) for column in found]
+    # DMatrix refuses what is infinite as an f32.
+    return [np.array([x for x in column if not abs(x) >= 3.4028235677973366e38]) for column in found]
 
 
 def leaf_order(tree):
@@ -75,6 +76,18 @@ def is_same(tollctl, one, other):
     return body(one) == body(other)
 
 
+def rewritten(rng, booster):
+    """The same trees with thresholds that training hardly finds, each default, and base scores beside what is trained."""
+    edges = [0.0, -0.0, 1e-45, -1e-45, 1e-40, -1e-40, 1.1754944e-38, -1.1754944e-38, 3.4028235e38, -3.4028235e38]
+    model = json.loads(bytes(booster.save_raw("json")))
+    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+        for node, left in enumerate(tree["left_children"]):
+            if left != -1 and rng.random() < 0.5:
+                tree["split_conditions"][node] = edges[rng.integers(len(edges))]
+                tree["default_left"][node] = int(rng.integers(2))
+    return xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
+
+
 def main(binary, folder):
     tollctl = oracle.Tollctl(binary, folder)
     rng = np.random.default_rng(20260106)
@@ -93,6 +106,7 @@ def main(binary, folder):
         ("dart", dart, 60, True),
         ("forest", dict(num_parallel_tree=5, subsample=0.5), 10, False),
         ("leaf-only", dict(gamma=1e9), 5, False),
+        ("rewritten", {}, 100, False),
         ("logitraw", dict(objective="binary:logitraw"), 20, False),
     ]
     regression = "squarederror squaredlogerror logistic absoluteerror pseudohubererror gamma tweedie".split()
@@ -111,6 +125,8 @@ def main(binary, folder):
         train.set_label(y)
         booster = xgboost.train(base | parameters, train, trees)
         source, binary_source = (tollctl.folder / f"xgboost-{name}.{end}" for end in ("json", "ubj"))
+        if name == "rewritten":
+            booster = rewritten(rng, booster)
         booster.save_model(source)
         booster.save_model(binary_source)
         booster = xgboost.Booster(model_file=source)

@@ -71,6 +71,8 @@ enum FormatName {
     Lightgbm,
     /// XGBoost's JSON or UBJSON.
     Xgboost,
+    /// A linear model, a logistic regression or a scorecard, as TOML.
+    Linear,
 }
 
 impl FormatName {
@@ -78,6 +80,7 @@ impl FormatName {
         match self {
             Self::Lightgbm => Format::LightGbm,
             Self::Xgboost => Format::XGBoost,
+            Self::Linear => Format::Linear,
         }
     }
 }

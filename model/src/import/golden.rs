@@ -11,6 +11,8 @@ use crate::walk;
 const DERIVED_ROWS: usize = 64;
 /// Numbers in all rows that are derived.
 const DERIVED_NUMBERS: usize = 1 << 16;
+/// Nodes of one input that rows are derived from.
+const NODES: usize = 4_096;
 /// Categories of one set that rows are derived from.
 const CATEGORIES: usize = 8;
 
@@ -93,6 +95,9 @@ fn numbers(model: &Model) -> Vec<Vec<f64>> {
         Body::Trees(trees) => {
             for node in &trees.nodes {
                 let numbers = &mut numbers[usize::from(node.input)];
+                if numbers.len() >= NODES * 3 {
+                    continue;
+                }
                 match node.test {
                     Test::AtMost(AtMost { threshold, .. }) => {
                         numbers.extend(around(threshold, trees.rounding))

@@ -199,3 +199,64 @@ fn number(word: &str) -> Option<Value> {
     }
     word.parse().ok().map(Value::Real)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::import::value::{At, Value};
+
+    #[test]
+    fn values_are_read() {
+        let value = read("{\"a\" : [1, -2.5E-1, true],\n\"b\":{},\"c\":[],\"d\":\"\\u00e4\\\\\\ud83d\\ude00\\n\", \"e\":[null, [7]]}").unwrap();
+        let root = At::root(&value);
+        assert_eq!(*root.get("a").unwrap().reals().unwrap(), [1.0, -0.25, 1.0]);
+        assert!(root.get("c").unwrap().ints().unwrap().is_empty());
+        assert_eq!(root.get("d").unwrap().text().unwrap(), "ä\\😀\n");
+        let items = root.get("e").unwrap().items().unwrap();
+        assert_eq!(items[1].ints().unwrap(), [7]);
+        assert_eq!(items[0].error("wrong").to_string(), "e[0]: wrong");
+        assert_eq!(root.get("f").err().unwrap().to_string(), "the model: there has to be a map with `f`");
+    }
+
+    /// A reader that goes by f64 gets the first of these wrong: it lies just above the middle of two f32.
+    #[test]
+    fn numbers_are_rounded_once() {
+        for (text, bits) in [
+            ("1.00000017881393432617187500001", 0x3f80_0002_u32),
+            ("1.00000017881393432617187499999", 0x3f80_0001),
+            ("1.1754943508222875E-38", 0x0080_0000),
+            ("1E-45", 1),
+            ("-0", 0x8000_0000),
+            ("-0E0", 0x8000_0000),
+            ("3.4028235E38", 0x7f7f_ffff),
+            ("1E39", 0x7f80_0000),
+            ("-Infinity", 0xff80_0000),
+        ] {
+            let Value::Real(number) = read(text).unwrap() else { panic!("{text} is a number") };
+            assert_eq!(number.to_bits(), bits, "{text}");
+        }
+        assert_eq!(read("9007199254740993").unwrap(), Value::Int((1 << 53) + 1));
+        assert_eq!(read("99999999999999999999").unwrap(), Value::Real(1e20));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_where_it_stands() {
+        for (text, message) in [
+            ("", "line 1, byte 1: the file ends too early: it is cut short"),
+            ("{\"a\":[1,\n2", "line 2, byte 2: the file ends too early: it is cut short"),
+            ("[1,]", "line 1, byte 4: a value has to be here, and not ``"),
+            ("[1 2]", "line 1, byte 4: a comma or the end of a list or map has to be here"),
+            ("[1}", "line 1, byte 3: a comma or the end"),
+            ("{1:2}", "line 1, byte 2: a name in quotes has to be here"),
+            ("[\"a", "line 1, byte 3: a text does not end"),
+            ("[\"\\x\"]", "there is no such escape in a text"),
+            ("[0x10]", "a value has to be here, and not `0x10`"),
+            ("[+1]", "a value has to be here, and not `+1`"),
+            ("[.5]", "a value has to be here, and not `.5`"),
+            ("[inf]", "a value has to be here, and not `inf`"),
+        ] {
+            let said = read(text).unwrap_err().to_string();
+            assert!(said.contains(message), "{text}: {said}");
+        }
+    }
+}

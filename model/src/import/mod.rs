@@ -11,6 +11,7 @@ mod build;
 mod golden;
 mod json;
 mod lightgbm;
+mod linear;
 mod ubj;
 mod value;
 mod xgboost;
@@ -30,11 +31,13 @@ pub enum Format {
     LightGbm,
     /// XGBoost's JSON or UBJSON.
     XGBoost,
+    /// A linear model, a logistic regression or a scorecard, as TOML.
+    Linear,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::LightGbm, Self::XGBoost];
+    pub const ALL: [Self; 3] = [Self::LightGbm, Self::XGBoost, Self::Linear];
 
     /// What it is called.
     #[must_use]
@@ -42,6 +45,7 @@ impl Format {
         match self {
             Self::LightGbm => "lightgbm",
             Self::XGBoost => "xgboost",
+            Self::Linear => "linear",
         }
     }
 }
@@ -120,6 +124,10 @@ pub fn import_with_remarks(format: Format, bytes: &[u8], options: &Options) -> R
     let read = match format {
         Format::LightGbm => lightgbm::read(text(bytes)?, options.trees_max)?,
         Format::XGBoost => xgboost::read(bytes, options.trees_max)?,
+        Format::Linear if options.trees_max.is_some() => {
+            return refuse("the model", "it is linear: there are no trees to keep, leave --trees away");
+        }
+        Format::Linear => linear::read(text(bytes)?)?,
     };
     let mut model = Model {
         format: FORMAT_VERSION,

@@ -185,3 +185,34 @@ impl Reader<'_> {
 fn too_long(count: usize) -> String {
     format!("a count is {count}, which is more than the file holds: it is cut short")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::import::value::{At, Value};
+
+    #[test]
+    fn values_are_read() {
+        let bytes = b"{U\x01a[$d#i\x02\x3f\x80\0\0\xc0\0\0\0i\x01b[#U\x03i\xffI\x01\0l\0\x01\0\0i\x01c[NU\xffNL\0\0\0\0\0\0\0\x09]\
+            i\x01d{#i\x01i\x01eSi\x02hii\x01f[[]{}ZTCx]i\x01g[$L#i\0}";
+        let value = read(bytes).unwrap();
+        let root = At::root(&value);
+        assert_eq!(*root.get("a").unwrap().reals().unwrap(), [1.0, -2.0]);
+        assert_eq!(root.get("b").unwrap().ints().unwrap(), [-1, 256, 65_536]);
+        assert_eq!(root.get("c").unwrap().ints().unwrap(), [255, 9]);
+        assert_eq!(root.get("d").unwrap().get("e").unwrap().text().unwrap(), "hi");
+        assert_eq!(root.get("f").unwrap().items().unwrap().len(), 5);
+        assert!(root.get("g").unwrap().ints().unwrap().is_empty());
+        // Whatever is cut off, the rest is no model, and nothing worse.
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_64_bits_are_rounded_once() {
+        let number = |x: f64| read(&[b"D".as_slice(), &x.to_be_bytes()].concat()).unwrap();
+        assert_eq!(number(1.0 + f64::EPSILON), Value::Real(1.0));
+        assert_eq!(number(1e300), Value::Real(f32::INFINITY));
+    }
+}

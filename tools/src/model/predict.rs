@@ -1,9 +1,10 @@
 //! `tollctl model predict`: margins and probabilities of rows.
 
 use super::rows::{Extra, Rows};
+use crate::rewrite::Beside;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use tollgate_model::kernel::Kernel;
 use tollgate_model::link;
@@ -46,12 +47,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut scorer = Scorer::with_kernel(model, kernel);
     let extra = if options.extra { Extra::Ignored } else { Extra::Refused };
     let mut rows = Rows::open(&options.input, model.inputs.iter().map(|name| name.as_str()), extra)?;
-    let mut out = b"margin,probability".to_vec();
+    let file = options.out.display();
+    let unwritable = || format!("{file} cannot be written");
+    let (beside, out) = Beside::create(&options.out).with_context(unwritable)?;
+    let mut out = BufWriter::new(out);
+    out.write_all(b"margin,probability").with_context(unwritable)?;
     let trees = if options.leaves { tree_count(model) } else { 0 };
     for tree in 0..trees {
-        write!(out, ",leaf_{tree}")?;
+        write!(out, ",leaf_{tree}").with_context(unwritable)?;
     }
-    out.push(b'\n');
+    writeln!(out).with_context(unwritable)?;
     let (mut numbers, mut margins) = (Vec::new(), Vec::new());
     let mut total = 0;
     loop {
@@ -66,18 +71,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         margins.resize(count, 0.0);
         scorer.margins(model, &numbers, &mut margins);
         for (margin, row) in margins.iter().zip(numbers.chunks_exact(model.inputs.len())) {
-            write!(out, "{margin:?},{:?}", link::told(model, *margin))?;
+            write!(out, "{margin:?},{:?}", link::told(model, *margin)).with_context(unwritable)?;
             if let (true, ArchivedBody::Trees(trees)) = (options.leaves, &model.body) {
                 for tree in trees.trees.iter() {
-                    write!(out, ",{}", walk::leaf(trees, tree, row))?;
+                    write!(out, ",{}", walk::leaf(trees, tree, row)).with_context(unwritable)?;
                 }
             }
-            out.push(b'\n');
+            writeln!(out).with_context(unwritable)?;
         }
         total += count;
     }
-    let file = options.out.display();
-    crate::rewrite::write(&options.out, &out).with_context(|| format!("{file} cannot be written"))?;
+    out.flush().and_then(|()| beside.finish()).with_context(unwritable)?;
     println!("{file}: {total} rows, kernel {}", scorer.kernel().name());
     Ok(())
 }
