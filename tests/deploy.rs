@@ -524,7 +524,7 @@ fn models_are_deployed_with_their_policy_and_go_back_with_it() {
     let oracle = Oracle::new(&rig);
     let mut client = running.connect(&oracle);
     let mut desk = Desk::of(&rig);
-    let mut score = |client: &mut Client, id: u64, card: u64| {
+    let score = |client: &mut Client, id: u64, card: u64| {
         let outcome = ask(client, &oracle.payment(id, card, 20_000), 0);
         (outcome.score, outcome.policy_revision)
     };

@@ -23,9 +23,22 @@ pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-x))
 }
 
+/// Whether floating point is as everything here takes it to be: rounded to nearest, ties to even, and no number next to
+/// zero taken for zero. A thread that has loaded a library compiled for speed may have it otherwise.
+#[must_use]
+pub fn is_ieee() -> bool {
+    use std::hint::black_box;
+    let half_step = black_box(f64::EPSILON / 2.0);
+    let (one, least) = (black_box(1.0_f64), black_box(f64::MIN_POSITIVE));
+    let ties_to_even = one + half_step == 1.0 && -one - half_step == -1.0;
+    let nearest = one + half_step * black_box(1.5) > 1.0 && one + half_step * black_box(0.5) == 1.0;
+    let gradual = black_box(least / black_box(2.0)) > 0.0 && black_box(5e-324_f64) * black_box(2.0) > 0.0;
+    ties_to_even && nearest && gradual && black_box(f32::MIN_POSITIVE) / black_box(2.0) > 0.0
+}
+
 #[cfg(test)]
 mod tests {
-    use super::sigmoid;
+    use super::{is_ieee, sigmoid};
 
     /// The same bits on every machine: this test runs under emulation too.
     #[test]
@@ -41,6 +54,26 @@ mod tests {
             (40.0, 0x3ff0_0000_0000_0000),
         ] {
             assert_eq!(sigmoid(margin).to_bits(), bits, "of {margin}: {}", sigmoid(margin));
+        }
+    }
+
+    #[test]
+    fn floating_point_is_as_it_should_be_and_it_is_seen_when_not() {
+        assert!(is_ieee());
+        #[cfg(target_arch = "x86_64")]
+        for changed in [0x6000, 0x2000, 0x4000, 0x8000, 0x0040] {
+            // Rounding to zero, down or up; flushing results or operands to zero.
+            let mut control = 0_u32;
+            // SAFETY: the control word is put back before anything else is computed.
+            unsafe {
+                std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control);
+                let other = control & !0x6000 | changed;
+                std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const other);
+            }
+            let seen = is_ieee();
+            // SAFETY: as it was.
+            unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
+            assert!(!seen, "{changed:#x}");
         }
     }
 }

@@ -276,6 +276,36 @@ pub struct GoldenRow {
     pub from_library: bool,
 }
 
+impl ArchivedModel {
+    /// Bytes that scoring a row may read, and of the whole model.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        let golden: usize = self.golden.iter().map(|golden| size_of_val(&*golden.row)).sum();
+        let ArchivedBody::Trees(trees) = &self.body else { return Bytes { scored: 0, all: golden } };
+        let lanes = trees.lanes.as_ref().map_or(0, |lanes| {
+            size_of_val(&*lanes.columns)
+                + size_of_val(&*lanes.cuts)
+                + size_of_val(&*lanes.row_words)
+                + size_of_val(&*lanes.planes)
+                + size_of_val(&*lanes.slots)
+                + size_of_val(&*lanes.set_slots)
+        });
+        let walked = size_of_val(&*trees.nodes) + size_of_val(&*trees.sets);
+        let leaves = size_of_val(&*trees.leaves) + size_of_val(&*trees.trees);
+        let scored = leaves + if lanes > 0 { lanes } else { walked };
+        Bytes { scored, all: golden + leaves + lanes + walked }
+    }
+}
+
+/// How large a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes {
+    /// What scoring a row may read.
+    pub scored: usize,
+    /// All of it, but for names and notes.
+    pub all: usize,
+}
+
 impl PartialEq for GoldenRow {
     fn eq(&self, other: &Self) -> bool {
         let bits = |row: &[f64]| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();

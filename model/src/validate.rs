@@ -204,7 +204,7 @@ fn check_node(node: &Node, trees: &Trees, inputs: usize) -> Result<(), Invalid> 
     ensure!(usize::from(node.input) < inputs, "it asks for input {} of {inputs}", node.input);
     match node.test {
         Test::AtMost(AtMost { threshold, .. }) => {
-            ensure!(!threshold.is_nan(), "its threshold is not a number")
+            ensure!(!threshold.is_nan(), "its threshold is not a number");
         }
         Test::In(In { first_word, word_count, .. }) => {
             let first = first_word as usize;

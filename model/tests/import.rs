@@ -54,8 +54,11 @@ fn text(name: &str) -> String {
     String::from_utf8(bytes(name)).unwrap()
 }
 
+/// Rows, with their margins.
+type Known = Vec<(Vec<f64>, f64)>;
+
 /// Names of the inputs, and rows with their margins.
-fn rows(name: &str) -> (Vec<String>, Vec<(Vec<f64>, f64)>) {
+fn rows(name: &str) -> (Vec<String>, Known) {
     let text = std::fs::read_to_string(golden(name).with_extension("csv")).unwrap();
     let mut lines = text.lines();
     let mut names: Vec<String> = lines.next().unwrap().split(',').map(str::to_owned).collect();
@@ -225,7 +228,7 @@ fn golden_rows_tell_which_logarithm_it_was() {
 
 #[test]
 fn golden_rows_that_are_not_the_models_are_refused() {
-    let refused = |name: &str, format, change: &dyn Fn(&mut Vec<(Vec<f64>, f64)>)| {
+    let refused = |name: &str, format, change: &dyn Fn(&mut Known)| {
         let mut options = with_rows(name);
         change(&mut options.golden);
         import(format, &bytes(name), &options).unwrap_err().to_string()
@@ -245,7 +248,7 @@ fn golden_rows_that_are_not_the_models_are_refused() {
         assert!(error.starts_with(row), "{name}: {error}");
     }
     let rf = refused("lightgbm_rf.txt", Format::LightGbm, &|rows| {
-        rows.iter_mut().for_each(|(_, margin)| *margin *= 8.0)
+        rows.iter_mut().for_each(|(_, margin)| *margin *= 8.0);
     });
     assert!(rf.contains("divide LightGBM's raw_score by 8"), "{rf}");
     let short = refused("linear.toml", Format::Linear, &|rows| {
@@ -680,7 +683,7 @@ fn changed_files_are_refused_or_harmless() {
 /// Whatever bytes lie behind a good header: they are refused, or all kernels score them alike.
 #[test]
 fn changed_archives_are_refused_or_harmless() {
-    let mut random = Random(0x000a_4c41_7e5);
+    let mut random = Random(0x00a4_c417_e500);
     let (mut opened, mut refused) = (0_usize, 0_usize);
     for (name, format) in GOLDEN.into_iter().filter(|(name, _)| !name.ends_with(".ubj")) {
         let sealed = archive::seal(&import(format, &bytes(name), &Options::default()).unwrap());

@@ -57,6 +57,8 @@ pub struct Budget {
     pub rates_bytes: u64,
     /// Bytes for what keys without a record share, so that upper bounds can be told.
     pub shared_bytes: u64,
+    /// Bytes of models.
+    pub models_bytes: u64,
     /// Bytes that one decision works with.
     pub working_bytes: u64,
     working: Working,
@@ -235,6 +237,7 @@ impl Budget {
             spill_bytes: Spill::bytes_for(limits.spill_bytes_max),
             dedup_bytes: Dedup::bytes_for(limits.dedup_entries_max),
             edits_bytes: Edits::BYTES,
+            models_bytes: program.models.iter().map(|model| model.model.bytes().all as u64).sum(),
             rates_bytes: Rates::bytes_for(program),
             shared_bytes: shared_bytes(&plan.shared, limits),
             working_bytes: working.bytes(limits),
@@ -259,6 +262,7 @@ impl Budget {
             Spill::bytes_for(limits.spill_bytes_max),
             Dedup::bytes_for(limits.dedup_entries_max),
             self.edits_bytes,
+            self.models_bytes,
             self.rates_bytes,
             shared_bytes(&self.shared, limits),
             self.working.bytes(limits),

@@ -296,6 +296,12 @@ impl Engine {
                 message: format!("rows_per_key_max is {rows}; it must be between 1 and {ROWS_PER_KEY_LIMIT}"),
             });
         }
+        if !tollgate_model::link::is_ieee() {
+            let message = "floating point does not round to the nearest number here, so that models would say something \
+                else than elsewhere; find what sets it otherwise in this process, and leave it out"
+                .to_owned();
+            return Err(LimitError { message });
+        }
         let mut sizes = Sizes::default();
         let plan = Plan::new(loaded.program(), limits, &mut sizes);
         let is_wall = limits.clock == Clock::Wall;

@@ -16,16 +16,17 @@ macro_rules! ensure {
 }
 
 mod models;
+mod row;
 mod runs;
 
 use super::plan::is_scanned;
 use super::program::{
-    ArchivedAgg, ArchivedBitRef, ArchivedClausePlan, ArchivedColumnPlan, ArchivedCutPlan, ArchivedDecidePlan,
+    ArchivedAgg, ArchivedClausePlan, ArchivedColumnPlan, ArchivedCutPlan, ArchivedDecidePlan,
     ArchivedEventPlan, ArchivedFeaturePlan, ArchivedFieldKind, ArchivedFrame, ArchivedGroupPlan,
     ArchivedKeyAt, ArchivedLaneOf, ArchivedLanePlan, ArchivedListOf, ArchivedListPlan, ArchivedOrigin,
     ArchivedProgram, ArchivedRatesPlan, ArchivedTerm, CLAUSES_MAX, DISTINCT_EXACT_MAX, FRAME_EVENTS_MAX,
-    GROUP_HEADER_WORDS, KEYS_MAX, NONE, OPERANDS_MAX, REGISTERS_MAX, SEMANTICS_VERSION, STAMP_BITS,
-    TEXT_FIELD_BYTES_MAX, TEXT_WORDS_MAX,
+    GROUP_HEADER_WORDS, KEYS_MAX, NONE, OPERANDS_MAX, REGISTERS_MAX, SEMANTICS_VERSION, TEXT_FIELD_BYTES_MAX,
+    TEXT_WORDS_MAX,
 };
 use super::units::codes::BIN_DIGITS_MAX;
 use super::units::{Action, Currency, DAY, DECIMAL_DEN, Value};
@@ -33,6 +34,7 @@ use super::wire::{
     AMEND_HEADER_WORDS, EVENT_WORDS_MAX, FIELDS_MAX, HEADER_WORDS, RATE_FROM_WORD, RATE_PARTS_WORD,
     RATE_TO_WORD, RATE_WORDS,
 };
+use row::Row;
 use runs::{Checker, Features, Reads};
 
 /// The most of anything that is numbered with 16 bits.
@@ -870,40 +872,4 @@ fn is_key(event: &ArchivedEventPlan, word: u16, bit: u8, entity: Option<u16>) ->
 fn action(code: u8) -> Checked {
     ensure!(Action::from_code(code).is_some(), "there is no action {code}");
     Ok(())
-}
-
-/// The columns and bits of a row, each given out at most once.
-struct Row {
-    columns: Vec<bool>,
-    /// (column, bits taken) of the columns that hold bits.
-    bits: Vec<(u16, u64)>,
-}
-
-impl Row {
-    fn new(group: &ArchivedGroupPlan) -> Result<Self, String> {
-        let words = usize::from(group.row_words.to_native());
-        ensure!((1..=RECORD_WORDS_MAX).contains(&words), "a row of {words} words is not possible");
-        let mut columns = vec![false; words];
-        columns[0] = true; // the time, and the bits below it
-        Ok(Self { columns, bits: vec![(0, u64::MAX << STAMP_BITS)] })
-    }
-
-    fn column(&mut self, column: u16, size: usize) -> Checked {
-        let first = usize::from(column);
-        let columns = self.columns.get_mut(first..first + size);
-        for taken in columns.ok_or_else(|| format!("column {column} is outside the row"))? {
-            ensure!(!std::mem::replace(taken, true), "column {column} is used twice");
-        }
-        Ok(())
-    }
-
-    fn bit(&mut self, at: &ArchivedBitRef) -> Checked {
-        let (column, bit) = (at.column.to_native(), at.bit);
-        let word = self.bits.iter_mut().find(|(holder, _)| *holder == column);
-        let (_, taken) = word.ok_or_else(|| format!("column {column} does not hold bits"))?;
-        ensure!(bit < 64, "there is no bit {bit} in a word");
-        ensure!(*taken & 1 << bit == 0, "bit {bit} of column {column} is used twice");
-        *taken |= 1 << bit;
-        Ok(())
-    }
 }

@@ -5,7 +5,7 @@ use tollgate_model::model::{Body, FORMAT_VERSION, GoldenRow, Linear, Link, Model
 
 /// `sigmoid(0.5 · amount ÷ 100 + declines − 3)`; without `declines` there is no margin.
 #[must_use]
-pub fn small_model() -> Vec<u8> {
+pub(crate) fn small_model() -> Vec<u8> {
     let term = |scale: f64, weight: f64, missing: Option<f64>| {
         Term::Scaled(Scaled { mean: 0.0, scale, weight, missing })
     };

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tollgate::engine::budget::{Budget, FeatureBudget, GroupBudget, TableBudget, Way, tell_bytes};
-use tollgate::engine::program::ArchivedProgram;
+use tollgate::engine::program::{ArchivedModelPlan, ArchivedProgram};
 use tollgate::engine::units::{DAY, HOUR, MINUTE, SECOND};
+use tollgate_model::model::{ArchivedBody, Bytes};
+use tollgate_model::scorer::Scorer;
 
 /// So many events of a key are told of each group.
 const EVENTS: [u64; 3] = [100, 1_000, 10_000];
@@ -28,6 +30,10 @@ impl Plan<'_> {
         let groups = budget.groups.iter().map(|group| self.group_row(group));
         let heads = ["events", "kept", "row", "in record", "100 beyond", "1 000", "10 000"];
         table(&mut text, &heads, &[0, 1], groups.collect());
+        let models = program.models.iter().map(|plan| Told::of(program, plan).row());
+        let heads =
+            ["model", "of", "asked", "kernel", "inputs", "trees", "leaves", "columns", "reads", "bytes"];
+        table(&mut text, &heads, &[0, 1, 2, 3], models.collect());
         let kept = budget.tables.iter().filter(|table| table.record_bytes > 0);
         let heads = ["keys", "record", "index", "at keys_max"];
         table(&mut text, &heads, &[0], kept.map(|table| self.table_row(table)).collect());
@@ -136,6 +142,7 @@ impl Plan<'_> {
             "features": features.collect::<Vec<Value>>(),
             "groups": groups.collect::<Vec<Value>>(),
             "tables": tables.collect::<Vec<Value>>(),
+            "models": program.models.iter().map(|plan| Told::of(program, plan).json()).collect::<Vec<Value>>(),
             "limits": {
                 "keys_max": limits.keys_max,
                 "spill_bytes_max": limits.spill_bytes_max,
@@ -146,6 +153,7 @@ impl Plan<'_> {
             "spill_bytes": budget.spill_bytes,
             "dedup_bytes": budget.dedup_bytes,
             "edits_bytes": budget.edits_bytes,
+            "models_bytes": budget.models_bytes,
             "rates_bytes": budget.rates_bytes,
             "shared_bytes": budget.shared_bytes,
             "working_bytes": budget.working_bytes,
@@ -155,6 +163,64 @@ impl Plan<'_> {
             "refusal": max.and_then(|max| budget.refusal(max)),
         });
         format!("{object:#}\n")
+    }
+}
+
+/// What is told of a model.
+struct Told<'a> {
+    name: &'a str,
+    event: &'a str,
+    asked: &'static str,
+    kernel: &'static str,
+    inputs: usize,
+    trees: usize,
+    leaves: usize,
+    columns: usize,
+    bytes: Bytes,
+}
+
+impl<'a> Told<'a> {
+    fn of(program: &'a ArchivedProgram, plan: &'a ArchivedModelPlan) -> Self {
+        let (trees, leaves, columns) = match &plan.model.body {
+            ArchivedBody::Linear(_) => (0, 0, 0),
+            ArchivedBody::Trees(trees) => {
+                let columns = trees.lanes.as_ref().map_or(0, |lanes| lanes.columns.len());
+                (trees.trees.len(), trees.leaves.len(), columns)
+            }
+        };
+        Self {
+            name: plan.name.as_str(),
+            event: program.events[usize::from(plan.event.to_native())].name.as_str(),
+            asked: if plan.lazy { "lazy" } else { "eager" },
+            kernel: Scorer::new(&plan.model).kernel().name(),
+            inputs: plan.inputs.len(),
+            trees,
+            leaves,
+            columns,
+            bytes: plan.model.bytes(),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let words = [self.name, self.event, self.asked, self.kernel].map(str::to_owned);
+        let counts = [self.inputs, self.trees, self.leaves, self.columns].map(|count| count.to_string());
+        let bytes = [self.bytes.scored, self.bytes.all].map(|bytes| tell_bytes(bytes as u64));
+        words.into_iter().chain(counts).chain(bytes).collect()
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "event": self.event,
+            "asked": self.asked,
+            "kernel": self.kernel,
+            "inputs": self.inputs,
+            "trees": self.trees,
+            "leaves": self.leaves,
+            "columns": self.columns,
+            "reads_bytes": self.bytes.scored,
+            "bytes": self.bytes.all,
+        })
     }
 }
 

@@ -59,9 +59,16 @@ fn over_the_bound_the_object_is_whole_and_the_exit_code_is_not_zero() {
     let tables: u64 = tables
         .map(|table| table["index_bytes"].as_u64().unwrap() + table["records_bytes"].as_u64().unwrap())
         .sum();
-    let others =
-        ["spill_bytes", "dedup_bytes", "edits_bytes", "rates_bytes", "shared_bytes", "working_bytes"]
-            .map(number);
+    let others = [
+        "spill_bytes",
+        "dedup_bytes",
+        "edits_bytes",
+        "models_bytes",
+        "rates_bytes",
+        "shared_bytes",
+        "working_bytes",
+    ]
+    .map(number);
     assert_eq!(number("total_bytes"), tables + others.iter().sum::<u64>(), "the parts are the whole");
     let refusal = object["refusal"].as_str().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("error: {refusal}\n"));

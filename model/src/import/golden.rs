@@ -100,7 +100,7 @@ fn numbers(model: &Model) -> Vec<Vec<f64>> {
                 }
                 match node.test {
                     Test::AtMost(AtMost { threshold, .. }) => {
-                        numbers.extend(around(threshold, trees.rounding))
+                        numbers.extend(around(threshold, trees.rounding));
                     }
                     Test::In(In { first_word, word_count, .. }) => {
                         let set = &trees.sets[first_word as usize..][..usize::from(word_count)];
@@ -116,7 +116,7 @@ fn numbers(model: &Model) -> Vec<Vec<f64>> {
             for (term, numbers) in linear.terms.iter().zip(&mut numbers) {
                 match term {
                     Term::Scaled(Scaled { mean, scale, .. }) => {
-                        numbers.extend([*mean, mean + scale, mean - scale])
+                        numbers.extend([*mean, mean + scale, mean - scale]);
                     }
                     Term::Bins(Bins { below, .. }) => {
                         numbers.extend(below.iter().flat_map(|bound| around(*bound, Rounding::F64)));

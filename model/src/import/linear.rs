@@ -163,7 +163,7 @@ fn term(input: &Input, kind: Kind) -> Result<Term, (&'static str, String)> {
     for (at, bin) in bounded.iter().enumerate() {
         match bin.below {
             Some(bound) if bound.is_finite() && below.last().is_none_or(|last| *last < bound) => {
-                below.push(bound)
+                below.push(bound);
             }
             Some(bound) => {
                 return Err((

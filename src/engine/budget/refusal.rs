@@ -100,6 +100,9 @@ impl Budget {
         let entries = self.limits.dedup_entries_max;
         item("duplicates", format!("{entries} events (dedup_entries_max)"), self.dedup_bytes);
         item("edits of lists", format!("{EDITS_MAX} entries"), self.edits_bytes);
+        if self.models_bytes > 0 {
+            item("models", String::new(), self.models_bytes);
+        }
         if self.rates_bytes > 0 {
             item("exchange rates", String::new(), self.rates_bytes);
         }
