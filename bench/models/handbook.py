@@ -18,6 +18,8 @@ Writes to the directory:
     logistic.toml   the logistic regression: for each input mean, scale and weight
     lightgbm.txt    LightGBM's own text
     test.csv        the payments tested on: inputs, whether fraud, and margin and probability of both models as Python has them
+
+chapter3.py does all of this in one command, and takes the models on into a policy.
 """
 
 import argparse

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Inputs of every type that a model can be given, in the order in which all models here are given them.
 const INPUTS: [&str; 11] = [
-    "usd", "night", "channel", "share_1h", "far", "fast", "mean_1h", "distance", "hours", "idle_for", "tries",
+    "usd", "night", "channel", "share_1h", "far", "fast", "mean_1h", "distance", "idle", "idle_for", "tries",
 ];
 
 const POLICY: &str = r#"policy cards revision 1
@@ -22,7 +22,6 @@ event payment {
 
 feature usd on payment = amount in USD
 feature night on payment = hour() in "UTC" <= 6
-feature hours on payment = idle / 1h
 feature share_1h = ratio(payment where amount in USD > 50 USD, payment) by card last 1h
 feature mean_1h = avg(payment.amount in USD) by card last 1h
 feature idle_for = since_last(payment) by card last 1h
@@ -30,7 +29,7 @@ feature far = distance(payment.place) by card last 12h
 feature fast = speed(payment.place) by card last 12h
 
 model trees on payment = "models/trees.tgm" (
-  major(usd), night, channel, share_1h, far, fast, major(mean_1h), distance, hours, idle_for, tries
+  major(usd), night, channel, share_1h, far, fast, major(mean_1h), distance, idle, idle_for, tries
 )
 model strict on payment = "models/strict.tgm" (tries, distance)
 model lenient on payment eager = "models/lenient.tgm" (tries, distance)
