@@ -194,6 +194,33 @@ fn only_so_many_iterations_are_kept() {
     assert!(linear.unwrap_err().to_string().contains("there are no trees to keep"));
 }
 
+/// As versions before 3.1 write `base_score`, and those before 2 the sides of what is missing, and white space where it may be.
+#[test]
+fn older_files_of_xgboost_are_the_same_model() {
+    let name = "xgboost_categorical.json";
+    let sides = |part: &str| {
+        let (list, rest) = part.split_once(']').unwrap();
+        format!("{}]{rest}", list.replace('0', "false").replace('1', "true"))
+    };
+    let text = text(name);
+    let parts: Vec<&str> = text.split("\"default_left\":[").collect();
+    assert!(parts.len() > 2);
+    let older: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part.to_string() } else { sides(part) })
+        .collect();
+    let older = older.join("\"default_left\" :\n [ ");
+    let (before, score) = older.split_once("\"base_score\":\"[").unwrap();
+    let (score, after) = score.split_once("]\"").unwrap();
+    let older =
+        format!("{before}\"base_score\":\"{score}\"{after}").replacen("{\"learner\"", "{\n\t\"learner\"", 1);
+    let mut model = import(Format::XGBoost, older.as_bytes(), &with_rows(name)).unwrap();
+    let newer = import(Format::XGBoost, text.as_bytes(), &with_rows(name)).unwrap();
+    model.provenance.source_hash = newer.provenance.source_hash;
+    assert!(model == newer);
+}
+
 #[test]
 fn a_best_iteration_is_remarked() {
     let name = "xgboost_numeric.json";
