@@ -18,6 +18,8 @@ Writes to the directory:
     logistic.toml   the logistic regression: for each input mean, scale and weight
     lightgbm.txt    LightGBM's own text
     test.csv        the payments tested on: inputs, whether fraud, and margin and probability of both models as Python has them
+
+chapter3.py does all of this in one command, and takes the models on into a policy.
 """
 
 import argparse
@@ -104,14 +106,16 @@ def card_precision(test, probability):
     return float(numpy.mean(precisions))
 
 
-def worth(name, test, probability):
-    metrics = dict(
+def worth(test, probability):
+    return dict(
         auc=float(roc_auc_score(test.fraud, probability)),
         average_precision=float(average_precision_score(test.fraud, probability)),
         card_precision_100=card_precision(test, probability),
     )
+
+
+def tell(name, metrics):
     print(f"{name:10} " + ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
-    return metrics
 
 
 def logistic_toml(model, scaler, metrics):
@@ -133,16 +137,12 @@ def logistic_toml(model, scaler, metrics):
     return "\n".join(lines) + "\n"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("transactions", help="the handbook's transactions.parquet, for the cards")
-    parser.add_argument("features", help="what `tollctl features export` wrote")
-    parser.add_argument("--out", required=True, metavar="DIRECTORY", help="where the models go")
-    options = parser.parse_args()
-    if not os.path.isfile(options.transactions):
-        sys.exit(f"SKIPPED: {options.transactions} is not there. The payments are kept outside the project")
+def train(transactions, features, out):
+    """Trains both models, writes everything to the directory and gives what test.csv holds, with `day` and `CUSTOMER_ID`."""
+    if not os.path.isfile(transactions):
+        sys.exit(f"SKIPPED: {transactions} is not there. The payments are kept outside the project")
 
-    train, test = split(read(options.transactions, options.features))
+    train, test = split(read(transactions, features))
     known, asked = train[INPUTS], test[INPUTS]
     if known.isna().any(axis=None) or asked.isna().any(axis=None):
         sys.exit("a value is missing; to the handbook none is")
@@ -158,16 +158,27 @@ def main():
         "lightgbm_margin": boosted.predict(asked, raw_score=True, num_threads=1),
         "lightgbm_probability": boosted.predict(asked, num_threads=1),
     }
-    metrics = worth("logistic", test, told["logistic_probability"])
-    worth("lightgbm", test, told["lightgbm_probability"])
+    metrics = worth(test, told["logistic_probability"])
+    tell("logistic", metrics)
+    tell("lightgbm", worth(test, told["lightgbm_probability"]))
 
-    os.makedirs(options.out, exist_ok=True)
-    with open(os.path.join(options.out, "logistic.toml"), "w", encoding="utf-8") as file:
+    os.makedirs(out, exist_ok=True)
+    with open(os.path.join(out, "logistic.toml"), "w", encoding="utf-8") as file:
         file.write(logistic_toml(logistic, scaler, metrics))
-    boosted.save_model(os.path.join(options.out, "lightgbm.txt"))
-    table = test[["id", *INPUTS, "fraud"]].assign(**told)
+    boosted.save_model(os.path.join(out, "lightgbm.txt"))
+    test = test.assign(**told)
     # Without a format pandas writes the shortest decimal that reads back as the same number.
-    table.to_csv(os.path.join(options.out, "test.csv"), index=False)
+    test[["id", *INPUTS, "fraud", *told]].to_csv(os.path.join(out, "test.csv"), index=False)
+    return test
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("transactions", help="the handbook's transactions.parquet, for the cards")
+    parser.add_argument("features", help="what `tollctl features export` wrote")
+    parser.add_argument("--out", required=True, metavar="DIRECTORY", help="where the models go")
+    options = parser.parse_args()
+    train(options.transactions, options.features, options.out)
 
 
 if __name__ == "__main__":
