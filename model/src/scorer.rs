@@ -2,8 +2,8 @@
 
 use crate::kernel::{Asked, Kernel, Reached, Table};
 use crate::lanes::{ArchivedBlock, ArchivedLanes, LANES, Line, TABLE_MAX};
-use crate::model::{ArchivedBody, ArchivedModel, ArchivedTrees};
-use crate::walk::{self, Adder};
+use crate::model::{ArchivedBody, ArchivedModel, ArchivedSum, ArchivedTrees};
+use crate::walk::{self, Partial};
 
 /// Rows that are scored side by side by [`Scorer::margins`].
 const ROWS: usize = 4;
@@ -115,12 +115,24 @@ impl Scorer {
         lanes: &ArchivedLanes,
         rows: [&[f64]; N],
     ) -> [f64; N] {
+        match trees.sum {
+            ArchivedSum::F64(_) => self.added::<f64, N>(trees, lanes, rows),
+            ArchivedSum::F32(..) => self.added::<f32, N>(trees, lanes, rows),
+        }
+    }
+
+    fn added<P: Partial, const N: usize>(
+        &mut self,
+        trees: &ArchivedTrees,
+        lanes: &ArchivedLanes,
+        rows: [&[f64]; N],
+    ) -> [f64; N] {
         let kernel = self.kernel;
         for (row, ranked) in rows.iter().zip(&mut self.rows) {
             kernel.rank(lanes, trees.rounding, row, bytes_mut(&mut ranked.ranks));
             ranked.find_set_rows(trees, lanes, row);
         }
-        let mut adders = [Adder::of(trees); N];
+        let mut sums = [P::begin(trees); N];
         let mut reached = [Reached::NOWHERE; N];
         let mut tables = [[Line::of(0); TABLE_MAX / LANES]; N];
         let mut first_tree = 0;
@@ -132,14 +144,15 @@ impl Scorer {
             kernel.reach(lanes, block, asked, &mut reached);
             let count = block.trees.to_native() as usize;
             let block_trees = &trees.trees[first_tree..][..count];
-            for (adder, reached) in adders.iter_mut().zip(&reached) {
-                for (tree, leaf) in block_trees.iter().zip(&reached.0) {
-                    adder.add(walk::leaf_value(trees, tree, u32::from(*leaf)));
-                }
+            for (sum, reached) in sums.iter_mut().zip(&reached) {
+                let leaves = block_trees.iter().zip(&reached.0);
+                *sum = leaves.fold(*sum, |sum, (tree, leaf)| {
+                    sum.with(walk::leaf_value(trees, tree, u32::from(*leaf)))
+                });
             }
             first_tree += count;
         }
-        adders.map(|adder| adder.margin(trees))
+        sums.map(|sum| sum.margin(trees))
     }
 }
 

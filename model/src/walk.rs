@@ -36,50 +36,64 @@ pub fn leaf_value(trees: &ArchivedTrees, tree: &ArchivedTree, leaf: u32) -> f64 
 #[inline]
 #[must_use]
 pub fn sum(trees: &ArchivedTrees, leaves: impl Iterator<Item = f64>) -> f64 {
-    let mut adder = Adder::of(trees);
-    leaves.for_each(|leaf| adder.add(leaf));
-    adder.margin(trees)
+    match trees.sum {
+        ArchivedSum::F64(_) => leaves.fold(f64::begin(trees), f64::with).margin(trees),
+        ArchivedSum::F32(..) => leaves.fold(f32::begin(trees), f32::with).margin(trees),
+    }
 }
 
-/// A margin while its leaves are added: in one place, so that every kernel rounds alike.
-#[derive(Clone, Copy, Debug)]
-pub enum Adder {
-    /// [`Sum::F64`](crate::model::Sum::F64).
-    F64(f64),
-    /// [`Sum::F32`](crate::model::Sum::F32).
-    F32(f32),
-}
-
-impl Adder {
+/// A margin while its leaves are added, in the one place where it is rounded: a number of the kind that the model adds in
+/// ([`Sum`](crate::model::Sum)).
+pub trait Partial: Copy {
     /// Before the first tree.
-    #[inline]
+    fn begin(trees: &ArchivedTrees) -> Self;
+    /// With the leaf of the next tree.
     #[must_use]
-    pub fn of(trees: &ArchivedTrees) -> Self {
-        match trees.sum {
-            ArchivedSum::F64(_) => Self::F64(0.0),
-            ArchivedSum::F32(first, _) => Self::F32(first.to_native()),
-        }
-    }
-
-    /// Adds the leaf of the next tree.
-    #[inline]
-    pub fn add(&mut self, leaf: f64) {
-        match self {
-            Self::F64(sum) => *sum += leaf,
-            // Leaves of such models are f32 numbers.
-            Self::F32(sum) => *sum += leaf as f32,
-        }
-    }
-
+    fn with(self, leaf: f64) -> Self;
     /// After the last tree.
-    #[inline]
-    #[must_use]
-    pub fn margin(self, trees: &ArchivedTrees) -> f64 {
-        match (self, &trees.sum) {
-            (Self::F64(sum), ArchivedSum::F64(divisor)) => sum / divisor.to_native(),
-            (Self::F32(sum), ArchivedSum::F32(_, last)) => f64::from(sum + last.to_native()),
-            (Self::F64(sum), ArchivedSum::F32(..)) => sum,
-            (Self::F32(sum), ArchivedSum::F64(_)) => f64::from(sum),
+    fn margin(self, trees: &ArchivedTrees) -> f64;
+}
+
+impl Partial for f64 {
+    #[inline(always)]
+    fn begin(_: &ArchivedTrees) -> Self {
+        0.0
+    }
+
+    #[inline(always)]
+    fn with(self, leaf: f64) -> Self {
+        self + leaf
+    }
+
+    #[inline(always)]
+    fn margin(self, trees: &ArchivedTrees) -> f64 {
+        match &trees.sum {
+            ArchivedSum::F64(divisor) => self / divisor.to_native(),
+            ArchivedSum::F32(..) => self,
+        }
+    }
+}
+
+impl Partial for f32 {
+    #[inline(always)]
+    fn begin(trees: &ArchivedTrees) -> Self {
+        match &trees.sum {
+            ArchivedSum::F32(first, _) => first.to_native(),
+            ArchivedSum::F64(_) => 0.0,
+        }
+    }
+
+    #[inline(always)]
+    fn with(self, leaf: f64) -> Self {
+        // Leaves of such models are f32 numbers.
+        self + leaf as f32
+    }
+
+    #[inline(always)]
+    fn margin(self, trees: &ArchivedTrees) -> f64 {
+        match &trees.sum {
+            ArchivedSum::F32(_, last) => f64::from(self + last.to_native()),
+            ArchivedSum::F64(_) => f64::from(self),
         }
     }
 }
