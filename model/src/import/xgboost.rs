@@ -317,6 +317,11 @@ fn sets(tree: &At<'_>, nodes: usize) -> Result<BTreeMap<usize, Vec<u64>>, Import
     for other in [&starts, &sizes] {
         other.is_for(owners.numbers.len())?;
     }
+    // Each category of the list is of one node, so that no file makes more of them than it holds.
+    let all = sizes.numbers.iter().fold(0_i64, |all, size| all.saturating_add((*size).max(0)));
+    if usize::try_from(all).unwrap_or(usize::MAX) > categories.numbers.len() {
+        return Err(sizes.at.error(format!("there are {all} of {} categories", categories.numbers.len())));
+    }
     for ((owner, start), size) in owners.numbers.iter().zip(starts.numbers).zip(sizes.numbers) {
         let range = usize::try_from(*start).ok().zip(usize::try_from(*size).ok());
         let own = range.and_then(|(start, size)| categories.numbers.get(start..start.checked_add(size)?));
