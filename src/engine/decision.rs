@@ -5,7 +5,7 @@
 //! 2. What all fired rules together allow over is removed, mandatory rules excepted; the others survive.
 //! 3. The score is computed from the survivors, rounded half-even and clamped to 0..=100; missing counts as 0.
 //! 4. The action is the greatest of allow, the survivors' actions and the thresholds that hold.
-//! 5. No rule fired, no model answered and no key has history: score −1 and the `unassessed` action.
+//! 5. No rule fired, no model that the decision reads answered, and no key has history: score −1 and the `unassessed` action.
 //! 6. The queues that survivors name are alerted, however the event was admitted.
 //! 7. Late or shed: the `late` clause, or `unassessed` without one, and the survivors that are mandatory.
 //! 8. Killed rules do not fire; the next row of their table that fits does instead. An action that was ordered for every event

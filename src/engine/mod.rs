@@ -15,7 +15,7 @@
 //!
 //! # What a key's history is
 //!
-//! A score of −1 says that nothing is known for or against a payment: no rule fired, no model answered, and none of its keys has a stored row that
+//! A score of −1 says that nothing is known for or against a payment: no rule fired, no model that the decision reads answered, and none of its keys has a stored row that
 //! some window could still reach (newer than mark − lateness − retention of its group). A pair of keys that features
 //! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
 //!
@@ -685,9 +685,11 @@ impl Engine {
             fires
         });
         ask(&archived_decide.models, &mut self.registers);
-        // Lazy models that only rules read have no part in it: whether they were asked is how the rules are matched.
-        let mut asked = archived.models.iter().chain(archived_decide.models.iter());
-        let has_answer = asked.any(|model| !self.models()[usize::from(model.to_native())].is_missing());
+        // Models that only rules read have no part in it: whether a lazy one was asked is how the rules are matched.
+        let has_answer = archived_decide
+            .models
+            .iter()
+            .any(|model| !self.models()[usize::from(model.to_native())].is_missing());
         let is_known = any_fired || has_answer || !moment.shed && self.has_history(kind);
         self.fired.decide(plan, (decide, archived_decide), &case, !is_known, &mut self.registers)
     }

@@ -1334,7 +1334,8 @@ pub enum CalibrationPlan {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub struct DecidePlan {
-    /// The lazy models that have to be asked first, ascending.
+    /// The models that it reads, ascending: those that are lazy have to be asked first. When one has said something, the event
+    /// is not unassessed.
     pub models: Vec<u16>,
     /// Register the engine sets to the greatest score of the surviving rules (missing when none).
     pub rule_scores_max: u16,

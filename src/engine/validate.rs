@@ -839,7 +839,7 @@ impl Checker<'_> {
         let own = [max, sum, decide.final_score.to_native()];
         let own = own.iter().all(|register| usize::from(*register) >= first_own);
         ensure!(own, "a score has the register of a feature or a model");
-        self.lazy(event, &decide.models)?;
+        self.models_on(event, &decide.models)?;
         given.extend(self.model_registers(&event.models));
         given.extend(self.model_registers(&decide.models));
         let reads = Reads::Event(event);

@@ -690,12 +690,13 @@ pub fn shown(policy: &Policy, value: Value, ty: Type) -> String {
     }
 }
 
-/// A fraction with at least so many digits after the point, and at most six where it has more.
+/// A fraction with at least so many digits after the point, and at most nine where it has more, as what models say has.
 fn decimal(num: i64, den: i64, least: usize) -> String {
     let (num, den) = (i128::from(num), i128::from(den.max(1)));
-    let millionths = num.unsigned_abs() * 1_000_000 / den.unsigned_abs();
-    let (whole, part) = (millionths / 1_000_000, millionths % 1_000_000);
-    let mut digits = format!("{part:06}");
+    // Both factors are below 2⁶⁴ and 2³⁰.
+    let billionths = num.unsigned_abs() * 1_000_000_000 / den.unsigned_abs();
+    let (whole, part) = (billionths / 1_000_000_000, billionths % 1_000_000_000);
+    let mut digits = format!("{part:09}");
     while digits.len() > least && digits.ends_with('0') {
         digits.pop();
     }

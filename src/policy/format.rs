@@ -309,6 +309,7 @@ impl Layout {
             K::CallExpr => self.call(node),
             K::Arg => self.argument(node),
             K::FeatureDecl => self.feature(node),
+            K::ModelDecl => self.model(node),
             K::Cell => self.cell(node),
             _ => self.sequence(&significant(node), node.kind()),
         }
@@ -559,6 +560,39 @@ impl Layout {
                 further.extend(written);
                 docs.push(Doc::Indent(further));
             }
+        }
+        vec![Doc::Group { broken: false, inside: docs }]
+    }
+
+    /// `model NAME … = "FILE" (EXPR, …) calibrated …`: several inputs that do not fit have a line each, as arguments have, and
+    /// what calibrates them goes to a line of its own then.
+    fn model(&mut self, node: &SyntaxNode) -> Vec<Doc> {
+        let elements = significant(node);
+        let open = elements.iter().position(|element| is_token(element, K::LParen)).unwrap_or(elements.len());
+        let close =
+            elements.iter().position(|element| is_token(element, K::RParen)).unwrap_or(elements.len());
+        let (head, rest) = elements.split_at(open);
+        let mut docs = self.sequence(head, node.kind());
+        let (inputs, clauses) = rest.split_at(close.saturating_sub(open).min(rest.len()));
+        if let Some((open, inputs)) = inputs.split_first() {
+            docs.push(Doc::Text(" ".to_owned()));
+            docs.extend(self.element(open));
+            let mut inside = Vec::new();
+            for (at, element) in inputs.iter().enumerate() {
+                if !is_token(element, K::Comma) {
+                    let line = if at == 0 { Doc::Soft } else { Doc::Line };
+                    inside.push(first_token(element).map_or(Doc::Soft, |first| line_before(&first, line)));
+                }
+                inside.extend(self.element(element));
+            }
+            docs.push(Doc::Indent(inside));
+            docs.push(Doc::Soft);
+        }
+        for (at, element) in clauses.iter().enumerate() {
+            if at > 0 {
+                docs.push(Doc::Text(" ".to_owned()));
+            }
+            docs.extend(self.element(element));
         }
         vec![Doc::Group { broken: false, inside: docs }]
     }

@@ -533,7 +533,7 @@ fn decide_plan(
     };
     let register = |input: Option<u16>| input.ok_or_else(|| bound("a decision has no registers", ""));
     Ok(DecidePlan {
-        models: graph.lazy_models(roots.iter().map(|(root, _)| *root).chain([score_root])),
+        models: graph.models(roots.iter().map(|(root, _)| *root).chain([score_root])),
         rule_scores_max: register(inputs.rule_scores_max)?,
         rule_scores_sum: register(inputs.rule_scores_sum)?,
         score_code,

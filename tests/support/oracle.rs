@@ -920,10 +920,8 @@ impl<'p> Oracle<'p> {
 
         let shed = admission == Admission::Shed;
         let decides = format!("{decide:?}");
-        let has_answer = policy.models.iter().enumerate().any(|(ix, model)| {
-            let counts = !model.lazy || decides.contains(&format!("Model(ModelIx({ix}))"));
-            counts && models[ix] != Answer::Missing
-        });
+        let has_answer = (0..policy.models.len())
+            .any(|ix| decides.contains(&format!("Model(ModelIx({ix}))")) && models[ix] != Answer::Missing);
         let unassessed = fired.is_empty() && !has_answer && (shed || !history);
         let actions = survivors.iter().filter_map(|rule| rule.action);
         let mut action = if unassessed {

@@ -354,7 +354,7 @@ struct Tally {
 impl Tally {
     /// One line for a person.
     fn summary(&self, features: &[Feature], ripe: Ripe, seconds: f64, digest: u64) -> String {
-        let mut line = format!("rows {}, features {}, labelled {}", self.rows, features.len(), self.labelled);
+        let mut line = format!("rows {}, numbers {}, labelled {}", self.rows, features.len(), self.labelled);
         if ripe.after_us.is_some() {
             line.push_str(&format!(", mature {}", self.mature));
         }

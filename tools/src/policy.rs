@@ -151,12 +151,17 @@ fn check(file: &Path, json: bool, deny_warnings: bool) -> anyhow::Result<()> {
         // Nobody may be reading any more.
         let _ = std::io::stderr().write_all(sources.render(&found).as_bytes());
         println!(
-            "{}: policy {} revision {} is sound: {} events, {} features, {} rules{}",
+            "{}: policy {} revision {} is sound: {} events, {} features, {}{} rules{}",
             file.display(),
             program.name,
             program.revision,
             program.events.len(),
             program.features.len(),
+            match program.models.len() {
+                0 => String::new(),
+                1 => "1 model, ".to_owned(),
+                count => format!("{count} models, "),
+            },
             program.rules.len(),
             match found.len() {
                 0 => String::new(),

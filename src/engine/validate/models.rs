@@ -71,12 +71,20 @@ impl Checker<'_> {
 
     /// That these are lazy models of an event.
     pub(super) fn lazy(&self, event: &ArchivedEventPlan, models: &[u16_le]) -> Checked {
+        self.models_on(event, models)?;
+        let eager = models.iter().find(|model| !self.program.models[usize::from(model.to_native())].lazy);
+        ensure!(eager.is_none(), "model {} is not lazy", eager.map_or(0, |model| model.to_native()));
+        Ok(())
+    }
+
+    /// That these are models of an event.
+    pub(super) fn models_on(&self, event: &ArchivedEventPlan, models: &[u16_le]) -> Checked {
         for number in models {
             let plan = self.program.models.get(usize::from(number.to_native()));
             let plan = plan.ok_or_else(|| format!("there is no model {number}"))?;
             let is_on_it =
                 std::ptr::eq(&raw const self.program.events[usize::from(plan.event.to_native())], event);
-            ensure!(plan.lazy && is_on_it, "model {number} is not lazy, or on another event");
+            ensure!(is_on_it, "model {number} is on another event");
         }
         ensure!(models.is_sorted_by(|a, b| a.to_native() < b.to_native()), "its models do not ascend");
         Ok(())

@@ -310,6 +310,13 @@ impl<'p> Graph<'p> {
 
     /// The lazy models that these nodes read, ascending.
     pub(super) fn lazy_models(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<u16> {
+        let mut models = self.models(roots);
+        models.retain(|model| self.policy.models[usize::from(*model)].lazy);
+        models
+    }
+
+    /// The models that these nodes read, ascending.
+    pub(super) fn models(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<u16> {
         let first = self.policy.features.len();
         let (mut models, mut seen) = (BTreeSet::new(), HashSet::new());
         let mut open: Vec<NodeId> = roots.into_iter().collect();
@@ -319,7 +326,7 @@ impl<'p> Graph<'p> {
             }
             if let Node::Input(register) = self.node(id)
                 && let Some(model) = usize::from(register).checked_sub(first)
-                && self.policy.models.get(model).is_some_and(|model| model.lazy)
+                && model < self.policy.models.len()
             {
                 models.insert(model as u16);
             }

@@ -12,8 +12,8 @@ use tollgate_model::model;
 /// that means. The value is missing when all inputs are, when the model says nothing, when the value does not fit 64 bits in
 /// billionths, and for an event that was shed.
 ///
-/// Only rules, scenes, tables and decisions mention it. A payment is not unassessed when one of its models has said something
-/// about it, other than a lazy one that the decision does not mention.
+/// Only rules, scenes, tables and decisions mention it. A payment is not unassessed when a model that its decision
+/// mentions has said something about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// Its name.

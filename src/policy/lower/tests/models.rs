@@ -69,7 +69,7 @@ fn what_is_wrong_with_models_is_said() {
     let not_asked = refusal(|p| rest(p, Vec::clear));
     assert!(not_asked.contains("which nothing sets"), "{not_asked}");
     let eager = refusal(|p| rest(p, |models| models.fill(0)));
-    assert!(eager.contains("model 0 is not lazy, or on another event"), "{eager}");
+    assert!(eager.contains("model 0 is not lazy"), "{eager}");
     let unknown = refusal(|p| rest(p, |models| models.push(2)));
     assert!(unknown.contains("there is no model 2"), "{unknown}");
     refused(|p| p.models[1].calibration = CalibrationPlan::Platt(1.0, f64::NAN), {
