@@ -28,8 +28,8 @@ use super::diagnostics::Diagnostic;
 use super::entries;
 use super::test::script::Stubs;
 use super::typed::{
-    Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, List, ListEntry, Policy, Source,
-    Span, Type,
+    Aggregate, By, EventIx, Expr, Feature, FeatureKind, FieldIx, Frame, List, ListEntry, ModelIx, Policy,
+    Source, Span, Type,
 };
 use crate::engine::program::{
     self, Against, Agg, Assume, DecidePlan, EntityPlan, EventPlan, FeaturePlan, FeatureUse, InsertPlan,
@@ -159,7 +159,8 @@ fn lower_with(
         let scalars = code.emit(&graph, &scalars, &HashMap::new())?.0;
 
         for (number, model) in policy.models.iter().enumerate().filter(|(_, model)| model.event == this) {
-            models.push((number, models::plan(model, &mut graph, &mut zones, &mut code)?));
+            let stub = stubs.models.get(&ModelIx(number as u16)).copied();
+            models.push((number, models::plan(model, stub, &mut graph, &mut zones, &mut code)?));
         }
 
         let Matching { conditions, rules, plan: matching } =

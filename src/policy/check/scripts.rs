@@ -2,9 +2,9 @@
 
 use super::expressions::{Place, Scope};
 use super::{Checker, literals};
-use crate::engine::program::PrefixPlan;
+use crate::engine::program::{MODEL_DEN, PrefixPlan};
 use crate::engine::units::codes::Country;
-use crate::engine::units::{Action, DECIMAL_DEN, TIME_END, Time, Value};
+use crate::engine::units::{Action, DECIMAL_DEN, TIME_END, Time, Value, divide_half_even};
 use crate::engine::wire::RATE_PART_MAX;
 use crate::policy::ast::{self, Named};
 use crate::policy::entries;
@@ -632,7 +632,7 @@ impl Checker<'_> {
             }
         } else if let Some(model) = self.models.get(&name.text).copied() {
             let event = self.policy.models[model.index()].event;
-            let value = self.stub_value(&name, &value, event, Type::Decimal)?;
+            let value = in_billionths(self.stub_value(&name, &value, event, Type::Decimal)?);
             if stubs.models.insert(model, value).is_none() {
                 return Some(());
             }
@@ -726,4 +726,13 @@ impl Checker<'_> {
         };
         Some(GivenRate { from: from?, to: to?, num, den, time })
     }
+}
+
+/// What models say has no more digits.
+fn in_billionths(value: Value) -> Value {
+    if value.den <= MODEL_DEN {
+        return value;
+    }
+    let nearest = divide_half_even(i128::from(value.num) * i128::from(MODEL_DEN), i128::from(value.den));
+    i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den: MODEL_DEN })
 }

@@ -420,10 +420,7 @@ impl<'p> Graph<'p> {
                 Some(value) => self.literal(*value),
                 None => self.add(Node::Input(feature.0)),
             },
-            Expr::Model(model) => match self.stubs.and_then(|stubs| stubs.models.get(model)) {
-                Some(value) => self.literal(*value),
-                None => self.add(Node::Input(self.policy.features.len() as u16 + model.0)),
-            },
+            Expr::Model(model) => self.add(Node::Input(self.policy.features.len() as u16 + model.0)),
             Expr::InCurrency(of, currency) => match self.money(of) {
                 Money::Any => self.convert(of, *currency)?,
                 Money::Of(from) if from == *currency => self.intern(zones, of)?,

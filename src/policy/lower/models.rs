@@ -8,6 +8,7 @@ use crate::engine::units::{Value, divide_half_even};
 use crate::policy::diagnostics::Diagnostic;
 use crate::policy::typed::{Calibration, EventIx, Model, Policy};
 use std::collections::HashMap;
+use tollgate_model::model::{self, Body, FORMAT_VERSION, Linear, Link, Provenance, Scaled, Term};
 
 /// The models that are asked whenever an event is judged.
 pub(super) fn eager(policy: &Policy, event: EventIx) -> Vec<u16> {
@@ -15,15 +16,40 @@ pub(super) fn eager(policy: &Policy, event: EventIx) -> Vec<u16> {
     models.filter(|(model, _)| model.event == event && !model.lazy).map(|(_, number)| number).collect()
 }
 
+/// A model that says this whatever it is asked about, or nothing.
+fn constant(says: Value) -> model::Model {
+    let term = Term::Scaled(Scaled { mean: 0.0, scale: 1.0, weight: 0.0, missing: None });
+    let linear = Linear { intercept: if says.is_missing() { 0.0 } else { says.to_f64() }, terms: vec![term] };
+    model::Model {
+        format: FORMAT_VERSION,
+        inputs: vec!["stub".to_owned()],
+        body: Body::Linear(linear),
+        link: Link::Identity,
+        provenance: Provenance::default(),
+        golden: Vec::new(),
+    }
+}
+
+/// The plan of a model, or, where a test says what it is to say, of one that says this.
 pub(super) fn plan(
     model: &Model,
+    stub: Option<Value>,
     graph: &mut Graph<'_>,
     zones: &mut Zones,
     code: &mut Code,
 ) -> Result<ModelPlan, Diagnostic> {
     let mut roots = Vec::with_capacity(model.inputs.len());
-    for input in &model.inputs {
-        roots.push((graph.model_input(zones, input)?, Target::Keep));
+    match stub {
+        // Given nothing, it says nothing.
+        Some(says) => {
+            let given = graph.literal(if says.is_missing() { says } else { Value::int(0) });
+            roots.push((given, Target::Keep));
+        }
+        None => {
+            for input in &model.inputs {
+                roots.push((graph.model_input(zones, input)?, Target::Keep));
+            }
+        }
     }
     let (run, inputs) = code.emit(graph, &roots, &HashMap::new())?;
     Ok(ModelPlan {
@@ -33,6 +59,7 @@ pub(super) fn plan(
         code: run,
         inputs,
         calibration: match &model.calibration {
+            _ if stub.is_some() => CalibrationPlan::None,
             Calibration::None => CalibrationPlan::None,
             Calibration::Platt(a, b) => CalibrationPlan::Platt(a.to_f64(), b.to_f64()),
             Calibration::Isotonic(points) => CalibrationPlan::Isotonic(
@@ -40,7 +67,7 @@ pub(super) fn plan(
             ),
         },
         file_hash: model.file.hash,
-        model: model.file.model.as_ref().clone(),
+        model: stub.map_or_else(|| model.file.model.as_ref().clone(), constant),
     })
 }
 

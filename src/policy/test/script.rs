@@ -33,7 +33,8 @@ pub struct Stubs {
     pub features: BTreeMap<FeatureIx, Value>,
     /// Definitions, where a verdict reads them.
     pub lets: BTreeMap<LetIx, Value>,
-    /// Models. They are asked all the same, so that what they are given is.
+    /// Models, which say this in place of what they would, rounded to billionths as all that models say; given nothing they say
+    /// nothing.
     pub models: BTreeMap<ModelIx, Value>,
 }
 
