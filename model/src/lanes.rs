@@ -464,6 +464,10 @@ impl Lanes {
                     if *used == slots.len() {
                         slots.push(self.set_slots.len());
                         self.set_slot(input);
+                        // As soon as there are too many: hostile trees share none of them.
+                        if self.slots.len() + self.set_slots.len() > SLOTS_MAX {
+                            return None;
+                        }
                         asking.push([None; LANES]);
                     }
                     let at = slots[*used];

@@ -282,7 +282,17 @@ impl ArchivedModel {
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         let golden: usize = self.golden.iter().map(|golden| size_of_val(&*golden.row)).sum();
-        let ArchivedBody::Trees(trees) = &self.body else { return Bytes { scored: 0, all: golden } };
+        let trees = match &self.body {
+            ArchivedBody::Trees(trees) => trees,
+            ArchivedBody::Linear(linear) => {
+                let bins = linear.terms.iter().map(|term| match term {
+                    ArchivedTerm::Scaled(_) => 0,
+                    ArchivedTerm::Bins(bins) => size_of_val(&*bins.below) + size_of_val(&*bins.points),
+                });
+                let scored = size_of_val(&*linear.terms) + bins.sum::<usize>();
+                return Bytes { scored, all: golden + scored };
+            }
+        };
         let lanes = trees.lanes.as_ref().map_or(0, |lanes| {
             size_of_val(&*lanes.columns)
                 + size_of_val(&*lanes.cuts)

@@ -7,7 +7,7 @@ use random::{Random, ensemble, hard_row, model};
 use tollgate_model::archive::{archived, open, seal};
 use tollgate_model::kernel::Kernel;
 use tollgate_model::lanes::Lanes;
-use tollgate_model::model::{Body, Rounding, Sum, Trees};
+use tollgate_model::model::{Body, In, Rounding, Sum, Test, Trees};
 use tollgate_model::scorer::Scorer;
 use tollgate_model::walk;
 
@@ -96,6 +96,17 @@ fn what_is_not_laid_out_is_walked() {
     trees.lanes = Lanes::of(&trees);
     assert!(trees.lanes.is_none(), "they would take more than is allowed");
     check(trees, 4, &mut random, 5);
+    // Of sets trees share slots only where they ask for the same input.
+    let mut trees = random::lists(&mut random, 64, 2_040);
+    trees.sets.push(1);
+    let per_tree = trees.nodes.len() / 64;
+    for (at, node) in trees.nodes.iter_mut().enumerate() {
+        node.input = (at / per_tree) as u16;
+        node.test = Test::In(In { first_word: 0, word_count: 1, inside_left: true });
+    }
+    trees.lanes = Lanes::of(&trees);
+    assert!(trees.lanes.is_none(), "they would take far more than is allowed");
+    check(trees, 64, &mut random, 3);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{Desk, Request};
 use crate::log::Log;
 use crate::os::peer;
 
-/// The longest line: the texts of a policy, with every character escaped.
+/// The longest line: the texts of a policy, with every character escaped, and its models in Base64.
 const LINE_BYTES_MAX: u64 = 100 << 20;
 /// How long a peer may take to send a line or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

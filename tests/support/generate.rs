@@ -1148,6 +1148,10 @@ impl Maker<'_> {
 
     /// A number that need not be whole; never plain.
     fn decimal(&mut self, scope: &Scope, depth: u32) -> Expr {
+        // Not where money is multiplied, which may be converted afterwards.
+        if depth > 0 && !scope.models.is_empty() && self.rng.percent(25) {
+            return Expr::Model(*self.rng.pick(&scope.models));
+        }
         if depth > 0 && self.rng.percent(50) {
             let (a, b) = (self.decimal(scope, depth - 1), self.decimal(scope, depth - 1));
             return match self.rng.below(7) {

@@ -53,7 +53,7 @@ pub(crate) struct Export {
     /// The event whose decisions are the rows; may be left out where the policy judges only one.
     #[arg(long, value_name = "EVENT")]
     event: Option<String>,
-    /// Which features and fields, in this order; without it all fields of the event that are numbers, then all features that
+    /// Which features, fields and models, in this order; without it all fields of the event that are numbers, then all features that
     /// it has.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     columns: Vec<String>,

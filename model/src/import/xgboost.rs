@@ -7,7 +7,9 @@
 use super::build::{ANYTHING, Builder, Side, Split};
 use super::value::At;
 use super::{ImportError, Read, json, kept, shown, text, ubj};
-use crate::model::{AtMost, Body, CATEGORY_MAX, Link, Missing, Provenance, Rounding, Sum, Test, Trees};
+use crate::model::{
+    AtMost, Body, CATEGORY_MAX, Link, Missing, Provenance, Rounding, SET_WORDS_MAX, Sum, Test, Trees,
+};
 use std::collections::BTreeMap;
 
 /// Objectives, what the library makes of the margin, and how it makes a margin of `base_score`.
@@ -322,12 +324,16 @@ fn sets(tree: &At<'_>, nodes: usize) -> Result<BTreeMap<usize, Vec<u64>>, Import
     if usize::try_from(all).unwrap_or(usize::MAX) > categories.numbers.len() {
         return Err(sizes.at.error(format!("there are {all} of {} categories", categories.numbers.len())));
     }
+    let mut all_words = 0;
     for ((owner, start), size) in owners.numbers.iter().zip(starts.numbers).zip(sizes.numbers) {
         let range = usize::try_from(*start).ok().zip(usize::try_from(*size).ok());
         let own = range.and_then(|(start, size)| categories.numbers.get(start..start.checked_add(size)?));
         let (Some(own), Ok(owner)) = (own, usize::try_from(*owner)) else {
             return Err(categories.at.error(format!("those of node {owner} are not there")));
         };
+        if owner >= nodes {
+            return Err(owners.at.error(format!("there is no node {owner}")));
+        }
         let mut words = Vec::new();
         for category in own {
             let Some(category) = u32::try_from(*category).ok().filter(|category| *category < CATEGORY_MAX)
@@ -343,6 +349,11 @@ fn sets(tree: &At<'_>, nodes: usize) -> Result<BTreeMap<usize, Vec<u64>>, Import
                 words.resize(word + 1, 0_u64);
             }
             words[word] |= 1 << (category % 64);
+        }
+        all_words += words.len();
+        if all_words > SET_WORDS_MAX {
+            let message = format!("the sets of categories are longer than {SET_WORDS_MAX} words of 64");
+            return Err(categories.at.error(message));
         }
         if sets.insert(owner, words).is_some() {
             return Err(owners.at.error(format!("node {owner} stands twice")));

@@ -145,25 +145,33 @@ impl Checker<'_> {
 
     /// Whether an amendment is mentioned, here or in a `let`.
     pub(super) fn mentions_amendment(&self, expr: &Expr) -> bool {
+        self.mentions(expr, &|expr| matches!(expr, Expr::Amended(..) | Expr::AmendMissing(..)))
+    }
+
+    /// Whether a model has a part in it.
+    pub(super) fn mentions_model(&self, expr: &Expr) -> bool {
+        self.mentions(expr, &|expr| matches!(expr, Expr::Model(_)))
+    }
+
+    fn mentions(&self, expr: &Expr, is_it: &dyn Fn(&Expr) -> bool) -> bool {
+        let inside = |expr: &Expr| self.mentions(expr, is_it);
         match expr {
-            Expr::Amended(..) | Expr::AmendMissing(..) => true,
-            Expr::Let(ix) => self.mentions_amendment(&self.policy.lets[ix.index()].expr),
+            _ if is_it(expr) => true,
+            Expr::Let(ix) => inside(&self.policy.lets[ix.index()].expr),
             Expr::IsMissing(a)
             | Expr::Listed(a, _)
             | Expr::InCurrency(a, _)
             | Expr::Major(a)
             | Expr::CurrencyOf(a)
             | Expr::Not(a)
-            | Expr::Negate(a) => self.mentions_amendment(a),
+            | Expr::Negate(a) => inside(a),
             Expr::And(a, b) | Expr::Or(a, b) | Expr::Compare(_, a, b) | Expr::Arithmetic(_, a, b) => {
-                self.mentions_amendment(a) || self.mentions_amendment(b)
+                inside(a) || inside(b)
             }
-            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => {
-                of.iter().any(|a| self.mentions_amendment(a))
-            }
+            Expr::FirstPresent(of) | Expr::Extreme { of, .. } => of.iter().any(inside),
             Expr::Choose { branches, otherwise } => {
                 let mut all = branches.iter().flat_map(|(when, value)| [when, value]).chain([&**otherwise]);
-                all.any(|a| self.mentions_amendment(a))
+                all.any(inside)
             }
             _ => false,
         }

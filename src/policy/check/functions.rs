@@ -163,7 +163,15 @@ impl Checker<'_> {
 
     /// What is stored of an event is converted when it enters, what an amendment brings when that comes: what is made of
     /// both has no one time at which it could be converted once more.
+    ///
+    /// And what a model has a part in is not converted at all: whether that fails would depend on whether the model is asked.
     fn convertible_again(&mut self, node: &SyntaxNode, scope: Scope, expr: &Expr) -> Option<()> {
+        if self.mentions_model(expr) {
+            let message = "money that a model has a part in is converted";
+            let help = "convert it first, and then let the model have its part: `(amount in EUR) * risk`";
+            self.push(ast::span(node), message, "already in a currency", help);
+            return None;
+        }
         let stored = matches!(scope.place, Place::Let | Place::Aggregate);
         if !stored || !self.mentions_amendment(expr) {
             return Some(());

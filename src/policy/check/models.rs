@@ -2,7 +2,7 @@
 
 use super::expressions::{Place, Scope};
 use super::{Checker, Namespace, literals};
-use crate::engine::program::{ISOTONIC_POINTS_MAX, MODEL_INPUTS_MAX, MODELS_MAX};
+use crate::engine::program::{ISOTONIC_POINTS_MAX, MODEL_DEN, MODEL_INPUTS_MAX, MODELS_MAX};
 use crate::engine::units::Value;
 use crate::policy::ast;
 use crate::policy::syntax::{SyntaxKind as K, SyntaxNode};
@@ -147,6 +147,12 @@ impl Checker<'_> {
         const MOST: i64 = 1_000_000_000;
         let number = ast::token(node, K::Number)?;
         match literals::number(number.text()) {
+            Ok((value, _)) if value.den > MODEL_DEN => {
+                let help = "models and what calibrates them go by billionths";
+                let message = "this number has more than nine digits after the point";
+                self.push(ast::span(node), message, "too exact", help);
+                None
+            }
             Ok((value, _)) if value.num / value.den.max(1) >= MOST => {
                 let help = format!("numbers of calibrations are below {MOST}");
                 self.push(ast::span(node), "this number is too great", "out of range", help);

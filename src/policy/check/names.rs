@@ -177,8 +177,14 @@ impl Checker<'_> {
             _ => "in another feature",
         };
         let message = format!("the {what} `{}` is used {place}, which would be cyclic", name.text);
-        let help =
-            "features are computed from events alone; combine features in a rule's `when`, or in `decide`";
+        let help = match what {
+            "model" => {
+                "models are asked about events that are judged; use them in a rule's `when`, or in `decide`"
+            }
+            _ => {
+                "features are computed from events alone; combine features in a rule's `when`, or in `decide`"
+            }
+        };
         self.push(name.span, message, format!("a {what}"), help);
     }
 

@@ -632,7 +632,13 @@ impl Checker<'_> {
             }
         } else if let Some(model) = self.models.get(&name.text).copied() {
             let event = self.policy.models[model.index()].event;
-            let value = in_billionths(self.stub_value(&name, &value, event, Type::Decimal)?);
+            let node = value;
+            let value = in_billionths(self.stub_value(&name, &node, event, Type::Decimal)?);
+            if value.num / value.den.max(1) >= SAID_MAX || value.num / value.den.max(1) <= -SAID_MAX {
+                let help = format!("models say numbers between -{SAID_MAX} and {SAID_MAX}");
+                self.push(ast::span(&node), "no model can say this", "out of range", help);
+                return None;
+            }
             if stubs.models.insert(model, value).is_none() {
                 return Some(());
             }
@@ -727,6 +733,9 @@ impl Checker<'_> {
         Some(GivenRate { from: from?, to: to?, num, den, time })
     }
 }
+
+/// So far reach the billionths that fit 64 bits, in whole numbers.
+const SAID_MAX: i64 = 9_000_000_000;
 
 /// What models say has no more digits.
 fn in_billionths(value: Value) -> Value {

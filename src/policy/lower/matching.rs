@@ -245,6 +245,13 @@ pub(super) fn matching(
         last = rule.within;
         conditions.push((index as u16, when));
     }
+    // What the models of the event are given.
+    let mut given = Vec::new();
+    for model in policy.models.iter().filter(|model| model.event == event) {
+        for input in &model.inputs {
+            given.push(graph.model_input(zones, input)?);
+        }
+    }
     let mut parts = Parts { graph, known: HashMap::new() };
     let ways: Vec<Rc<Vec<Clause>>> = conditions.iter().map(|(_, when)| parts.ways(*when, true)).collect();
 
@@ -268,9 +275,16 @@ pub(super) fn matching(
         }
         _ => false,
     };
-    let (operands, deferred): (Vec<NodeId>, Vec<NodeId>) =
-        uses.keys().partition(|id| !is_lazy(**id) && (is_read(**id) || uses[*id].1 > 1));
-    // Money that cannot be converted is counted whether or not a rule comes to it.
+    // A lazy model is not asked before all other parts of a clause hold: they are looked at first, as operands.
+    let lazy: HashSet<NodeId> = uses.keys().copied().filter(|id| is_lazy(*id)).collect();
+    let is_beside = |way: &&Clause| way.keys().any(|id| lazy.contains(id));
+    let beside: HashSet<NodeId> =
+        ways.iter().flat_map(|ways| ways.iter().filter(is_beside)).flat_map(Clause::keys).copied().collect();
+    let (operands, mut deferred): (Vec<NodeId>, Vec<NodeId>) = uses
+        .keys()
+        .partition(|id| !lazy.contains(*id) && (is_read(**id) || uses[*id].1 > 1 || beside.contains(*id)));
+    // Money that cannot be converted is counted whether or not a rule comes to it, or a model is asked.
+    deferred.extend(given);
     let converted = if policy.rates.is_some() { converted(graph, deferred) } else { BTreeSet::new() };
     let computed: Vec<NodeId> = operands.iter().copied().chain(converted).collect();
     let roots: Vec<(NodeId, Target)> = computed.iter().map(|id| (*id, Target::Keep)).collect();
@@ -343,7 +357,8 @@ fn converted(graph: &Graph<'_>, mut open: Vec<NodeId>) -> BTreeSet<NodeId> {
             continue;
         }
         match graph.node(id) {
-            Node::Convert(..) => _ = found.insert(id),
+            // What a model has a part in is never converted in a policy that was checked.
+            Node::Convert(..) if graph.lazy_models([id]).is_empty() => _ = found.insert(id),
             Node::Load(load) if load.op == Op::FieldMoney => _ = found.insert(id),
             _ => {}
         }

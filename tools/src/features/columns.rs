@@ -147,11 +147,12 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The columns with these names, or all that an event has: its fields, then its features, then its models.
+    /// The columns with these names, of fields, features and models; or all fields that an event has, then all features.
     pub(super) fn features(&self, kind: u16, names: &[String]) -> Result<Vec<Feature>, Fault> {
         let all = self.all(kind);
         if names.is_empty() {
-            return Ok(all);
+            // What a model said is nothing to train another one on, unless it is asked for.
+            return Ok(all.into_iter().filter(|column| column.of != "model").collect());
         }
         let find = |name: &String| {
             if let Some(found) = all.iter().find(|column| column.name == *name) {

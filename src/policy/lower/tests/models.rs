@@ -56,7 +56,7 @@ fn what_is_wrong_with_models_is_said() {
         "model 0: it is given 1 inputs and has 2; there can be 1024"
     });
     refused(|p| p.models[0].inputs[1] = p.registers - 1, {
-        "model 0: an input is in register 27, which nothing sets"
+        "model 0: an input is in register 28, which nothing sets"
     });
     refused(|p| p.models[0].code.len = 0, "model 0: an input is in register 18, which nothing sets");
     refused(|p| p.models[0].lazy = true, "event 0: its models are not those that are on it");
@@ -88,6 +88,24 @@ fn what_is_wrong_with_models_is_said() {
     assert!(other.contains("does not agree with the trees"), "{other}");
 }
 
+/// The commonest of all: an amount, then a model.
+#[test]
+fn a_lazy_model_is_not_asked_where_another_part_of_the_condition_fails() {
+    let mut policy = payments();
+    policy.models = vec![model("slow", true, Calibration::None)];
+    let amount = Expr::InCurrency(Box::new(Expr::Field(FieldIx(2))), USD);
+    let large = compare(Compare::Gt, amount, Expr::Const(Value::int(50_000), Type::Money(USD)));
+    let half = Expr::Const(Value::ratio(1, 2), Type::Decimal);
+    let likely = compare(Compare::Gt, Expr::Model(ModelIx(0)), half);
+    policy.rules[1].when = Expr::And(Box::new(large), Box::new(likely));
+    let program = lower(&policy, &Tokenizer::default()).unwrap();
+    let mut engine = engine(open(seal(&program)).unwrap()).unwrap();
+    for (number, minor, is_asked) in [(1, 50_000, false), (2, 50_001, true), (3, 100, false)] {
+        assert!(matches!(step(&mut engine, number, minor), Step::Decided(_)));
+        assert_eq!(!engine.models()[0].is_missing(), is_asked, "of {minor}");
+    }
+}
+
 fn refusal(change: impl FnOnce(&mut Program)) -> String {
     let mut program = with_models();
     change(&mut program);
@@ -96,18 +114,25 @@ fn refusal(change: impl FnOnce(&mut Program)) -> String {
 
 /// Asks about four payments of a card; how many were decided.
 fn ask(loaded: Loaded) -> usize {
+    let Some(mut engine) = engine(loaded) else { return 0 };
+    let decided =
+        (0..4).filter(|number| matches!(step(&mut engine, *number, 50_000 * number), Step::Decided(_)));
+    decided.count()
+}
+
+fn engine(loaded: Loaded) -> Option<Engine> {
     let limits =
         Limits { keys_max: 64, spill_bytes_max: 1 << 20, dedup_entries_max: 64, ..Limits::default() };
-    let Ok(mut engine) = Engine::new(loaded, &limits) else { return 0 };
-    let decided = (0..4_u64).filter(|number| {
-        let time = TIME as u64 + number;
-        // Id, time, presence, then the fields, without a device.
-        let words = [*number, 1, time, 0b1101, 7, 8, 0, 0, 50_000 * number, 840, number % 2];
-        let (admission, received) = (Admission::Normal, Time(time as i64));
-        let input = Input { principal: 1, kind: 0, admission, received, words: &words };
-        matches!(engine.step(&input), Step::Decided(_))
-    });
-    decided.count()
+    Engine::new(loaded, &limits).ok()
+}
+
+/// A payment of a card, without a device, of so many cents.
+fn step(engine: &mut Engine, number: u64, minor: u64) -> Step {
+    let time = TIME as u64 + number;
+    // Id, time, presence, then the fields.
+    let words = [number, 1, time, 0b1101, 7, 8, 0, 0, minor, 840, number % 2];
+    let (admission, received) = (Admission::Normal, Time(time as i64));
+    engine.step(&Input { principal: 1, kind: 0, admission, received, words: &words })
 }
 
 /// What passes is asked, with whatever its trees have become.
