@@ -436,6 +436,21 @@ fn what_xgboost_means_and_is_not_imported_is_refused_by_name() {
     let said =
         changed("xgboost_categorical.json", Format::XGBoost, "\"categories\":[", "\"categories\":[65536,");
     assert!(said.contains("65536 cannot be a category"), "{said}");
+    // More than the list holds: sets could otherwise share categories, and a small file come to gigabytes.
+    let said = changed(
+        "xgboost_categorical.json",
+        Format::XGBoost,
+        "\"categories_sizes\":[",
+        "\"categories_sizes\":[9",
+    );
+    assert!(said.contains("of 196 categories") || said.contains("of 63 categories"), "{said}");
+    let said = changed(
+        "xgboost_categorical.json",
+        Format::XGBoost,
+        "\"categories_nodes\":[",
+        "\"categories_nodes\":[9",
+    );
+    assert!(said.contains("there is no node 9"), "{said}");
     for (nested, message) in [
         ("{\"a\":".to_owned() + &"[".repeat(100_000), "lie more than 32 deep in each other"),
         ("{\"a\":1} x".to_owned(), "something follows the model"),

@@ -241,6 +241,17 @@ impl Value {
         Some(left.cmp(&right))
     }
 
+    /// Rounded half-even to denominator `den`; missing when that does not fit.
+    #[inline]
+    #[must_use]
+    pub fn rescaled(self, den: i64) -> Self {
+        if self.den == den || self.is_missing() {
+            return self;
+        }
+        let nearest = divide_half_even(i128::from(self.num) * i128::from(den), i128::from(self.den));
+        i64::try_from(nearest).map_or(Self::MISSING, |num| Self { num, den })
+    }
+
     /// As models take it: the f64 that is nearest to the number, ties to even, as who reads it in decimals has it too. NaN when
     /// missing.
     #[inline]

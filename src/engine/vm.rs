@@ -11,7 +11,7 @@ use super::lists::{Edits, List};
 use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, TextPair};
 use super::rates::Rates;
 use super::units::entries::masked;
-use super::units::{DECIMAL_DEN, Time, Value, divide_half_even};
+use super::units::{DECIMAL_DEN, Time, Value};
 use std::cmp::Ordering;
 
 /// What code may look up besides its event and its registers.
@@ -169,7 +169,7 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
         ArchivedOp::Div => divide(reg!(a), reg!(b)),
         ArchivedOp::Max => extreme(reg!(a), reg!(b), Ordering::Less),
         ArchivedOp::Min => extreme(reg!(a), reg!(b), Ordering::Greater),
-        ArchivedOp::Rescale => rescale(reg!(a), program.consts[imm].num.to_native()),
+        ArchivedOp::Rescale => reg!(a).rescaled(program.consts[imm].num.to_native()),
         ArchivedOp::Convert => rates.convert(reg!(a), u64::from(b), imm as u64, event.time),
         ArchivedOp::SkipIfPresent => return if reg!(a).is_missing() { 0 } else { imm },
         ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
@@ -242,16 +242,6 @@ fn extreme(a: Value, b: Value, worse: Ordering) -> Value {
     }
 }
 
-/// `a` rounded half-even to denominator `den`; missing when that does not fit.
-#[inline]
-fn rescale(a: Value, den: i64) -> Value {
-    if a.den == den || a.is_missing() {
-        return a;
-    }
-    let nearest = divide_half_even(i128::from(a.num) * i128::from(den), i128::from(a.den));
-    i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den })
-}
-
 /// Whether a text, filled up with zeros to whole words, is another one, or begins with it.
 #[inline]
 fn text_is(words: &[u64], other: &[u8], begins: bool) -> bool {
@@ -297,7 +287,7 @@ mod tests {
         assert!(multiply(most, Value::int(2)).is_missing());
         assert!(divide(least, Value::int(-1)).is_missing());
         assert!(divide(most, Value::int(0)).is_missing());
-        assert!(rescale(most, DECIMAL_DEN).is_missing());
+        assert!(most.rescaled(DECIMAL_DEN).is_missing());
         assert_eq!(add(Value::ratio(i64::MIN, i64::MAX), Value::int(1), 1), Value::ratio(-1, i64::MAX));
         assert_eq!(divide(least, least), Value::int(1));
     }
@@ -314,7 +304,7 @@ mod tests {
     #[test]
     fn rounding_is_half_to_even() {
         for (num, rounded) in [(5, 2), (15, 8), (25, 12), (-5, -2), (-15, -8), (7, 4)] {
-            assert_eq!(rescale(Value::ratio(num, 10), 5), Value { num: rounded, den: 5 }, "{num}/10");
+            assert_eq!(Value::ratio(num, 10).rescaled(5), Value { num: rounded, den: 5 }, "{num}/10");
         }
     }
 

@@ -53,7 +53,7 @@ pub fn says(model: &Model, opened: &Opened, row: &[f64]) -> Answer {
     }
     let margin = walk::margin(opened, row);
     let told = match &model.calibration {
-        Calibration::Platt(a, b) => 1.0 / (1.0 + libm_exp(number(*a) * margin + number(*b))),
+        Calibration::Platt(a, b) => 1.0 / (1.0 + libm::exp(number(*a) * margin + number(*b))),
         _ => link::told(opened, margin),
     };
     let Some(told) = billionths(told) else { return Answer::Missing };
@@ -66,14 +66,6 @@ pub fn says(model: &Model, opened: &Opened, row: &[f64]) -> Answer {
 
 fn number(of: Value) -> f64 {
     of.num as f64 / of.den as f64
-}
-
-/// `exp` by way of what is known to be made from it.
-fn libm_exp(x: f64) -> f64 {
-    // The link of rates is exp itself.
-    let trees = random::ensemble(&mut Random::new(1), 1, 1, 1, 1, 0);
-    let model = tollgate_model::model::Model { link: Link::Exp, ..random::model(trees, 1) };
-    link::told(&archived(&model), x)
 }
 
 fn billionths(told: f64) -> Option<i128> {

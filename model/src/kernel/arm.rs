@@ -1,7 +1,7 @@
 //! The kernel for NEON: sixteen bytes at once, ranks looked up 64 at a time.
 
-use super::{Asked, Reached, Table, compared, goes_right};
-use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
+use super::{Asked, Reached, Table, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, LANES, Line};
 use crate::model::ArchivedRounding;
 use std::arch::aarch64::{
     float64x2_t, uint8x16_t, uint8x16x4_t, vaddq_u64, vaddvq_u64, vaddw_high_u8, vaddw_u8, vandq_u8,
@@ -14,20 +14,7 @@ const QUARTERS: usize = 4;
 const QUARTER: usize = LANES / QUARTERS;
 
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    for (column, rank) in lanes.columns.iter().zip(ranks) {
-        *rank = match compared(column, rounding, row) {
-            Ok(x) => {
-                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
-                if column.has_pivots {
-                    let sixteen = below(lines, x);
-                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
-                } else {
-                    below(lines, x) as u8
-                }
-            }
-            Err(rank) => rank,
-        };
-    }
+    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
 }
 
 /// How many of sixteen cuts are below x.

@@ -1,7 +1,7 @@
 //! The kernel for AVX2: half a line at once, ranks looked up sixteen at a time.
 
-use super::{Asked, Reached, Table, compared, goes_right};
-use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
+use super::{Asked, Reached, Table, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, LANES, Line};
 use crate::model::ArchivedRounding;
 use std::arch::x86_64::{
     __m256i, _CMP_LT_OQ, _mm_load_si128, _mm256_add_epi16, _mm256_adds_epu8, _mm256_and_si256,
@@ -17,20 +17,7 @@ const SHUFFLE: usize = 16;
 
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    for (column, rank) in lanes.columns.iter().zip(ranks) {
-        *rank = match compared(column, rounding, row) {
-            Ok(x) => {
-                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
-                if column.has_pivots {
-                    let sixteen = below(lines, x);
-                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
-                } else {
-                    below(lines, x) as u8
-                }
-            }
-            Err(rank) => rank,
-        };
-    }
+    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
 }
 
 /// How many of sixteen cuts are below x.

@@ -1,7 +1,7 @@
 //! The kernel for AVX-512 with VBMI: a slot is five instructions.
 
-use super::{Asked, Reached, Table, compared, goes_right};
-use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, Line};
+use super::{Asked, Reached, Table, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, Line};
 use crate::model::ArchivedRounding;
 use std::arch::x86_64::{
     __m512i, _CMP_LT_OQ, _mm512_add_epi16, _mm512_and_si512, _mm512_andnot_si512, _mm512_castsi512_si256,
@@ -14,20 +14,7 @@ use std::arch::x86_64::{
 
 #[target_feature(enable = "avx512f,avx512bw,popcnt")]
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    for (column, rank) in lanes.columns.iter().zip(ranks) {
-        *rank = match compared(column, rounding, row) {
-            Ok(x) => {
-                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
-                if column.has_pivots {
-                    let sixteen = below(lines, x);
-                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
-                } else {
-                    below(lines, x) as u8
-                }
-            }
-            Err(rank) => rank,
-        };
-    }
+    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
 }
 
 /// How many of sixteen cuts are below x.

@@ -11,7 +11,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use crate::lanes::{ArchivedBlock, ArchivedColumn, ArchivedLanes, LANES, Line, TABLE_MAX};
+use crate::lanes::{ArchivedBlock, ArchivedColumn, ArchivedLanes, CUTS_ABREAST, LANES, Line, TABLE_MAX};
 use crate::model::ArchivedRounding;
 use crate::walk;
 
@@ -145,6 +145,32 @@ pub(crate) struct Reached(pub [u16; LANES]);
 
 impl Reached {
     pub(crate) const NOWHERE: Self = Self([0; LANES]);
+}
+
+/// Ranks a row in all columns. `below` counts the cuts below a number in the first sixteen of these lines.
+#[inline(always)]
+fn rank(
+    lanes: &ArchivedLanes,
+    rounding: ArchivedRounding,
+    row: &[f64],
+    ranks: &mut [u8],
+    below: impl Fn(&[Line], f64) -> usize,
+) {
+    const LINES: usize = CUTS_ABREAST * size_of::<f64>() / size_of::<Line>();
+    for (column, rank) in lanes.columns.iter().zip(ranks) {
+        *rank = match compared(column, rounding, row) {
+            Ok(x) => {
+                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
+                if column.has_pivots {
+                    let sixteen = below(lines, x);
+                    (CUTS_ABREAST * sixteen + below(&lines[LINES * (1 + sixteen)..], x)) as u8
+                } else {
+                    below(lines, x) as u8
+                }
+            }
+            Err(rank) => rank,
+        };
+    }
 }
 
 /// The input of a column as it is compared, or the rank that it has as something missing.

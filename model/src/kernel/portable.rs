@@ -1,24 +1,11 @@
 //! The kernel in plain Rust: one byte after the other.
 
-use super::{Asked, Reached, compared, flat, goes_right};
-use crate::lanes::{ArchivedBlock, ArchivedLanes, CUTS_ABREAST, LANES, Line};
+use super::{Asked, Reached, flat, goes_right};
+use crate::lanes::{ArchivedBlock, ArchivedLanes, LANES, Line};
 use crate::model::ArchivedRounding;
 
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    for (column, rank) in lanes.columns.iter().zip(ranks) {
-        *rank = match compared(column, rounding, row) {
-            Ok(x) => {
-                let lines = &lanes.cuts[column.first_line.to_native() as usize..];
-                if column.has_pivots {
-                    let sixteen = below(lines, x);
-                    (CUTS_ABREAST * sixteen + below(&lines[2 + 2 * sixteen..], x)) as u8
-                } else {
-                    below(lines, x) as u8
-                }
-            }
-            Err(rank) => rank,
-        };
-    }
+    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
 }
 
 /// How many of sixteen cuts are below x.

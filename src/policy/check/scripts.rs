@@ -4,7 +4,7 @@ use super::expressions::{Place, Scope};
 use super::{Checker, literals};
 use crate::engine::program::{MODEL_DEN, PrefixPlan};
 use crate::engine::units::codes::Country;
-use crate::engine::units::{Action, DECIMAL_DEN, TIME_END, Time, Value, divide_half_even};
+use crate::engine::units::{Action, DECIMAL_DEN, TIME_END, Time, Value};
 use crate::engine::wire::RATE_PART_MAX;
 use crate::policy::ast::{self, Named};
 use crate::policy::entries;
@@ -632,14 +632,15 @@ impl Checker<'_> {
             }
         } else if let Some(model) = self.models.get(&name.text).copied() {
             let event = self.policy.models[model.index()].event;
-            let node = value;
-            let value = in_billionths(self.stub_value(&name, &node, event, Type::Decimal)?);
-            if value.num / value.den.max(1) >= SAID_MAX || value.num / value.den.max(1) <= -SAID_MAX {
-                let help = format!("models say numbers between -{SAID_MAX} and {SAID_MAX}");
-                self.push(ast::span(&node), "no model can say this", "out of range", help);
+            let stub = self.stub_value(&name, &value, event, Type::Decimal)?;
+            let said = stub.rescaled(MODEL_DEN);
+            if said.is_missing() && !stub.is_missing() {
+                let help =
+                    "what models say fits 64 bits in billionths: between -9_223_372_036 and 9_223_372_036";
+                self.push(ast::span(&value), "no model can say this", "out of range", help);
                 return None;
             }
-            if stubs.models.insert(model, value).is_none() {
+            if stubs.models.insert(model, said).is_none() {
                 return Some(());
             }
         } else {
@@ -732,16 +733,4 @@ impl Checker<'_> {
         };
         Some(GivenRate { from: from?, to: to?, num, den, time })
     }
-}
-
-/// So far reach the billionths that fit 64 bits, in whole numbers.
-const SAID_MAX: i64 = 9_000_000_000;
-
-/// What models say has no more digits.
-fn in_billionths(value: Value) -> Value {
-    if value.den <= MODEL_DEN {
-        return value;
-    }
-    let nearest = divide_half_even(i128::from(value.num) * i128::from(MODEL_DEN), i128::from(value.den));
-    i64::try_from(nearest).map_or(Value::MISSING, |num| Value { num, den: MODEL_DEN })
 }

@@ -4,7 +4,7 @@ use super::code::{Code, Target};
 use super::expressions::Graph;
 use super::zones::Zones;
 use crate::engine::program::{CalibrationPlan, MODEL_DEN, ModelPlan};
-use crate::engine::units::{Value, divide_half_even};
+use crate::engine::units::Value;
 use crate::policy::diagnostics::Diagnostic;
 use crate::policy::typed::{Calibration, EventIx, Model, Policy};
 use std::collections::HashMap;
@@ -51,6 +51,8 @@ pub(super) fn plan(
             }
         }
     }
+    // Of literals that the checker has found to be small enough.
+    let billionths = |literal: Value| literal.rescaled(MODEL_DEN).num;
     let (run, inputs) = code.emit(graph, &roots, &HashMap::new())?;
     Ok(ModelPlan {
         name: model.name.clone(),
@@ -69,11 +71,4 @@ pub(super) fn plan(
         file_hash: model.file.hash,
         model: stub.map_or_else(|| model.file.model.as_ref().clone(), constant),
     })
-}
-
-/// A literal, which has at most as many digits after the point.
-fn billionths(value: Value) -> i64 {
-    let nearest =
-        divide_half_even(i128::from(value.num) * i128::from(MODEL_DEN), i128::from(value.den.max(1)));
-    i64::try_from(nearest).unwrap_or(if nearest < 0 { i64::MIN } else { i64::MAX })
 }
