@@ -14,7 +14,7 @@ const QUARTERS: usize = 4;
 const QUARTER: usize = LANES / QUARTERS;
 
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
+    super::rank(lanes, rounding, row, ranks, below);
 }
 
 /// How many of sixteen cuts are below x.

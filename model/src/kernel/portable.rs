@@ -5,7 +5,7 @@ use crate::lanes::{ArchivedBlock, ArchivedLanes, LANES, Line};
 use crate::model::ArchivedRounding;
 
 pub(super) fn rank(lanes: &ArchivedLanes, rounding: ArchivedRounding, row: &[f64], ranks: &mut [u8]) {
-    super::rank(lanes, rounding, row, ranks, |lines, x| below(lines, x));
+    super::rank(lanes, rounding, row, ranks, below);
 }
 
 /// How many of sixteen cuts are below x.
