@@ -7,17 +7,18 @@
 //!
 //! [`Engine::step`] is the whole of it. An event is decoded, and answered at once if it was sent before. It is placed in time;
 //! its keys are looked up; its own rows are made. If its kind is judged, the features are scanned from the rows
-//! already stored and the event's own, models are asked, rules are evaluated, and the verdict falls. Only then are the rows stored and, if
-//! the event is an amendment, the rows of its target changed: what one event does is felt from the next one on.
+//! already stored and the event's own, models are asked, rules are evaluated, and the verdict falls. Only then are the rows
+//! stored and, if the event is an amendment, the rows of its target changed: what one event does is felt from the next one on.
 //!
 //! The stages are functions of their own, never inlined, so that any profile of a running appliance says which of them
 //! takes the time (docs/COST.md).
 //!
 //! # What a key's history is
 //!
-//! A score of −1 says that nothing is known for or against a payment: no rule fired, no model that the decision reads answered, and none of its keys has a stored row that
-//! some window could still reach (newer than mark − lateness − retention of its group). A pair of keys that features
-//! are by counts as a key here. So it makes no difference when the records of idle keys are dropped.
+//! A score of −1 says that nothing is known for or against a payment: no rule fired, no model that the decision reads answered,
+//! and none of its keys has a stored row that some window could still reach (newer than mark − lateness − retention of its
+//! group). A pair of keys that features are by counts as a key here. So it makes no difference when the records of idle keys
+//! are dropped.
 //!
 //! The *mark* is the watermark, except after a jump of the wall clock: then it stays where it was until the clock has been
 //! steady for [`Limits::jump_us`], so that a clock set wrong for a moment does not cost what was known.
@@ -668,7 +669,7 @@ impl Engine {
         let judged = Judged { basis, words: event.words, presence: event.presence, time: moment.time };
         models.clear();
         // What is shed has no features: there is nothing to ask a model.
-        let is_asked = !moment.shed && !program.models.is_empty();
+        let is_asked = !moment.shed;
         if is_asked {
             models.ask_eager(judged, archived, &mut self.registers);
         }

@@ -565,7 +565,7 @@ impl Layout {
     }
 
     /// `model NAME … = "FILE" (EXPR, …) calibrated …`: several inputs that do not fit have a line each, as arguments have, and
-    /// what calibrates them goes to a line of its own then.
+    /// what calibrates them follows their closing parenthesis.
     fn model(&mut self, node: &SyntaxNode) -> Vec<Doc> {
         let elements = significant(node);
         let open = elements.iter().position(|element| is_token(element, K::LParen)).unwrap_or(elements.len());
