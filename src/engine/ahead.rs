@@ -1,9 +1,11 @@
 //! Looking ahead over a burst: what its events will need is asked for in rounds that depend on each other, and where it
 //! was found is noted, so that nothing is searched for twice.
 //!
-//! The rounds are a pipeline: while an event is decided, the memory brings the index buckets of the third after it, the
-//! records of the second and the slabs of the next. Asking for all of a burst at once would make the processor wait for
-//! places to put the answers, and by the time the last event was decided, some would have been pushed out again.
+//! Index buckets and the first lines of records are asked for a group of events at a time, one close upon the other. Each is
+//! on a page of its own, and the processor goes on from such a prefetch only when it has found the page: side by side these
+//! searches overlap, one by one among other work they do not. What follows lies on pages that have been found, and is a
+//! pipeline: while an event is decided, the memory brings the other lines of the records of the second after it, and what
+//! these records say is beyond them.
 //!
 //! What is noted is a guess. The words it was made from have not been checked yet, and between the look and the decision
 //! other events of the burst are decided, which add records and drop them. So a record is believed to be a key's only after
@@ -19,9 +21,11 @@ use std::ops::Range;
 /// The most events of a burst. Of a longer one the rest is not looked ahead at.
 pub(super) const EVENTS_MAX: usize = 64;
 
-/// How many events before its decision each round asks for an event.
-const BUCKETS: usize = 3;
-const RECORDS: usize = 2;
+/// Events whose buckets and records are asked for at a time.
+const GROUP: usize = 16;
+
+/// How many events before its decision each later round asks for an event.
+const REST: usize = 2;
 const ROWS: usize = 1;
 
 /// Where one key of an event is likely to be.
@@ -86,8 +90,8 @@ impl Ahead {
 
     /// Once all are noted: asks for what the first events need.
     pub(super) fn begin(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) {
-        (0..BUCKETS).for_each(|event| self.ask_for_buckets(event, tables));
-        (0..RECORDS).for_each(|event| self.ask_for_records(event, tables));
+        self.ask_for_records(0, tables);
+        (0..REST).for_each(|event| self.ask_for_rest(event, tables, plan, spill));
         (0..ROWS).for_each(|event| self.ask_for_rows(event, tables, plan, spill));
     }
 
@@ -96,8 +100,10 @@ impl Ahead {
     pub(super) fn next_event(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) -> Range<usize> {
         let event = self.next;
         self.next += 1;
-        self.ask_for_buckets(event + BUCKETS, tables);
-        self.ask_for_records(event + RECORDS, tables);
+        if (event + REST).is_multiple_of(GROUP) {
+            self.ask_for_records(event + REST, tables);
+        }
+        self.ask_for_rest(event + REST, tables, plan, spill);
         self.ask_for_rows(event + ROWS, tables, plan, spill);
         self.keys(event)
     }
@@ -110,33 +116,56 @@ impl Ahead {
         start as usize..end as usize
     }
 
-    #[inline(never)]
-    fn ask_for_buckets(&self, event: usize, tables: &[Table]) {
-        for sight in &self.sights[self.keys(event)] {
-            tables[sight.table].prefetch_index(sight.hash);
-        }
+    /// The sights of a group of events from this one on.
+    fn group(&self, event: usize) -> Range<usize> {
+        let end = (event + GROUP).min(self.ends.len());
+        if event < end { self.keys(event).start..self.keys(end - 1).end } else { 0..0 }
     }
 
-    /// Asks for the records that the buckets name.
+    /// Asks for the index buckets of a group of events, and for the first lines of the records that they name.
     #[inline(never)]
     fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
-        let keys = self.keys(event);
-        for sight in &mut self.sights[keys] {
-            let table = &tables[sight.table];
-            sight.record = table.likely(sight.hash);
+        let group = self.group(event);
+        for sight in &self.sights[group.clone()] {
+            tables[sight.table].prefetch_index(sight.hash);
+        }
+        for sight in &mut self.sights[group.clone()] {
+            sight.record = tables[sight.table].likely(sight.hash);
+        }
+        for sight in &self.sights[group] {
             if let Some(record) = sight.record {
-                table.prefetch_record(record);
+                tables[sight.table].prefetch_record(record);
             }
         }
     }
 
-    /// Asks for the newest rows beyond the records.
+    /// Asks for the other lines of the records, and for what is beyond those whose first line tells.
+    #[inline(never)]
+    fn ask_for_rest(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
+        for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
+            let Some(record) = record else { continue };
+            tables[table].prefetch_rest(record);
+            for &group in &plan.tables[table].groups {
+                let shape = &plan.groups[group].shape;
+                if rows::is_headed_first(shape) {
+                    rows::prefetch(tables[table].record(record), shape, spill);
+                }
+            }
+        }
+    }
+
+    /// Asks for what is beyond the other records, and for rows in trees.
     #[inline(never)]
     fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
         for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
             let Some(record) = record else { continue };
             for &group in &plan.tables[table].groups {
-                rows::prefetch(tables[table].record(record), &plan.groups[group].shape, spill);
+                let (record, shape) = (tables[table].record(record), &plan.groups[group].shape);
+                if rows::is_headed_first(shape) {
+                    rows::prefetch_leaves(record, shape, spill);
+                } else {
+                    rows::prefetch(record, shape, spill);
+                }
             }
         }
     }

@@ -5,15 +5,17 @@
 //! as whole numbers are added. Rows of a block that are outside a window are masked, not branched around: a block is
 //! short, and where in it a window begins is anybody's guess.
 //!
-//! There are two. [`Kernel::nest`] is for windows that end together and a key whose rows are in a few blocks, as nearly
+//! There are two. [`Kernel::few`] is for up to four windows that end together and a key whose rows are in a few blocks, as nearly
 //! all are: the sums of all windows side by side, in registers, while the rows go by once for each lane. [`Kernel::add`] is for
 //! all else: a block of many, added to what the segments between the ends of windows came to so far.
 //!
-//! A sum of 64-bit numbers takes more than 64 bits. Their halves are added apart, the upper one with the sign: no carry is
+//! A sum of 64-bit numbers takes more than 64 bits. [`Kernel::few`] adds up what cannot come to more, as few rows of values
+//! below 2⁵⁴ cannot, and says so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
 //! lost within 2³¹ rows.
 
 use super::rows::Block;
 use super::tally::{Lane, Sum, Test, tally, tally_row};
+use std::mem::MaybeUninit;
 
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,9 +38,9 @@ pub(super) struct Task<'a> {
 
 /// All rows of a key that windows can reach.
 pub(super) struct Near<'a> {
-    /// From `first` on; the newest rows last.
-    blocks: [Block<'a>; Near::BLOCKS],
-    first: usize,
+    /// The first `count` of them are there.
+    blocks: [MaybeUninit<Block<'a>>; Near::BLOCKS],
+    count: usize,
     /// The judged event's own row, and the segment that it is in.
     pub(super) own: Option<(&'a [u64], usize)>,
     /// Entries of a tree that were looked at to find them.
@@ -51,24 +53,56 @@ impl Near<'_> {
 }
 
 impl<'a> Near<'a> {
-    /// Of nothing yet. It is filled where it is: to move it would be to copy wide what was just written narrow.
+    /// Of nothing yet.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        const NONE: Block<'_> = Block { words: &[], capacity: 0, count: 0 };
-        Self { blocks: [NONE; Self::BLOCKS], first: Self::BLOCKS, own: None, entries: 0 }
+        Self { blocks: [MaybeUninit::uninit(); Self::BLOCKS], count: 0, own: None, entries: 0 }
     }
 
-    /// Adds a block of older rows, for which there must be room.
+    /// Adds a block, for which there must be room; in what order does not matter.
     #[inline(always)]
-    pub(super) fn push_older(&mut self, block: Block<'a>) {
-        self.first -= 1;
-        self.blocks[self.first] = block;
+    pub(super) fn push(&mut self, block: Block<'a>) {
+        self.blocks[self.count].write(block);
+        self.count += 1;
     }
 
     #[inline(always)]
     pub(super) fn blocks(&self) -> &[Block<'a>] {
-        &self.blocks[self.first..]
+        // SAFETY: so many have been written, one after the other.
+        unsafe { self.blocks[..self.count].assume_init_ref() }
     }
+}
+
+/// Rows near by, and windows that end together.
+pub(super) struct Few<'a> {
+    /// At most [`Near::BLOCKS`] of at most 64 rows.
+    pub(super) blocks: &'a [Block<'a>],
+    /// The event's own row, and how many of the windows, the longest first, it is in.
+    pub(super) own: Option<(&'a [u64], usize)>,
+    /// Of each window, the longest first, the greatest stamp before it: one to [`Few::WINDOWS`].
+    pub(super) after: &'a [u64],
+    /// The greatest stamp in them.
+    pub(super) until: u64,
+    /// The lanes of the shape.
+    pub(super) lanes: &'a [Lane],
+    pub(super) used: &'a [Used],
+}
+
+impl Few<'_> {
+    /// The most windows.
+    pub(super) const WINDOWS: usize = 4;
+}
+
+/// What a lane comes to in each of a few windows. What is not wanted of it, and what there is no window for, is anything.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Numbers {
+    pub(super) count: [i64; Few::WINDOWS],
+    pub(super) sum: [i64; Few::WINDOWS],
+    /// Of no rows: the greatest number there is.
+    pub(super) least: [i64; Few::WINDOWS],
+    /// Of no rows: the least number there is.
+    pub(super) greatest: [i64; Few::WINDOWS],
 }
 
 /// See the module.
@@ -76,8 +110,9 @@ impl<'a> Near<'a> {
 pub(super) struct Kernel {
     /// The sums of lane `used[i]` in segment j are added to `sums[j × used + i]`.
     pub(super) add: fn(&Task<'_>, &Block<'_>, &mut [Sum]),
-    /// What lane `used[i]` comes to in segment j and all after it is written to `sums[j × used + i]`.
-    pub(super) nest: fn(&Task<'_>, &Near<'_>, &mut [Sum]),
+    /// What lane `used[i]` comes to is written to `numbers[i]`. False, and nothing is told, where there is a value
+    /// of 2⁵⁴ or more in one of the windows, of either sign.
+    pub(super) few: fn(&Few<'_>, &mut [Numbers]) -> bool,
 }
 
 /// The best that this processor can run.
@@ -104,7 +139,7 @@ pub(super) fn all() -> Vec<(&'static str, Kernel)> {
 }
 
 /// Row by row.
-const PORTABLE: Kernel = Kernel { add: add_rows, nest: nest_rows };
+const PORTABLE: Kernel = Kernel { add: add_rows, few: few_rows };
 
 fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
@@ -117,6 +152,65 @@ fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
             }
         }
         first = end;
+    }
+}
+
+fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+    for (used, numbers) in few.used.iter().zip(numbers) {
+        let lane = &few.lanes[used.lane];
+        for (window, &after) in few.after.iter().enumerate() {
+            let mut sum = Sum::EMPTY;
+            for block in few.blocks {
+                tally(
+                    block,
+                    block.rows_until_stamp(after)..block.rows_until_stamp(few.until),
+                    lane,
+                    &mut sum,
+                );
+            }
+            if let Some((row, _)) = few.own.filter(|&(_, windows)| window < windows) {
+                tally_row(row, lane, &mut sum);
+            }
+            let is_large = |value: i64| (value ^ value >> 63) as u64 & LARGE != 0;
+            if lane.is_of_values() && sum.count > 0 && (is_large(sum.least) || is_large(sum.greatest)) {
+                return false;
+            }
+            numbers.count[window] = sum.count as i64;
+            numbers.sum[window] = sum.sum as i64;
+            numbers.least[window] = sum.least;
+            numbers.greatest[window] = sum.greatest;
+        }
+    }
+    true
+}
+
+/// Lanes that are looked at at a time.
+const LANES: usize = 4;
+
+/// For windows that end together: what lane `used[i]` comes to in segment j and all after it is written to
+/// `sums[j × used + i]`.
+pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+    let Some((&until, after)) = task.edges.split_last() else { return };
+    let width = task.used.len();
+    let mut all = [Numbers::default(); LANES];
+    for (first, after) in (0..).step_by(Few::WINDOWS).zip(after.chunks(Few::WINDOWS)) {
+        for (lane, used) in (0..).step_by(LANES).zip(task.used.chunks(LANES)) {
+            let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
+            let few = Few { blocks: near.blocks(), own, after, until, lanes: task.lanes, used };
+            if !(kernel.few)(&few, &mut all) {
+                return nest_rows(task, near, sums);
+            }
+            for ((lane, used), numbers) in (lane..).zip(used).zip(&all) {
+                for window in 0..after.len() {
+                    let sum = &mut sums[(first + window) * width + lane];
+                    *sum = Sum { count: numbers.count[window] as u64, ..Sum::EMPTY };
+                    if task.lanes[used.lane].is_of_values() {
+                        sum.sum = i128::from(numbers.sum[window]);
+                        (sum.least, sum.greatest) = (numbers.least[window], numbers.greatest[window]);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -150,7 +244,8 @@ trait Vector: Copy {
     /// How many numbers.
     const ROWS: usize;
     /// Some of them.
-    type Mask: Mask;
+    /// Which of them are meant.
+    type Mask: Copy;
 
     unsafe fn splat(word: u64) -> Self;
     /// Those whose bit is set.
@@ -159,10 +254,12 @@ trait Vector: Copy {
     unsafe fn bits(mask: Self::Mask) -> u64;
     /// The numbers from `at` on that the mask names, and 0 for the others, which are not read.
     unsafe fn load(mask: Self::Mask, at: *const u64) -> Self;
-    /// Those that are not above `most`, both signed.
-    unsafe fn up_to(self, most: Self) -> Self::Mask;
-    /// Those that have all bits of `bits`.
-    unsafe fn having(self, bits: Self) -> Self::Mask;
+    /// Those of the mask that are not above `most`, both signed.
+    unsafe fn up_to(self, mask: Self::Mask, most: Self) -> Self::Mask;
+    /// Those of the mask that are above `least`, both signed.
+    unsafe fn above(self, mask: Self::Mask, least: Self) -> Self::Mask;
+    /// Those of the mask that have all bits of `bits`.
+    unsafe fn having(self, mask: Self::Mask, bits: Self) -> Self::Mask;
     /// With those of the others added that the mask names.
     unsafe fn plus(self, mask: Self::Mask, others: Self) -> Self;
     unsafe fn low_half(self) -> Self;
@@ -176,13 +273,31 @@ trait Vector: Copy {
     unsafe fn totals(self, other: Self) -> [u64; 2];
     unsafe fn least(self) -> i64;
     unsafe fn greatest(self) -> i64;
-}
-
-/// Which of a few numbers are meant. For safety, see [`Vector`].
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-trait Mask: Copy {
-    unsafe fn and(self, other: Self) -> Self;
-    unsafe fn and_not(self, other: Self) -> Self;
+    /// What each of four comes to.
+    #[inline(always)]
+    unsafe fn totals_of(four: [Self; 4]) -> [i64; 4] {
+        let [one, two, three, four] = four;
+        // SAFETY: as the caller has made sure.
+        let ([one, two], [three, four]) = unsafe { (one.totals(two), three.totals(four)) };
+        [one, two, three, four].map(|total| total as i64)
+    }
+    #[inline(always)]
+    unsafe fn least_of(four: [Self; 4]) -> [i64; 4] {
+        let [one, two, three, four] = four;
+        // SAFETY: as the caller has made sure.
+        unsafe { [one.least(), two.least(), three.least(), four.least()] }
+    }
+    #[inline(always)]
+    unsafe fn greatest_of(four: [Self; 4]) -> [i64; 4] {
+        let [one, two, three, four] = four;
+        // SAFETY: as the caller has made sure.
+        unsafe { [one.greatest(), two.greatest(), three.greatest(), four.greatest()] }
+    }
+    unsafe fn or(self, others: Self) -> Self;
+    /// The bits of each by which it is further from 0 than 0 and −1 are.
+    unsafe fn magnitude(self) -> Self;
+    /// Whether any of them has any of these bits.
+    unsafe fn any_has(self, bits: Self) -> bool;
 }
 
 /// What [`add_rows`] does, by vectors.
@@ -225,150 +340,131 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`nest_rows`] does, by vectors: for so many windows at a time as there are registers for.
+/// What [`few_rows`] does, by vectors, `VECTORS` at a time.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn nest_vectors<V: Vector>(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
-    let Some((&until, mut after)) = task.edges.split_last() else { return };
-    let mut first = 0;
-    while !after.is_empty() {
-        let some = after.len().min(4);
-        // SAFETY: the instructions are there, as the caller has made sure.
-        unsafe {
-            match *after {
-                [one] => nest_windows::<V, 1>(task, near, first, [one], until, sums),
-                [one, two] => nest_windows::<V, 2>(task, near, first, [one, two], until, sums),
-                [one, two, three] => nest_windows::<V, 3>(task, near, first, [one, two, three], until, sums),
-                [one, two, three, four, ..] => {
-                    nest_windows::<V, 4>(task, near, first, [one, two, three, four], until, sums);
-                }
-                [] => {}
-            }
+unsafe fn few_vectors<V: Vector, const VECTORS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+    // SAFETY: the instructions are there, as the caller has made sure.
+    unsafe {
+        match *few.after {
+            [one] => few_windows::<V, VECTORS, 1>(few, [one], numbers),
+            [one, two] => few_windows::<V, VECTORS, 2>(few, [one, two], numbers),
+            [one, two, three] => few_windows::<V, VECTORS, 3>(few, [one, two, three], numbers),
+            [one, two, three, four] => few_windows::<V, VECTORS, 4>(few, [one, two, three, four], numbers),
+            _ => false,
         }
-        after = &after[some..];
-        first += some;
     }
 }
 
-/// The windows of segments `first` and on: what is after each of these stamps, up to `until`.
-///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn nest_windows<V: Vector, const WINDOWS: usize>(
-    task: &Task<'_>,
-    near: &Near<'_>,
-    first: usize,
+unsafe fn few_windows<V: Vector, const VECTORS: usize, const WINDOWS: usize>(
+    few: &Few<'_>,
     after: [u64; WINDOWS],
-    until: u64,
-    sums: &mut [Sum],
-) {
-    let width = task.used.len();
-    let windows = &Windows { near, after, until };
-    for (number, used) in task.used.iter().enumerate() {
-        let lane = &task.lanes[used.lane];
-        // The row of the event, which does not go through the vectors.
-        let mut own = Own { sum: Sum::EMPTY, windows: 0 };
-        if let Some((row, segment)) = near.own {
-            tally_row(row, lane, &mut own.sum);
-            own.windows = (segment + 1).saturating_sub(first);
-        }
-        let out = Out { sums: &mut *sums, first: first * width + number, width };
+    numbers: &mut [Numbers],
+) -> bool {
+    for (used, numbers) in few.used.iter().zip(numbers) {
+        let lane = &few.lanes[used.lane];
+        let (own, own_windows) = match few.own {
+            Some((row, windows @ 1..)) if lane.has(row) => {
+                (lane.value().map_or(0, |column| row[column]), windows)
+            }
+            _ => (0, 0),
+        };
         // SAFETY: the instructions are there, as the caller has made sure.
         unsafe {
-            match (lane.value(), used.sum, used.least, used.greatest) {
-                (None, ..) => windows.count::<V>(lane, &own, out),
-                (Some(column), true, false, false) => {
-                    windows.add::<V, true, false, false>(lane, column, &own, out);
+            let mut starts = [V::splat(0); WINDOWS];
+            for (start, after) in starts.iter_mut().zip(after) {
+                *start = V::splat(after);
+            }
+            let windows =
+                &Windows { blocks: few.blocks, starts, until: V::splat(few.until), own, own_windows };
+            let is_done = match (lane.value(), used.least, used.greatest) {
+                (None, ..) => {
+                    windows.count::<VECTORS>(lane, numbers);
+                    true
                 }
-                (Some(column), true, false, true) => {
-                    windows.add::<V, true, false, true>(lane, column, &own, out);
-                }
-                (Some(column), false, false, true) => {
-                    windows.add::<V, false, false, true>(lane, column, &own, out);
-                }
-                (Some(column), ..) => windows.add::<V, true, true, true>(lane, column, &own, out),
+                (Some(column), false, false) => windows.add::<VECTORS, false, false>(lane, column, numbers),
+                (Some(column), false, true) => windows.add::<VECTORS, false, true>(lane, column, numbers),
+                (Some(column), true, _) => windows.add::<VECTORS, true, true>(lane, column, numbers),
+            };
+            if !is_done {
+                return false;
             }
         }
     }
+    true
 }
 
-/// What the event's own row comes to, and how many windows, the longest first, it is in.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-struct Own {
-    sum: Sum,
-    windows: usize,
-}
+/// Bits that no value has of which a few blocks can be added up in 64 bits.
+const LARGE: u64 = u64::MAX << 54;
 
-/// Where sums are written, from registers: one that is returned would be copied wide right after it was written narrow, for
-/// which the processor has to wait.
+/// Windows that end together, and what is looked at for one lane.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-struct Out<'a> {
-    sums: &'a mut [Sum],
-    first: usize,
-    width: usize,
-}
-
-/// Windows that end together, and the rows that they may hold.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-struct Windows<'a, const WINDOWS: usize> {
-    near: &'a Near<'a>,
+struct Windows<'a, V, const WINDOWS: usize> {
+    blocks: &'a [Block<'a>],
     /// Of each, the greatest stamp before it.
-    after: [u64; WINDOWS],
-    until: u64,
+    starts: [V; WINDOWS],
+    until: V,
+    /// The value of the event's own row, and how many windows it is in.
+    own: u64,
+    own_windows: usize,
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-impl<const WINDOWS: usize> Windows<'_, WINDOWS> {
-    /// Of a vector of rows from `base` on: which are of the lane, by window.
+impl<V: Vector, const WINDOWS: usize> Windows<'_, V, WINDOWS> {
+    /// Of the rows from `base` on: where the vectors are, their stamps, and which are of the lane and not after the windows.
+    ///
+    /// No vector ends beyond a column that holds as many: its line is not near, and even a load that leaves it out waits for it.
     ///
     /// # Safety
     ///
     /// The processor must have the instructions of `V`; the block must have a row `base`.
     #[inline(always)]
-    unsafe fn rows<V: Vector>(
+    unsafe fn rows<const VECTORS: usize>(
+        &self,
         block: &Block<'_>,
         base: usize,
         lane: &Lane,
-        (starts, until): (&[V; WINDOWS], V),
-    ) -> (V::Mask, [V::Mask; WINDOWS]) {
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
+    ) -> ([usize; VECTORS], [V; VECTORS], [V::Mask; VECTORS]) {
+        let some = bits_below(block.count) >> base;
+        let last = block.capacity.saturating_sub(V::ROWS);
+        let at =
+            |column: usize, place: usize| block.words.as_ptr().wrapping_add(column * block.capacity + place);
+        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read, as the masks
+        // name no others.
         unsafe {
-            let some = V::some(bits_below(block.count - base));
-            let stamps = V::load(some, block.words.as_ptr().add(base));
-            let mut rows = some.and(stamps.up_to(until));
-            if let [Some(test), second] = lane.tests() {
-                rows = rows.and(having::<V>(block, base, some, test));
-                if let Some(test) = second {
-                    rows = rows.and(having::<V>(block, base, some, test));
+            let mut places = [base; VECTORS];
+            let mut those = [V::some(0); VECTORS];
+            let mut stamps = [self.until; VECTORS];
+            let mut rows = those;
+            for vector in 0..VECTORS {
+                let offset = vector * V::ROWS;
+                let place = (base + offset).min(last);
+                places[vector] = place;
+                those[vector] = V::some(some >> offset << (base + offset - place));
+                stamps[vector] = V::load(those[vector], at(0, place));
+                rows[vector] = stamps[vector].up_to(those[vector], self.until);
+            }
+            for test in lane.tests() {
+                let Some(Test { column, mask }) = test else { break };
+                let mask = V::splat(mask);
+                for vector in 0..VECTORS {
+                    let words = match column {
+                        0 => stamps[vector],
+                        _ => V::load(those[vector], at(column, places[vector])),
+                    };
+                    rows[vector] = words.having(rows[vector], mask);
                 }
             }
-            let mut here = [rows; WINDOWS];
-            for (here, start) in here.iter_mut().zip(starts) {
-                *here = here.and_not(stamps.up_to(*start));
-            }
-            (some, here)
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The processor must have the instructions of `V`.
-    #[inline(always)]
-    unsafe fn edges<V: Vector>(&self) -> ([V; WINDOWS], V) {
-        // SAFETY: the instructions are there, as the caller has made sure.
-        unsafe {
-            let mut starts = [V::splat(0); WINDOWS];
-            for (start, after) in starts.iter_mut().zip(self.after) {
-                *start = V::splat(after);
-            }
-            (starts, V::splat(self.until))
+            (places, stamps, rows)
         }
     }
 
@@ -378,81 +474,103 @@ impl<const WINDOWS: usize> Windows<'_, WINDOWS> {
     ///
     /// The processor must have the instructions of `V`.
     #[inline(always)]
-    unsafe fn count<V: Vector>(&self, lane: &Lane, own: &Own, out: Out<'_>) {
+    unsafe fn count<const VECTORS: usize>(&self, lane: &Lane, numbers: &mut Numbers) {
         let mut counts = [0; WINDOWS];
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
-        unsafe {
-            let (starts, until) = self.edges::<V>();
-            for block in self.near.blocks() {
-                let mut base = 0;
-                while base < block.count {
-                    let (_, here) = Self::rows::<V>(block, base, lane, (&starts, until));
-                    for (count, here) in counts.iter_mut().zip(here) {
-                        *count += u64::from(V::bits(here).count_ones());
+        for block in self.blocks {
+            let mut base = 0;
+            while base < block.count {
+                // SAFETY: the instructions are there, as the caller has made sure.
+                unsafe {
+                    let (_, stamps, rows) = self.rows::<VECTORS>(block, base, lane);
+                    for (count, start) in counts.iter_mut().zip(self.starts) {
+                        for vector in 0..VECTORS {
+                            let here = stamps[vector].above(rows[vector], start);
+                            *count += V::bits(here).count_ones();
+                        }
                     }
-                    base += V::ROWS;
                 }
+                base += VECTORS * V::ROWS;
             }
         }
+        self.tell_counts(counts, numbers);
+    }
+
+    #[inline(always)]
+    fn tell_counts(&self, counts: [u32; WINDOWS], numbers: &mut Numbers) {
         for (window, count) in counts.into_iter().enumerate() {
-            let sum = &mut out.sums[out.first + window * out.width];
-            sum.count = count + if window < own.windows { own.sum.count } else { 0 };
+            numbers.count[window] = i64::from(count) + i64::from(window < self.own_windows);
         }
     }
 
-    /// The same, and what is wanted of this column.
+    /// The same, and what is wanted of this column. False where a value is too large.
     ///
     /// # Safety
     ///
     /// The processor must have the instructions of `V`.
     #[inline(always)]
-    unsafe fn add<V: Vector, const SUM: bool, const LEAST: bool, const GREATEST: bool>(
+    unsafe fn add<const VECTORS: usize, const LEAST: bool, const GREATEST: bool>(
         &self,
         lane: &Lane,
         column: usize,
-        own: &Own,
-        out: Out<'_>,
-    ) {
-        let mut counts = [0; WINDOWS];
-        let used = &Used { lane: 0, sum: SUM, least: LEAST, greatest: GREATEST };
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
+        numbers: &mut Numbers,
+    ) -> bool {
+        // SAFETY: the instructions are there, as the caller has made sure; `rows` are rows of the block, and no others are read.
         unsafe {
-            let (starts, until) = self.edges::<V>();
-            let mut values = [Values::<V>::none(); WINDOWS];
-            for block in self.near.blocks() {
-                let column = block.column(column).as_ptr();
+            let own = V::splat(self.own);
+            let mut large = own.magnitude();
+            let mut counts = [0; WINDOWS];
+            let mut sums = [V::splat(0); WINDOWS];
+            let mut least = [V::splat(i64::MAX as u64); WINDOWS];
+            let mut greatest = [V::splat(i64::MIN as u64); WINDOWS];
+            for window in 0..WINDOWS {
+                let is_in = V::some(u64::from(window < self.own_windows));
+                sums[window] = sums[window].plus(is_in, own);
+                least[window] = least[window].lesser(is_in, own);
+                greatest[window] = greatest[window].greater(is_in, own);
+            }
+            for block in self.blocks {
+                let column = block.words.as_ptr().wrapping_add(column * block.capacity);
                 let mut base = 0;
                 while base < block.count {
-                    let (some, here) = Self::rows::<V>(block, base, lane, (&starts, until));
-                    let words = V::load(some, column.add(base));
-                    let halves = (words.low_half(), words.high_half());
-                    for window in 0..WINDOWS {
-                        counts[window] += u64::from(V::bits(here[window]).count_ones());
-                        values[window].take(here[window], words, halves, used);
+                    let (places, stamps, rows) = self.rows::<VECTORS>(block, base, lane);
+                    for vector in 0..VECTORS {
+                        // The first window is the longest.
+                        let longest = stamps[vector].above(rows[vector], self.starts[0]);
+                        let values = V::load(longest, column.wrapping_add(places[vector]));
+                        large = large.or(values.magnitude());
+                        for window in 0..WINDOWS {
+                            let here = stamps[vector].above(rows[vector], self.starts[window]);
+                            counts[window] += V::bits(here).count_ones();
+                            sums[window] = sums[window].plus(here, values);
+                            if LEAST {
+                                least[window] = least[window].lesser(here, values);
+                            }
+                            if GREATEST {
+                                greatest[window] = greatest[window].greater(here, values);
+                            }
+                        }
                     }
-                    base += V::ROWS;
+                    base += VECTORS * V::ROWS;
                 }
             }
-            for window in 0..WINDOWS {
-                let mut sum = if window < own.windows { own.sum } else { Sum::EMPTY };
-                values[window].add_to(used, &mut sum);
-                sum.count += counts[window];
-                out.sums[out.first + window * out.width] = sum;
+            self.tell_counts(counts, numbers);
+            numbers.sum = V::totals_of(four(sums));
+            if LEAST {
+                numbers.least = V::least_of(four(least));
             }
+            if GREATEST {
+                numbers.greatest = V::greatest_of(four(greatest));
+            }
+            !large.any_has(V::splat(LARGE))
         }
     }
 }
 
-/// Of a vector of rows from `base` on: those that pass the test.
-///
-/// # Safety
-///
-/// The processor must have the instructions of `V`; `some` must be rows of the block from `base` on.
+/// Of fewer, the last again.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn having<V: Vector>(block: &Block<'_>, base: usize, some: V::Mask, test: Test) -> V::Mask {
-    // SAFETY: as the caller has made sure.
-    unsafe { V::load(some, block.column(test.column).as_ptr().add(base)).having(V::splat(test.mask)) }
+fn four<V: Copy, const WINDOWS: usize>(of: [V; WINDOWS]) -> [V; 4] {
+    [of[0], of[1.min(WINDOWS - 1)], of[2.min(WINDOWS - 1)], of[3.min(WINDOWS - 1)]]
 }
 
 /// Of each edge, the rows of a block of at most 64 that are not after it.
@@ -469,9 +587,10 @@ unsafe fn rows_until<V: Vector>(block: &Block<'_>, edges: &[u64], until: &mut [u
     while base < block.count {
         // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
         unsafe {
-            let stamps = V::load(V::some(all >> base), stamps.add(base));
+            let some = V::some(all >> base);
+            let stamps = V::load(some, stamps.add(base));
             for (until, &edge) in until.iter_mut().zip(edges) {
-                *until |= V::bits(stamps.up_to(V::splat(edge))) << base;
+                *until |= V::bits(stamps.up_to(some, V::splat(edge))) << base;
             }
         }
         base += V::ROWS;
@@ -506,8 +625,9 @@ unsafe fn counted<V: Vector>(block: &Block<'_>, lane: &Lane) -> u64 {
         while base < block.count {
             // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
             unsafe {
-                let words = V::load(V::some(all >> base), words.add(base));
-                having |= V::bits(words.having(V::splat(mask))) << base;
+                let some = V::some(all >> base);
+                let words = V::load(some, words.add(base));
+                having |= V::bits(words.having(some, V::splat(mask))) << base;
             }
             base += V::ROWS;
         }
@@ -633,6 +753,7 @@ mod tests {
             random = mix(random, 1);
             random
         };
+        let mut told = [0; 2];
         for round in 0..20_000 {
             let (capacity, columns) = (1 + next() as usize % 64, 4);
             let count = next() as usize % (capacity + 1);
@@ -642,13 +763,17 @@ mod tests {
             stamps.sort_unstable();
             let mut words = vec![0; capacity * columns];
             words[..count].copy_from_slice(&stamps);
-            for word in &mut words[capacity..] {
-                *word = match next() % 4 {
-                    0 => i64::MAX as u64,
-                    1 => i64::MIN as u64,
-                    _ => next(),
-                };
-            }
+            // The numbers with a sign, up to any, and up to the greatest that can be added up in 64 bits, and one more.
+            let most = [i64::MAX, (1 << 54) - 1, 1 << 54][next() as usize % 3];
+            let mut number = || match next() % 4 {
+                0 => most,
+                1 => -most - 1,
+                _ => next() as i64 % most,
+            };
+            words[2 * capacity..].fill_with(|| number() as u64);
+            let mut own: Vec<u64> = [0; 2].into_iter().chain([number() as u64, number() as u64]).collect();
+            words[capacity..2 * capacity].fill_with(&mut next);
+            own[..2].fill_with(&mut next);
             let block = Block { words: &words, capacity, count };
             let bit = |column, bit| Bit { column, bit };
             let filters = [None, Some(bit(0, 3)), Some(bit(1, 60))];
@@ -673,19 +798,18 @@ mod tests {
             };
             let halves = [of_rows(0..cut), of_rows(cut..count)];
             let half = |half: usize, count| Block { words: &halves[half], capacity: count, count };
-            let own: Vec<u64> = (0..columns).map(|_| next()).collect();
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
             let mut near = Near::new();
             near.own = own;
-            near.push_older(half(1, count - cut));
+            near.push(half(1, count - cut));
             if cut > 0 || next() & 1 == 0 {
-                near.push_older(half(0, cut));
+                near.push(half(0, cut));
             }
             let sums_of = |kernel: Kernel| {
                 let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];
                 (kernel.add)(&task, &block, &mut added);
                 let mut nested = vec![Sum { count: 77, ..Sum::EMPTY }; added.len()];
-                (kernel.nest)(&task, &near, &mut nested);
+                nest(kernel, &task, &near, &mut nested);
                 for sums in [&mut added, &mut nested] {
                     for (place, sum) in sums.iter_mut().enumerate() {
                         let used = used[place % used.len()];
@@ -695,10 +819,34 @@ mod tests {
                 }
                 [added, nested]
             };
-            let expected = sums_of(PORTABLE);
+            let few_of = |kernel: Kernel| {
+                let mut numbers = [Numbers::default(); 12];
+                let (&until, after) = edges.split_last().unwrap();
+                let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
+                let own = own
+                    .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
+                let few = Few { blocks: near.blocks(), own, after, until, lanes: &lanes, used: &used };
+                let is_told = (kernel.few)(&few, &mut numbers);
+                let told = numbers.iter().zip(&used).map(|(numbers, used)| {
+                    let wanted = |is_wanted: bool, numbers: [i64; 4]| {
+                        if is_told && is_wanted { numbers[..after.len()].to_vec() } else { Vec::new() }
+                    };
+                    let is_of_values = lanes[used.lane].is_of_values();
+                    [
+                        wanted(true, numbers.count),
+                        wanted(is_of_values, numbers.sum),
+                        wanted(is_of_values && used.least, numbers.least),
+                        wanted(is_of_values && used.greatest, numbers.greatest),
+                    ]
+                });
+                (is_told, told.collect::<Vec<_>>())
+            };
+            let expected = (sums_of(PORTABLE), few_of(PORTABLE));
+            told[usize::from(expected.1.0)] += 1;
             for &(name, kernel) in &kernels {
-                assert_eq!(sums_of(kernel), expected, "{name}");
+                assert_eq!((sums_of(kernel), few_of(kernel)), expected, "{name}");
             }
         }
+        assert!(told.iter().all(|&rounds| rounds > 2_000), "{told:?}");
     }
 }

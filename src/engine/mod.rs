@@ -633,9 +633,9 @@ impl Engine {
         self.scratch.begin(&plan.window_sets, program, moment.time.0);
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
-            let oldest = self.scratch.run(&plan.window_sets[scan.windows], program, scan, &rows);
+            let windows = &plan.window_sets[scan.windows];
+            let oldest = self.scratch.run(windows, program, scan, &rows, &mut self.registers);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
-            self.scratch.tell(&scan.outputs, &mut self.registers);
         }
         for gather in &plan.gathers {
             let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };

@@ -11,7 +11,7 @@ use super::Limits;
 use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
-use super::kernel::Used;
+use super::kernel::{Few, Used};
 use super::lists;
 use super::matching::Matcher;
 use super::orders::{self, Name};
@@ -26,7 +26,7 @@ use super::spill::Sizes;
 use super::table::RecordKey;
 use super::tally::Lane;
 use super::units::{Action, Key};
-use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
+use super::windows::{Cell, Distinct, Number, Output, Scan, Told, Window, WindowSet};
 use recipe::Recipe;
 
 /// Where a bit of a row is.
@@ -383,9 +383,18 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
         record_word: index(group.record_word),
         inline_rows: index(group.inline_rows),
     };
+    let mut shape = Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes);
+    let is_of_it =
+        |feature: &ArchivedFeaturePlan| feature.terms.iter().any(|term| index(term.group) == number);
+    let is_summed = |feature: &ArchivedFeaturePlan| {
+        is_scanned(feature) && !matches!(feature.agg, ArchivedAgg::DistinctKeys | ArchivedAgg::DistinctValues)
+    };
+    if program.features.iter().any(|feature| is_of_it(feature) && !is_summed(feature)) {
+        shape.read_all_columns();
+    }
     Group {
         table: index(group.table),
-        shape: Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes),
+        shape,
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
         forgotten_after: match group.reach_us.to_native() {
             0 => None,
@@ -669,10 +678,11 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
             let group = &groups[number];
             let draft = drafts.iter().position(|draft| (draft.scan.key, draft.scan.group) == (key, number));
             let draft = draft.unwrap_or_else(|| {
-                let (lanes, cells, distinct, outputs) = Default::default();
+                let (lanes, cells, distinct, outputs, few) = Default::default();
                 let own = own_row(event, number);
+                let (windows, sums) = (0, 0);
                 let scan =
-                    Scan { key, group: number, own, windows: 0, lanes, sums: 0, cells, distinct, outputs };
+                    Scan { key, group: number, own, windows, lanes, sums, cells, distinct, outputs, few };
                 drafts.push(Draft { scan, windows: Vec::new() });
                 drafts.len() - 1
             });
@@ -740,7 +750,8 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
         for cell in scan.cells.iter().filter(|_| set.is_fixed()) {
             slots[cell.slot] = Some(start + set.first_segment(cell.window) * scan.lanes.len() + cell.lane);
         }
-        Scan { windows: position_or_push(&mut window_sets, set), sums: start, ..scan }
+        let few = told(&scan, &set, &outputs);
+        Scan { windows: position_or_push(&mut window_sets, set), sums: start, few, ..scan }
     };
     let mut scans: Vec<Scan> = drafts.into_iter().map(scan).collect();
     // The others, of which it is not known beforehand where among the sums they will be, and those that are no sums.
@@ -760,6 +771,36 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
     let told = scans.iter_mut().flat_map(|scan| &mut scan.outputs).chain(&mut outputs);
     told.for_each(|output| (output.cell, output.under) = (slots[output.cell], slots[output.under]));
     Scanned { window_sets, scans, outputs, sums }
+}
+
+/// How the features of a scan are told from a few windows; `None` where there are more, or more to tell. `shared` are
+/// the features that scans tell together; no cell has its slot yet.
+fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
+    let is_shared =
+        |cell: &Cell| shared.iter().any(|output| [output.cell, output.under].contains(&cell.slot));
+    let is_few = (1..=Few::WINDOWS).contains(&set.spans.len())
+        && (1..=Told::LANES).contains(&scan.lanes.len())
+        && scan.distinct.is_empty()
+        && !scan.cells.iter().any(is_shared);
+    let mut told = Told::default();
+    for output in scan.outputs.iter().filter(|_| is_few) {
+        let of = |slot: usize| {
+            let cell = scan.cells.iter().find(|cell| cell.slot == slot)?;
+            Some((cell.lane, set.first_segment(cell.window)))
+        };
+        let (lane, window) = of(output.cell)?;
+        let number = Number { feature: output.feature, lane, window, den: output.den };
+        match output.agg {
+            ArchivedAgg::Count => told.counts.push(number),
+            ArchivedAgg::Sum => told.sums.push(number),
+            ArchivedAgg::Min => told.least.push(number),
+            ArchivedAgg::Max => told.greatest.push(number),
+            ArchivedAgg::Avg => told.averages.push(number),
+            ArchivedAgg::Ratio => told.ratios.push((number, of(output.under)?)),
+            _ => return None,
+        }
+    }
+    is_few.then_some(told)
 }
 
 fn distinct(agg: ArchivedAgg, term: &ArchivedTerm, group: &Group, window: usize, slot: usize) -> Distinct {

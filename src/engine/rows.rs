@@ -22,12 +22,13 @@
 
 use super::Counters;
 use super::kernel::Near;
+use super::memory::LINE_WORDS;
 use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
-    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, entry_words, last_of,
-    node_words, push_leaves, rows_of,
+    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child, entry_words,
+    last_of, node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -113,6 +114,8 @@ pub(super) struct Shape {
     /// What sums are kept for; the first counts all rows.
     pub(super) lanes: Vec<Lane>,
     lane_words: Vec<Range<usize>>,
+    /// What features look at, in ascending order; the stamps are always among it.
+    read: Vec<usize>,
 }
 
 /// The parts of a [`Shape`] that a program gives.
@@ -139,7 +142,12 @@ impl Shape {
             end += lane.words();
             end - lane.words()..end
         });
+        let tested = lanes.iter().flat_map(|lane| lane.tests().into_iter().flatten().map(|test| test.column));
+        let mut read: Vec<usize> = lanes.iter().filter_map(Lane::value).chain(tested).chain([0]).collect();
+        read.sort_unstable();
+        read.dedup();
         Self {
+            read,
             group,
             row_words,
             id_column,
@@ -153,6 +161,11 @@ impl Shape {
             lane_words: lane_words.collect(),
             lanes,
         }
+    }
+
+    /// Features look at more than what sums are kept of.
+    pub(super) fn read_all_columns(&mut self) {
+        self.read = (0..self.row_words).collect();
     }
 
     /// The most rows kept inside the record, and the most kept of a key.
@@ -269,17 +282,20 @@ impl<'a> Rows<'a> {
     pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a>) -> bool {
         let Self { shape, spill, record, .. } = *self;
         if let Some(own) = self.own {
-            let before = edges.before(own.time(0));
+            let before = match own.time(0) == edges.times[edges.segments()] {
+                true => edges.segments(),
+                false => edges.before(own.time(0)),
+            };
             near.own = (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1));
         }
         let Some(record) = record else { return true };
         let head = Head::of(record, shape);
         let inline = inline(record, shape, head);
-        near.push_older(inline);
+        near.push(inline);
         // What is older than the oldest inline row is looked at only where a window reaches that far.
         let is_reached = head.count == 0 || inline.time(0) > edges.times[0];
         match head.branch.level {
-            1..=LEAF_LEVEL if is_reached => near.push_older(block(spill, shape, head.branch)),
+            1..=LEAF_LEVEL if is_reached => near.push(block(spill, shape, head.branch)),
             level if level > LEAF_LEVEL && is_reached => {
                 return push_leaves(spill, shape, head.branch, edges, near);
             }
@@ -363,19 +379,45 @@ impl Head {
     }
 }
 
-/// Asks the processor for the newest rows beyond the record, if there are any.
+/// Whether the group's header is in the first line of the record.
+#[inline]
+pub(super) fn is_headed_first(shape: &Shape) -> bool {
+    shape.record_word < LINE_WORDS
+}
+
+/// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree.
 #[inline]
 pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
-    let Branch { slab, level, count } = Head::of(record, shape).branch;
-    if (1..=LEAF_LEVEL).contains(&level) {
-        // Of each column, what is in use.
-        for start in (0..shape.row_words).map(|column| column * shape.capacity(level)) {
-            spill.prefetch(slab, start..start + count);
+    let branch = Head::of(record, shape).branch;
+    if (1..=LEAF_LEVEL).contains(&branch.level) {
+        prefetch_block(branch, shape, spill);
+    } else if branch.level > 0 {
+        let end = 1 + branch.count * shape.entry_words;
+        let newest = LEAVES_AHEAD * shape.entry_words;
+        spill.prefetch(branch.slab, end.saturating_sub(newest)..end);
+    }
+}
+
+/// The leaves of a tree that are asked for ahead.
+const LEAVES_AHEAD: usize = 2;
+
+/// Once [`prefetch`] has brought the newest entries of a small tree: asks for their rows.
+#[inline]
+pub(super) fn prefetch_leaves(record: &[u64], shape: &Shape, spill: &Spill) {
+    let root = Head::of(record, shape).branch;
+    if root.level == LEAF_LEVEL + 1 {
+        for at in root.count.saturating_sub(LEAVES_AHEAD)..root.count {
+            prefetch_block(child(spill, shape, root.slab, at), shape, spill);
         }
-    } else if level > 0 {
-        // The last entry of the root.
-        let end = 1 + count * shape.entry_words;
-        spill.prefetch(slab, end - shape.entry_words..end);
+    }
+}
+
+/// Asks for what is in use of the columns that features look at.
+#[inline]
+fn prefetch_block(branch: Branch, shape: &Shape, spill: &Spill) {
+    let capacity = shape.capacity(branch.level);
+    for start in shape.read.iter().map(|column| column * capacity) {
+        spill.prefetch(branch.slab, start..start + branch.count);
     }
 }
 
@@ -406,6 +448,9 @@ pub(super) fn insert(
     counters: &mut Counters,
 ) {
     let mut head = Head::of(record, shape);
+    if head.branch.level == 0 && push_inline(record, shape, head, row, dead, counters) {
+        return;
+    }
     let has_branch = head.branch.level > 0;
     if head.count >= shape.inline_max
         || has_branch && head.count > 0 && first_inline(record, shape).time <= dead
@@ -426,6 +471,38 @@ pub(super) fn insert(
     Head { count: head.count + 1, ..head }.store(record, shape);
 }
 
+/// Adds the newest of all rows where there is room for it in the record, or is once those are dropped that are dead: nearly
+/// always. False, and nothing changed, where it is not so.
+#[inline(always)]
+fn push_inline(
+    record: &mut [u64],
+    shape: &Shape,
+    mut head: Head,
+    row: &[u64],
+    dead: i64,
+    counters: &mut Counters,
+) -> bool {
+    let (rows, id_column) = (shape.inline_rows, shape.id_column);
+    let words = &mut record[shape.inline_words()];
+    if head.count > 0 && row_at(words, rows, head.count - 1, id_column) > row_at(row, 1, 0, id_column) {
+        return false;
+    }
+    if head.count >= shape.inline_max {
+        let gone = words[..head.count].iter().take_while(|&&stamp| time_of(stamp) <= dead).count();
+        if gone == 0 {
+            return false;
+        }
+        drop_first(words, rows, head.count, gone);
+        head.count -= gone;
+        counters.rows_moved += head.count as u64;
+    }
+    for (column, &word) in row.iter().enumerate() {
+        words[column * rows + head.count] = word;
+    }
+    Head { count: head.count + 1, ..head }.store(record, shape);
+    true
+}
+
 /// The oldest of the inline rows, of which there must be one.
 #[inline]
 fn first_inline(record: &[u64], shape: &Shape) -> At {
@@ -434,8 +511,8 @@ fn first_inline(record: &[u64], shape: &Shape) -> At {
 
 /// Drops the first rows of a block.
 fn drop_first(words: &mut [u64], capacity: usize, count: usize, dropped: usize) {
-    for column in words.chunks_exact_mut(capacity) {
-        column.copy_within(dropped..count, 0);
+    for start in (0..words.len()).step_by(capacity) {
+        words.copy_within(start + dropped..start + count, start);
     }
 }
 

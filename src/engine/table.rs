@@ -267,11 +267,19 @@ impl Table {
         self.index.find(hash, |_| true)
     }
 
-    /// Asks for a record, without looking at it.
+    /// Asks for the first line of a record, without looking at it.
     #[inline]
     pub(super) fn prefetch_record(&self, number: RecordNumber) {
+        self.records.prefetch(self.start(number));
+    }
+
+    /// Asks for its other lines.
+    #[inline]
+    pub(super) fn prefetch_rest(&self, number: RecordNumber) {
         let start = self.start(number);
-        (start..start + self.record_words).step_by(LINE_WORDS).for_each(|word| self.records.prefetch(word));
+        (start + LINE_WORDS..start + self.record_words)
+            .step_by(LINE_WORDS)
+            .for_each(|word| self.records.prefetch(word));
     }
 }
 

@@ -54,6 +54,12 @@ impl Lane {
         self.tests
     }
 
+    /// Whether a row is of the lane.
+    #[inline(always)]
+    pub(super) fn has(&self, row: &[u64]) -> bool {
+        self.tests.iter().all(|test| test.is_none_or(|test| row[test.column] & test.mask == test.mask))
+    }
+
     /// The column that is added up, if one is.
     #[inline]
     pub(super) fn value(&self) -> Option<usize> {
@@ -123,8 +129,7 @@ impl Sum {
 /// Adds one row, if it is of the lane.
 #[inline]
 pub(super) fn tally_row(row: &[u64], lane: &Lane, sum: &mut Sum) {
-    let has = |test: &Option<Test>| test.is_none_or(|test| row[test.column] & test.mask == test.mask);
-    if lane.tests.iter().all(has) {
+    if lane.has(row) {
         sum.count += 1;
         if let Some(column) = lane.column {
             let value = row[column] as i64;

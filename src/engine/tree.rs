@@ -164,7 +164,7 @@ fn last(spill: &Spill, shape: &Shape, node: Slab, child: usize) -> At {
 }
 
 #[inline]
-fn child(spill: &Spill, shape: &Shape, node: Slab, child: usize) -> Branch {
+pub(super) fn child(spill: &Spill, shape: &Shape, node: Slab, child: usize) -> Branch {
     Branch::from_word(entry(spill, shape, node, child)[BRANCH])
 }
 
@@ -202,7 +202,7 @@ pub(super) fn push_leaves<'a>(
             return false;
         }
         room -= 1;
-        near.push_older(block(spill, shape, child(spill, shape, root.slab, at)));
+        near.push(block(spill, shape, child(spill, shape, root.slab, at)));
     }
     true
 }

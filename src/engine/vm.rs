@@ -36,8 +36,23 @@ impl<'a> Basis<'a> {
 ///
 /// `registers` must hold at least `program.registers` values. Code over registers alone (a group's `derive`)
 /// takes an empty frame.
-#[inline]
+#[inline(always)]
 pub fn execute(
+    basis: Basis<'_>,
+    run: &ArchivedRun,
+    frame: &[u64],
+    presence: u64,
+    time: Time,
+    registers: &mut [Value],
+) {
+    // Many runs are empty.
+    if run.len.to_native() > 0 {
+        execute_all(basis, run, frame, presence, time, registers);
+    }
+}
+
+#[inline(never)]
+fn execute_all(
     basis: Basis<'_>,
     run: &ArchivedRun,
     frame: &[u64],

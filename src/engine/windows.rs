@@ -6,7 +6,7 @@
 //! wanted, and a feature's window is a run of segments, which are then added up. The event's own row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
-use super::kernel::{self, Kernel, Near, Task, Used, nest_sums};
+use super::kernel::{self, Few, Kernel, Near, Numbers, Task, Used, nest_sums};
 use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
@@ -31,6 +31,78 @@ pub(super) struct Scan {
     pub(super) distinct: Vec<Distinct>,
     /// The features that this scan alone tells.
     pub(super) outputs: Vec<Output>,
+    /// How they are told from what [`Kernel::few`] says, where that is all there is to it.
+    pub(super) few: Option<Told>,
+}
+
+/// What lane comes to what in which window, and the feature that this is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number {
+    pub(super) feature: usize,
+    pub(super) lane: usize,
+    pub(super) window: usize,
+    pub(super) den: i64,
+}
+
+/// Features by what is told of a lane.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) counts: Vec<Number>,
+    pub(super) sums: Vec<Number>,
+    pub(super) least: Vec<Number>,
+    pub(super) greatest: Vec<Number>,
+    pub(super) averages: Vec<Number>,
+    /// Counts, and what they are a part of: lane and window.
+    pub(super) ratios: Vec<(Number, (usize, usize))>,
+}
+
+impl Told {
+    /// The most lanes.
+    pub(super) const LANES: usize = 8;
+
+    /// Sets the registers of these features.
+    #[inline(always)]
+    fn tell(&self, numbers: &[Numbers; Self::LANES], registers: &mut [Value]) {
+        let of = |lane: usize| &numbers[lane % Self::LANES];
+        for &Number { feature, lane, window, .. } in &self.counts {
+            registers[feature] = Value::int(of(lane).count[window % Few::WINDOWS]);
+        }
+        for &Number { feature, lane, window, den } in &self.sums {
+            registers[feature] = Value { num: of(lane).sum[window % Few::WINDOWS], den };
+        }
+        let of_some = |count: i64, num: i64, den: i64| {
+            let all = i64::from(count > 0).wrapping_neg();
+            Value { num: num & all, den: den & all }
+        };
+        for &Number { feature, lane, window, den } in &self.least {
+            let (numbers, window) = (of(lane), window % Few::WINDOWS);
+            registers[feature] = of_some(numbers.count[window], numbers.least[window], den);
+        }
+        for &Number { feature, lane, window, den } in &self.greatest {
+            let (numbers, window) = (of(lane), window % Few::WINDOWS);
+            registers[feature] = of_some(numbers.count[window], numbers.greatest[window], den);
+        }
+        for &Number { feature, lane, window, den } in &self.averages {
+            let (numbers, window) = (of(lane), window % Few::WINDOWS);
+            registers[feature] = average(numbers.sum[window].into(), numbers.count[window].into(), den);
+        }
+        for &(Number { feature, lane, window, .. }, (under, whole)) in &self.ratios {
+            let (part, all) = (of(lane).count[window % Few::WINDOWS], of(under).count[whole % Few::WINDOWS]);
+            registers[feature] = share(part, all);
+        }
+    }
+}
+
+/// Of no values, none.
+#[inline(always)]
+fn average(sum: i128, count: i128, den: i64) -> Value {
+    Value::from_wide(sum, count * i128::from(den))
+}
+
+/// Of nothing, 0.
+#[inline(always)]
+fn share(part: i64, all: i64) -> Value {
+    if all == 0 { Value::int(0) } else { Value::ratio(part, all) }
 }
 
 /// The rows of a frame that is a range of times, looking back from t − `delay`.
@@ -185,6 +257,8 @@ pub(super) struct Scratch {
     sums: Vec<Sum>,
     /// By set of windows.
     seen: Vec<Seen>,
+    /// By lane of a scan, if [`Kernel::few`] does for it.
+    numbers: [Numbers; Told::LANES],
     set: DistinctSet,
     kernel: Kernel,
     /// Rows and entries looked at.
@@ -218,6 +292,7 @@ impl Scratch {
         Self {
             sums: vec![Sum::EMPTY; bounds.sums],
             seen: (0..bounds.window_sets).map(seen).collect(),
+            numbers: [Numbers::default(); Told::LANES],
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
             work: 0,
@@ -231,7 +306,7 @@ impl Scratch {
         }
     }
 
-    /// Accumulates the cells of `scan`.
+    /// Accumulates the cells of `scan`, and sets the registers of the features that it alone tells.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
     #[inline]
@@ -241,18 +316,35 @@ impl Scratch {
         program: &ArchivedProgram,
         scan: &Scan,
         rows: &Rows<'_>,
+        registers: &mut [Value],
     ) -> i64 {
         let seen = &self.seen[scan.windows];
+        let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
+        if let Some(told) = &scan.few {
+            let mut near = Near::new();
+            if let Some((&until, after)) = edges.stamps.split_last()
+                && rows.near(edges, &mut near)
+            {
+                let own = near.own.map(|(row, segment)| (row, segment + 1));
+                let (blocks, lanes) = (near.blocks(), &rows.shape.lanes);
+                let few = Few { blocks, own, after, until, lanes, used: &scan.lanes };
+                if (self.kernel.few)(&few, &mut self.numbers) {
+                    self.work += near.entries;
+                    self.work += blocks.iter().map(|block| block.count as u64).sum::<u64>();
+                    told.tell(&self.numbers, registers);
+                    return edges.times[0];
+                }
+            }
+        }
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
-            let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
             let mut near = Near::new();
             if seen.end_together && rows.near(edges, &mut near) {
                 self.work += near.entries;
                 self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
                 let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
-                (self.kernel.nest)(&task, &near, sums);
+                kernel::nest(self.kernel, &task, &near, sums);
             } else {
                 sums.fill(Sum::EMPTY);
                 let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
@@ -288,7 +380,9 @@ impl Scratch {
             }
             self.sums[distinct.slot] = Sum { count: self.set.count, ..Sum::EMPTY };
         }
-        seen.edges[0]
+        let oldest = seen.edges[0];
+        self.tell(&scan.outputs, registers);
+        oldest
     }
 
     /// Writes to all of its set, so that it is backed with memory.
@@ -326,11 +420,8 @@ fn told(output: &Output, sums: &[Sum]) -> Value {
         ArchivedAgg::Sum => i64::try_from(sum.sum).map_or(Value::MISSING, |sum| of_values(sum, true)),
         ArchivedAgg::Max => of_values(sum.greatest, sum.count > 0),
         ArchivedAgg::Min => of_values(sum.least, sum.count > 0),
-        ArchivedAgg::Avg => Value::from_wide(sum.sum, i128::from(sum.count) * i128::from(output.den)),
-        ArchivedAgg::Ratio => match sums[output.under].count {
-            0 => Value::int(0),
-            all => Value::ratio(sum.count as i64, all as i64),
-        },
+        ArchivedAgg::Avg => average(sum.sum, sum.count.into(), output.den),
+        ArchivedAgg::Ratio => share(sum.count as i64, sums[output.under].count as i64),
         // These are gathered.
         _ => Value::MISSING,
     }

@@ -1,6 +1,6 @@
 //! The vectors of 64-bit ARM.
 
-use super::{Kernel, Mask, Vector, add_vectors, nest_vectors};
+use super::{Kernel, Vector, add_vectors, few_vectors};
 use std::arch::aarch64::*;
 
 /// Every processor of this architecture has NEON.
@@ -8,21 +8,8 @@ pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
     // SAFETY: as said.
-    nest: |task, near, sums| unsafe { nest_vectors::<uint64x2_t>(task, near, sums) },
+    few: |few, numbers| unsafe { few_vectors::<uint64x2_t, 4>(few, numbers) },
 };
-
-// SAFETY (of all below): see `Vector`.
-#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
-impl Mask for uint64x2_t {
-    #[inline(always)]
-    unsafe fn and(self, other: Self) -> Self {
-        vandq_u64(self, other)
-    }
-    #[inline(always)]
-    unsafe fn and_not(self, other: Self) -> Self {
-        vbicq_u64(self, other)
-    }
-}
 
 // SAFETY (of all below): see `Vector`.
 #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
@@ -52,12 +39,16 @@ impl Vector for uint64x2_t {
         vcombine_u64(vcreate_u64(first), vcreate_u64(second))
     }
     #[inline(always)]
-    unsafe fn up_to(self, most: Self) -> Self {
-        vcleq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(most))
+    unsafe fn up_to(self, mask: Self, most: Self) -> Self {
+        vandq_u64(mask, vcleq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(most)))
     }
     #[inline(always)]
-    unsafe fn having(self, bits: Self) -> Self {
-        vceqq_u64(vandq_u64(self, bits), bits)
+    unsafe fn above(self, mask: Self, least: Self) -> Self {
+        vandq_u64(mask, vcgtq_s64(vreinterpretq_s64_u64(self), vreinterpretq_s64_u64(least)))
+    }
+    #[inline(always)]
+    unsafe fn having(self, mask: Self, bits: Self) -> Self {
+        vandq_u64(mask, vceqq_u64(vandq_u64(self, bits), bits))
     }
     #[inline(always)]
     unsafe fn plus(self, mask: Self, others: Self) -> Self {
@@ -92,5 +83,18 @@ impl Vector for uint64x2_t {
     #[inline(always)]
     unsafe fn greatest(self) -> i64 {
         (vgetq_lane_u64::<0>(self) as i64).max(vgetq_lane_u64::<1>(self) as i64)
+    }
+    #[inline(always)]
+    unsafe fn or(self, others: Self) -> Self {
+        vorrq_u64(self, others)
+    }
+    #[inline(always)]
+    unsafe fn magnitude(self) -> Self {
+        veorq_u64(self, vreinterpretq_u64_s64(vshrq_n_s64::<63>(vreinterpretq_s64_u64(self))))
+    }
+    #[inline(always)]
+    unsafe fn any_has(self, bits: Self) -> bool {
+        let both = vandq_u64(self, bits);
+        vgetq_lane_u64::<0>(both) | vgetq_lane_u64::<1>(both) != 0
     }
 }

@@ -1,42 +1,50 @@
 //! The vectors of x86-64.
 
-use super::{Block, Kernel, Mask, Near, Sum, Task, Vector, add_vectors, nest_vectors};
+use super::{Block, Few, Kernel, Numbers, Sum, Task, Vector, add_vectors, few_vectors};
 use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
 macro_rules! kernel {
-    ($vector:ty, $features:literal) => {{
+    ($vector:ty, $vectors:literal, $features:literal) => {{
         #[target_feature(enable = $features)]
         fn add(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
             // SAFETY: these are the instructions of the vector.
             unsafe { add_vectors::<$vector>(task, block, sums) };
         }
         #[target_feature(enable = $features)]
-        fn nest(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+        fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             // SAFETY: these are the instructions of the vector.
-            unsafe { nest_vectors::<$vector>(task, near, sums) };
+            unsafe { few_vectors::<$vector, $vectors>(few, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
             add: |task, block, sums| unsafe { add(task, block, sums) },
             // SAFETY: as above.
-            nest: |task, near, sums| unsafe { nest(task, near, sums) },
+            few: |few_rows, numbers| unsafe { few(few_rows, numbers) },
         }
     }};
 }
 
-pub(super) const AVX512: Kernel = kernel!(__m512i, "avx512f,avx2,popcnt");
-pub(super) const AVX2: Kernel = kernel!(__m256i, "avx2,popcnt");
+pub(super) const AVX512: Kernel = kernel!(__m512i, 3, "avx512f,avx2,popcnt");
+pub(super) const AVX2: Kernel = kernel!(__m256i, 2, "avx2,popcnt");
 
-impl Mask for __mmask8 {
-    #[inline(always)]
-    unsafe fn and(self, other: Self) -> Self {
-        self & other
-    }
-    #[inline(always)]
-    unsafe fn and_not(self, other: Self) -> Self {
-        self & !other
-    }
+/// Folds four vectors at once: of each, all its numbers into one.
+macro_rules! fold_four {
+    ($four:expr, $fold:ident) => {{
+        let [one, two, three, four] = $four;
+        // Pairs of each by turns, then half as many twice.
+        let first = $fold(_mm512_unpacklo_epi64(one, two), _mm512_unpackhi_epi64(one, two));
+        let second = $fold(_mm512_unpacklo_epi64(three, four), _mm512_unpackhi_epi64(three, four));
+        let both = $fold(
+            _mm512_shuffle_i64x2::<0b10_00_10_00>(first, second),
+            _mm512_shuffle_i64x2::<0b11_01_11_01>(first, second),
+        );
+        let both = $fold(
+            _mm512_shuffle_i64x2::<0b10_00_10_00>(both, both),
+            _mm512_shuffle_i64x2::<0b11_01_11_01>(both, both),
+        );
+        words(_mm512_castsi512_si256(both)).map(|word| word as i64)
+    }};
 }
 
 // SAFETY (of all below): see `Vector`.
@@ -62,12 +70,16 @@ impl Vector for __m512i {
         _mm512_maskz_loadu_epi64(mask, at.cast())
     }
     #[inline(always)]
-    unsafe fn up_to(self, most: Self) -> __mmask8 {
-        _mm512_cmple_epi64_mask(self, most)
+    unsafe fn up_to(self, mask: __mmask8, most: Self) -> __mmask8 {
+        _mm512_mask_cmple_epi64_mask(mask, self, most)
     }
     #[inline(always)]
-    unsafe fn having(self, bits: Self) -> __mmask8 {
-        _mm512_cmpeq_epi64_mask(_mm512_and_si512(self, bits), bits)
+    unsafe fn above(self, mask: __mmask8, least: Self) -> __mmask8 {
+        _mm512_mask_cmpgt_epi64_mask(mask, self, least)
+    }
+    #[inline(always)]
+    unsafe fn having(self, mask: __mmask8, bits: Self) -> __mmask8 {
+        _mm512_mask_cmpeq_epi64_mask(mask, _mm512_and_si512(self, bits), bits)
     }
     #[inline(always)]
     unsafe fn plus(self, mask: __mmask8, others: Self) -> Self {
@@ -104,6 +116,30 @@ impl Vector for __m512i {
     unsafe fn greatest(self) -> i64 {
         _mm512_reduce_max_epi64(self)
     }
+    #[inline(always)]
+    unsafe fn totals_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four!(four, _mm512_add_epi64)
+    }
+    #[inline(always)]
+    unsafe fn least_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four!(four, _mm512_min_epi64)
+    }
+    #[inline(always)]
+    unsafe fn greatest_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four!(four, _mm512_max_epi64)
+    }
+    #[inline(always)]
+    unsafe fn or(self, others: Self) -> Self {
+        _mm512_or_si512(self, others)
+    }
+    #[inline(always)]
+    unsafe fn magnitude(self) -> Self {
+        _mm512_xor_si512(self, _mm512_srai_epi64::<63>(self))
+    }
+    #[inline(always)]
+    unsafe fn any_has(self, bits: Self) -> bool {
+        _mm512_test_epi64_mask(self, bits) != 0
+    }
 }
 
 /// The sum of both halves.
@@ -123,19 +159,6 @@ unsafe fn fold(vector: __m256i) -> [u64; 2] {
 fn words(vector: __m256i) -> [u64; 4] {
     // SAFETY: both are thirty-two bytes of which any are allowed.
     unsafe { std::mem::transmute(vector) }
-}
-
-// SAFETY (of all below): see `Vector`.
-#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one instruction")]
-impl Mask for __m256i {
-    #[inline(always)]
-    unsafe fn and(self, other: Self) -> Self {
-        _mm256_and_si256(self, other)
-    }
-    #[inline(always)]
-    unsafe fn and_not(self, other: Self) -> Self {
-        _mm256_andnot_si256(other, self)
-    }
 }
 
 // SAFETY (of all below): see `Vector`.
@@ -163,12 +186,16 @@ impl Vector for __m256i {
         _mm256_maskload_epi64(at.cast(), mask)
     }
     #[inline(always)]
-    unsafe fn up_to(self, most: Self) -> Self {
-        _mm256_xor_si256(_mm256_cmpgt_epi64(self, most), _mm256_set1_epi64x(-1))
+    unsafe fn up_to(self, mask: Self, most: Self) -> Self {
+        _mm256_andnot_si256(_mm256_cmpgt_epi64(self, most), mask)
     }
     #[inline(always)]
-    unsafe fn having(self, bits: Self) -> Self {
-        _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits)
+    unsafe fn above(self, mask: Self, least: Self) -> Self {
+        _mm256_and_si256(mask, _mm256_cmpgt_epi64(self, least))
+    }
+    #[inline(always)]
+    unsafe fn having(self, mask: Self, bits: Self) -> Self {
+        _mm256_and_si256(mask, _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits))
     }
     #[inline(always)]
     unsafe fn plus(self, mask: Self, others: Self) -> Self {
@@ -204,5 +231,17 @@ impl Vector for __m256i {
     #[inline(always)]
     unsafe fn greatest(self) -> i64 {
         words(self).into_iter().fold(i64::MIN, |greatest, word| greatest.max(word as i64))
+    }
+    #[inline(always)]
+    unsafe fn or(self, others: Self) -> Self {
+        _mm256_or_si256(self, others)
+    }
+    #[inline(always)]
+    unsafe fn magnitude(self) -> Self {
+        _mm256_xor_si256(self, _mm256_cmpgt_epi64(_mm256_setzero_si256(), self))
+    }
+    #[inline(always)]
+    unsafe fn any_has(self, bits: Self) -> bool {
+        _mm256_testz_si256(self, bits) == 0
     }
 }

@@ -157,11 +157,8 @@ impl Model {
         if view.near(edges, &mut near) {
             let blocks = near.blocks().len();
             let mut nested = sums.clone();
-            (kernel.nest)(
-                &Task { edges: &stamps, lanes: &self.shape.lanes, used: &used },
-                &near,
-                &mut nested,
-            );
+            let task = Task { edges: &stamps, lanes: &self.shape.lanes, used: &used };
+            kernel::nest(kernel, &task, &near, &mut nested);
             kernel::nest_sums(&mut sums, 3);
             assert!(nested.iter().zip(&sums).all(|(one, other)| one.count == other.count), "{blocks} blocks");
             let of_values = |sums: &[Sum]| sums.iter().skip(1).step_by(3).copied().collect::<Vec<_>>();
