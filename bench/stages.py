@@ -20,9 +20,9 @@ ENGINE = "tollgate::engine::Engine::"
 AHEAD = "tollgate::engine::ahead::Ahead::"
 STAGES = [
     ("note the keys of an event to come", ENGINE + "note_keys"),
-    ("ask for its index buckets", AHEAD + "ask_for_buckets"),
-    ("ask for its records", AHEAD + "ask_for_records"),
-    ("ask for its slabs", AHEAD + "ask_for_rows"),
+    ("ask for its index buckets, and for the first lines of its records", AHEAD + "ask_for_records"),
+    ("ask for their other lines and slabs", AHEAD + "ask_for_rest"),
+    ("ask for what is further away", AHEAD + "ask_for_rows"),
     ("decode, and look for a duplicate", ENGINE + "receive"),
     ("look the keys up", ENGINE + "look_up_keys"),
     ("make the event's own rows", ENGINE + "make_own_rows"),

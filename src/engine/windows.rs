@@ -2,8 +2,9 @@
 //!
 //! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Windows that end together
 //! are each a segment and all after it; where their rows are near, as nearly all are, they are added up side by side
-//! ([`Kernel::nest`]). Else each row is added once, to what its segment comes to in every [`Lane`](super::tally::Lane) that is
-//! wanted, and a feature's window is a run of segments, which are then added up. The event's own row is one more block, of one row, after the stored ones.
+//! ([`Kernel::few`]). Up to four of one kind, as nearly all are, are told straight from what that comes to ([`Told`]). Else each row is added
+//! once, to what its segment comes to in every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments,
+//! which are then added up. The event's own row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
 use super::kernel::{self, Few, Kernel, Near, Numbers, Task, Used, nest_sums};
