@@ -33,7 +33,7 @@ const ROWS: usize = 1;
 pub(super) struct Sight {
     table: usize,
     hash: u64,
-    /// Once its bucket was there to be looked at.
+    /// Once its group has been asked for.
     record: Option<RecordNumber>,
 }
 
@@ -100,8 +100,10 @@ impl Ahead {
     pub(super) fn next_event(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) -> Range<usize> {
         let event = self.next;
         self.next += 1;
-        if (event + REST).is_multiple_of(GROUP) {
-            self.ask_for_records(event + REST, tables);
+        // One event before the first of them is looked at.
+        let later = event + REST + 1;
+        if later.is_multiple_of(GROUP) {
+            self.ask_for_records(later, tables);
         }
         self.ask_for_rest(event + REST, tables, plan, spill);
         self.ask_for_rows(event + ROWS, tables, plan, spill);
@@ -154,7 +156,8 @@ impl Ahead {
         }
     }
 
-    /// Asks for what is beyond the other records, and for rows in trees.
+    /// Asks for the newest leaves of small trees, or, of groups of rows that are not headed in the first line, for what is beyond
+    /// the record.
     #[inline(never)]
     fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
         for &Sight { table, record, .. } in &self.sights[self.keys(event)] {

@@ -75,9 +75,9 @@ impl<'a> Near<'a> {
 
 /// Rows near by, and windows that end together.
 pub(super) struct Few<'a> {
-    /// At most [`Near::BLOCKS`] of at most 64 rows.
+    /// At most [`Near::BLOCKS`] of at most 64 rows, which are no more than there is room for, with all columns of the lanes.
     pub(super) blocks: &'a [Block<'a>],
-    /// The event's own row, and how many of the windows, the longest first, it is in.
+    /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
     pub(super) own: Option<(&'a [u64], usize)>,
     /// Of each window, the longest first, the greatest stamp before it: one to [`Few::WINDOWS`].
     pub(super) after: &'a [u64],
@@ -110,9 +110,13 @@ pub(super) struct Numbers {
 pub(super) struct Kernel {
     /// The sums of lane `used[i]` in segment j are added to `sums[j × used + i]`.
     pub(super) add: fn(&Task<'_>, &Block<'_>, &mut [Sum]),
-    /// What lane `used[i]` comes to is written to `numbers[i]`. False, and nothing is told, where there is a value
-    /// of 2⁵⁴ or more in one of the windows, of either sign.
-    pub(super) few: fn(&Few<'_>, &mut [Numbers]) -> bool,
+    /// What lane `used[i]` comes to is written to `numbers[i]`. False, and nothing is told, where there is a value below −2⁵⁴, or of 2⁵⁴
+    /// or more, in one of the windows.
+    ///
+    /// # Safety
+    ///
+    /// Blocks, windows and lanes must be as [`Few`] says.
+    pub(super) few: unsafe fn(&Few<'_>, &mut [Numbers]) -> bool,
 }
 
 /// The best that this processor can run.
@@ -156,25 +160,30 @@ fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
 }
 
 fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+    let windows = few.after.len();
     for (used, numbers) in few.used.iter().zip(numbers) {
         let lane = &few.lanes[used.lane];
-        for (window, &after) in few.after.iter().enumerate() {
-            let mut sum = Sum::EMPTY;
-            for block in few.blocks {
-                tally(
-                    block,
-                    block.rows_until_stamp(after)..block.rows_until_stamp(few.until),
-                    lane,
-                    &mut sum,
-                );
+        // What begins with the start of each window and ends with that of the next; then each and all after it.
+        let mut sums = [Sum::EMPTY; Few::WINDOWS];
+        for block in few.blocks {
+            let mut first = block.rows_until_stamp(few.after[0]);
+            for (window, sum) in sums[..windows].iter_mut().enumerate() {
+                let end = block.rows_until_stamp(few.after.get(window + 1).copied().unwrap_or(few.until));
+                tally(block, first..end, lane, sum);
+                first = end;
             }
-            if let Some((row, _)) = few.own.filter(|&(_, windows)| window < windows) {
-                tally_row(row, lane, &mut sum);
-            }
-            let is_large = |value: i64| (value ^ value >> 63) as u64 & LARGE != 0;
-            if lane.is_of_values() && sum.count > 0 && (is_large(sum.least) || is_large(sum.greatest)) {
-                return false;
-            }
+        }
+        if let Some((row, in_windows @ 1..)) = few.own {
+            tally_row(row, lane, &mut sums[in_windows.min(windows) - 1]);
+        }
+        nest_sums(&mut sums[..windows], 1);
+        let is_large = |value: i64| (value ^ value >> 63) as u64 & LARGE != 0;
+        let [longest, ..] = sums;
+        if lane.is_of_values() && longest.count > 0 && (is_large(longest.least) || is_large(longest.greatest))
+        {
+            return false;
+        }
+        for (window, sum) in sums.iter().enumerate() {
             numbers.count[window] = sum.count as i64;
             numbers.sum[window] = sum.sum as i64;
             numbers.least[window] = sum.least;
@@ -184,20 +193,21 @@ fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
     true
 }
 
-/// Lanes that are looked at at a time.
-const LANES: usize = 4;
+/// Lanes that [`nest`] has looked at at a time.
+const LANES_AT_A_TIME: usize = 4;
 
 /// For windows that end together: what lane `used[i]` comes to in segment j and all after it is written to
 /// `sums[j × used + i]`.
 pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
     let Some((&until, after)) = task.edges.split_last() else { return };
     let width = task.used.len();
-    let mut all = [Numbers::default(); LANES];
+    let mut all = [Numbers::default(); LANES_AT_A_TIME];
     for (first, after) in (0..).step_by(Few::WINDOWS).zip(after.chunks(Few::WINDOWS)) {
-        for (lane, used) in (0..).step_by(LANES).zip(task.used.chunks(LANES)) {
+        for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
             let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
             let few = Few { blocks: near.blocks(), own, after, until, lanes: task.lanes, used };
-            if !(kernel.few)(&few, &mut all) {
+            // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
+            if !unsafe { (kernel.few)(&few, &mut all) } {
                 return nest_rows(task, near, sums);
             }
             for ((lane, used), numbers) in (lane..).zip(used).zip(&all) {
@@ -214,7 +224,8 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut 
     }
 }
 
-fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+/// What [`nest`] does, row by row.
+pub(super) fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
     sums.fill(Sum::EMPTY);
     near.blocks().iter().for_each(|block| add_rows(task, block, sums));
@@ -243,7 +254,6 @@ pub(super) fn nest_sums(sums: &mut [Sum], width: usize) {
 trait Vector: Copy {
     /// How many numbers.
     const ROWS: usize;
-    /// Some of them.
     /// Which of them are meant.
     type Mask: Copy;
 
@@ -344,7 +354,7 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `V`.
+/// The processor must have the instructions of `V`; and see [`Kernel::few`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 unsafe fn few_vectors<V: Vector, const VECTORS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
@@ -360,9 +370,11 @@ unsafe fn few_vectors<V: Vector, const VECTORS: usize>(few: &Few<'_>, numbers: &
     }
 }
 
+/// The same for so many windows, one lane after the other.
+///
 /// # Safety
 ///
-/// The processor must have the instructions of `V`.
+/// As for [`few_vectors`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 unsafe fn few_windows<V: Vector, const VECTORS: usize, const WINDOWS: usize>(
@@ -403,7 +415,8 @@ unsafe fn few_windows<V: Vector, const VECTORS: usize, const WINDOWS: usize>(
     true
 }
 
-/// Bits that no value has of which a few blocks can be added up in 64 bits.
+/// Bits of [`Vector::magnitude`] that no value has of which a few blocks can be added up in 64 bits: of four blocks of 64 rows and the
+/// event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³.
 const LARGE: u64 = u64::MAX << 54;
 
 /// Windows that end together, and what is looked at for one lane.
@@ -426,7 +439,7 @@ impl<V: Vector, const WINDOWS: usize> Windows<'_, V, WINDOWS> {
     ///
     /// # Safety
     ///
-    /// The processor must have the instructions of `V`; the block must have a row `base`.
+    /// The processor must have the instructions of `V`; the block must be as [`Few`] says, and have a row `base`.
     #[inline(always)]
     unsafe fn rows<const VECTORS: usize>(
         &self,
@@ -434,6 +447,7 @@ impl<V: Vector, const WINDOWS: usize> Windows<'_, V, WINDOWS> {
         base: usize,
         lane: &Lane,
     ) -> ([usize; VECTORS], [V; VECTORS], [V::Mask; VECTORS]) {
+        debug_assert!(base < block.count && block.count <= block.capacity.min(64));
         let some = bits_below(block.count) >> base;
         let last = block.capacity.saturating_sub(V::ROWS);
         let at =
@@ -529,6 +543,7 @@ impl<V: Vector, const WINDOWS: usize> Windows<'_, V, WINDOWS> {
                 greatest[window] = greatest[window].greater(is_in, own);
             }
             for block in self.blocks {
+                debug_assert!((column + 1) * block.capacity <= block.words.len());
                 let column = block.words.as_ptr().wrapping_add(column * block.capacity);
                 let mut base = 0;
                 while base < block.count {
@@ -792,12 +807,19 @@ mod tests {
             let task = Task { edges: &edges, lanes: &lanes, used: &used };
             // Two blocks of what was one, in any way.
             let cut = next() as usize % (count + 1);
-            let of_rows = |rows: std::ops::Range<usize>| {
-                let columns = words.chunks_exact(capacity).flat_map(|column| &column[rows.clone()]);
-                columns.copied().collect::<Vec<u64>>()
+            // What room there is beyond the rows holds anything.
+            let rooms = [next(), next()].map(|random| if random & 3 == 0 { 0 } else { random as usize % 64 });
+            let rooms = [(0..cut, rooms[0]), (cut..count, rooms[1])]
+                .map(|(rows, room)| (rows.clone(), (rows.len() + room).min(64)));
+            let mut of_rows = |(rows, capacity_of_it): &(std::ops::Range<usize>, usize)| {
+                let mut words_of_it: Vec<u64> = (0..capacity_of_it * columns).map(|_| next()).collect();
+                for (column, of) in words.chunks_exact(capacity).enumerate() {
+                    words_of_it[column * capacity_of_it..][..rows.len()].copy_from_slice(&of[rows.clone()]);
+                }
+                words_of_it
             };
-            let halves = [of_rows(0..cut), of_rows(cut..count)];
-            let half = |half: usize, count| Block { words: &halves[half], capacity: count, count };
+            let halves = [of_rows(&rooms[0]), of_rows(&rooms[1])];
+            let half = |half: usize, count| Block { words: &halves[half], capacity: rooms[half].1, count };
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
             let mut near = Near::new();
             near.own = own;
@@ -826,7 +848,8 @@ mod tests {
                 let own = own
                     .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
                 let few = Few { blocks: near.blocks(), own, after, until, lanes: &lanes, used: &used };
-                let is_told = (kernel.few)(&few, &mut numbers);
+                // SAFETY: the blocks have up to 64 rows and all columns.
+                let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
                 let told = numbers.iter().zip(&used).map(|(numbers, used)| {
                     let wanted = |is_wanted: bool, numbers: [i64; 4]| {
                         if is_told && is_wanted { numbers[..after.len()].to_vec() } else { Vec::new() }

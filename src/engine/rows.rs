@@ -27,8 +27,8 @@ use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
-    Branch, Edges, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child, entry_words,
-    last_of, node_words, push_leaves, rows_of,
+    Branch, Edges, FANOUT, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child,
+    entry_words, last_of, node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -282,6 +282,7 @@ impl<'a> Rows<'a> {
     pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a>) -> bool {
         let Self { shape, spill, record, .. } = *self;
         if let Some(own) = self.own {
+            // Nearly always: it is in all of them, as none is empty.
             let before = match own.time(0) == edges.times[edges.segments()] {
                 true => edges.segments(),
                 false => edges.before(own.time(0)),
@@ -402,11 +403,15 @@ pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
 const LEAVES_AHEAD: usize = 2;
 
 /// Once [`prefetch`] has brought the newest entries of a small tree: asks for their rows.
+///
+/// The record may have been dropped since it was guessed, and its root be anything by now: no more is read of it than every
+/// node has room for, and whatever that says, a few lines are asked for.
 #[inline]
 pub(super) fn prefetch_leaves(record: &[u64], shape: &Shape, spill: &Spill) {
     let root = Head::of(record, shape).branch;
     if root.level == LEAF_LEVEL + 1 {
-        for at in root.count.saturating_sub(LEAVES_AHEAD)..root.count {
+        let count = root.count.min(FANOUT);
+        for at in count.saturating_sub(LEAVES_AHEAD)..count {
             prefetch_block(child(spill, shape, root.slab, at), shape, spill);
         }
     }
@@ -417,7 +422,7 @@ pub(super) fn prefetch_leaves(record: &[u64], shape: &Shape, spill: &Spill) {
 fn prefetch_block(branch: Branch, shape: &Shape, spill: &Spill) {
     let capacity = shape.capacity(branch.level);
     for start in shape.read.iter().map(|column| column * capacity) {
-        spill.prefetch(branch.slab, start..start + branch.count);
+        spill.prefetch(branch.slab, start..start + branch.count.min(capacity));
     }
 }
 

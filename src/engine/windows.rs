@@ -2,9 +2,10 @@
 //!
 //! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Windows that end together
 //! are each a segment and all after it; where their rows are near, as nearly all are, they are added up side by side
-//! ([`Kernel::few`]). Up to four of one kind, as nearly all are, are told straight from what that comes to ([`Told`]). Else each row is added
-//! once, to what its segment comes to in every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments,
-//! which are then added up. The event's own row is one more block, of one row, after the stored ones.
+//! by [`Kernel::few`], four at a time. If there are no more, and they are `last` with one delay, as nearly all are, features are told straight
+//! from what that comes to ([`Told`]). Where rows are not near, or windows end apart, each row is added once, to what its segment comes to in
+//! every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments, which are then added up. The event's own
+//! row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
 use super::kernel::{self, Few, Kernel, Near, Numbers, Task, Used, nest_sums};
@@ -321,17 +322,17 @@ impl Scratch {
     ) -> i64 {
         let seen = &self.seen[scan.windows];
         let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
-        if let Some(told) = &scan.few {
-            let mut near = Near::new();
-            if let Some((&until, after)) = edges.stamps.split_last()
-                && rows.near(edges, &mut near)
-            {
+        let mut near = Near::new();
+        let is_near = seen.end_together && !scan.cells.is_empty() && rows.near(edges, &mut near);
+        if is_near {
+            self.work += near.entries;
+            self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
+            if let (Some(told), Some((&until, after))) = (&scan.few, edges.stamps.split_last()) {
                 let own = near.own.map(|(row, segment)| (row, segment + 1));
                 let (blocks, lanes) = (near.blocks(), &rows.shape.lanes);
                 let few = Few { blocks, own, after, until, lanes, used: &scan.lanes };
-                if (self.kernel.few)(&few, &mut self.numbers) {
-                    self.work += near.entries;
-                    self.work += blocks.iter().map(|block| block.count as u64).sum::<u64>();
+                // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
+                if unsafe { (self.kernel.few)(&few, &mut self.numbers) } {
                     told.tell(&self.numbers, registers);
                     return edges.times[0];
                 }
@@ -340,11 +341,11 @@ impl Scratch {
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
-            let mut near = Near::new();
-            if seen.end_together && rows.near(edges, &mut near) {
-                self.work += near.entries;
-                self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
-                let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
+            let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
+            if is_near && scan.few.is_some() {
+                // There is a large value, as the vectors have said.
+                kernel::nest_rows(&task, &near, sums);
+            } else if is_near {
                 kernel::nest(self.kernel, &task, &near, sums);
             } else {
                 sums.fill(Sum::EMPTY);

@@ -7,8 +7,7 @@ use std::arch::aarch64::*;
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    // SAFETY: as said.
-    few: |few, numbers| unsafe { few_vectors::<uint64x2_t, 4>(few, numbers) },
+    few: few_vectors::<uint64x2_t, 4>,
 };
 
 // SAFETY (of all below): see `Vector`.

@@ -12,15 +12,14 @@ macro_rules! kernel {
             unsafe { add_vectors::<$vector>(task, block, sums) };
         }
         #[target_feature(enable = $features)]
-        fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
-            // SAFETY: these are the instructions of the vector.
+        unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+            // SAFETY: these are the instructions of the vector, and the rest is the caller's.
             unsafe { few_vectors::<$vector, $vectors>(few, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
             add: |task, block, sums| unsafe { add(task, block, sums) },
-            // SAFETY: as above.
-            few: |few_rows, numbers| unsafe { few(few_rows, numbers) },
+            few,
         }
     }};
 }
