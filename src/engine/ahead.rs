@@ -136,7 +136,7 @@ impl Ahead {
         }
         for sight in &self.sights[group] {
             if let Some(record) = sight.record {
-                tables[sight.table].prefetch_record(record);
+                tables[sight.table].prefetch_first_line(record);
             }
         }
     }
@@ -146,7 +146,7 @@ impl Ahead {
     fn ask_for_rest(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
         for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
             let Some(record) = record else { continue };
-            tables[table].prefetch_rest(record);
+            tables[table].prefetch_other_lines(record);
             for &group in &plan.tables[table].groups {
                 let shape = &plan.groups[group].shape;
                 if rows::is_headed_first(shape) {

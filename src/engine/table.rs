@@ -269,13 +269,13 @@ impl Table {
 
     /// Asks for the first line of a record, without looking at it.
     #[inline]
-    pub(super) fn prefetch_record(&self, number: RecordNumber) {
+    pub(super) fn prefetch_first_line(&self, number: RecordNumber) {
         self.records.prefetch(self.start(number));
     }
 
     /// Asks for its other lines.
     #[inline]
-    pub(super) fn prefetch_rest(&self, number: RecordNumber) {
+    pub(super) fn prefetch_other_lines(&self, number: RecordNumber) {
         let start = self.start(number);
         (start + LINE_WORDS..start + self.record_words)
             .step_by(LINE_WORDS)

@@ -45,26 +45,17 @@ pub fn execute(
     time: Time,
     registers: &mut [Value],
 ) {
+    let start = run.start.to_native() as usize;
+    let code = &basis.program.code[start..start + run.len.to_native() as usize];
     // Many runs are empty.
-    if run.len.to_native() > 0 {
-        execute_all(basis, run, frame, presence, time, registers);
+    if !code.is_empty() {
+        evaluate(basis, code, Event { frame, presence, time }, registers);
     }
 }
 
 #[inline(never)]
-fn execute_all(
-    basis: Basis<'_>,
-    run: &ArchivedRun,
-    frame: &[u64],
-    presence: u64,
-    time: Time,
-    registers: &mut [Value],
-) {
-    let program = basis.program;
-    let start = run.start.to_native() as usize;
-    let code = &program.code[start..start + run.len.to_native() as usize];
-    let registers = &mut registers[..usize::from(program.registers.to_native())];
-    let event = Event { frame, presence, time };
+fn evaluate(basis: Basis<'_>, code: &[ArchivedInstr], event: Event<'_>, registers: &mut [Value]) {
+    let registers = &mut registers[..usize::from(basis.program.registers.to_native())];
     let mut next = 0;
     while let Some(instr) = code.get(next) {
         next += 1 + step(basis, instr, event, registers);
