@@ -20,8 +20,9 @@ use std::mem::MaybeUninit;
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Used {
+    pub(super) lane: Lane,
     /// Index into the lanes of the shape.
-    pub(super) lane: usize,
+    pub(super) number: usize,
     pub(super) sum: bool,
     pub(super) least: bool,
     pub(super) greatest: bool,
@@ -31,8 +32,6 @@ pub(super) struct Used {
 pub(super) struct Task<'a> {
     /// Stamps in ascending order, each once. See [`Edges`](super::tree::Edges).
     pub(super) edges: &'a [u64],
-    /// The lanes of the shape.
-    pub(super) lanes: &'a [Lane],
     pub(super) used: &'a [Used],
 }
 
@@ -79,13 +78,31 @@ pub(super) struct Few<'a> {
     pub(super) blocks: &'a [Block<'a>],
     /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
     pub(super) own: Option<(&'a [u64], usize)>,
-    /// Of each window, the longest first, the greatest stamp before it: one to [`Few::WINDOWS`].
-    pub(super) after: &'a [u64],
+    /// Of each window, the longest first, the greatest stamp before it.
+    pub(super) starts: &'a Starts,
+    /// How many they are: one to [`Few::WINDOWS`].
+    pub(super) windows: usize,
     /// The greatest stamp in them.
     pub(super) until: u64,
-    /// The lanes of the shape.
-    pub(super) lanes: &'a [Lane],
     pub(super) used: &'a [Used],
+}
+
+/// The greatest stamps before few windows; from there on, above all stamps. So many that the widest vector is full.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Starts(pub(super) [u64; 8]);
+
+impl Starts {
+    /// Of no windows.
+    pub(super) const NONE: Self = Self([i64::MAX as u64; 8]);
+
+    /// Of these, of which there are at most [`Few::WINDOWS`].
+    #[inline]
+    pub(super) fn of(stamps: &[u64]) -> Self {
+        let mut starts = Self::NONE;
+        starts.0.iter_mut().zip(stamps).for_each(|(start, &stamp)| *start = stamp);
+        starts
+    }
 }
 
 impl Few<'_> {
@@ -103,6 +120,35 @@ pub(super) struct Numbers {
     pub(super) least: [i64; Few::WINDOWS],
     /// Of no rows: the least number there is.
     pub(super) greatest: [i64; Few::WINDOWS],
+}
+
+/// What of [`Numbers`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    Count,
+    Sum,
+    Least,
+    Greatest,
+}
+
+/// Where among the numbers of up to eight lanes one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u8);
+
+impl Place {
+    /// What of this lane in this window.
+    pub(super) fn new(lane: usize, what: What, window: usize) -> Self {
+        debug_assert!(lane < 8 && window < Few::WINDOWS);
+        Self((lane * 16 + what as usize * Few::WINDOWS + window) as u8)
+    }
+
+    /// What is there.
+    #[inline(always)]
+    pub(super) fn of(self, numbers: &[Numbers; 8]) -> i64 {
+        // SAFETY: `Numbers` are sixteen whole numbers without anything between, so that eight of them are 128.
+        let numbers: &[i64; 128] = unsafe { &*std::ptr::from_ref(numbers).cast() };
+        numbers[usize::from(self.0) % 128]
+    }
 }
 
 /// See the module.
@@ -152,7 +198,7 @@ fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
         let end = block.rows_until_stamp(edge);
         if end > first {
             for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-                tally(block, first..end, &task.lanes[used.lane], sum);
+                tally(block, first..end, &used.lane, sum);
             }
         }
         first = end;
@@ -160,15 +206,16 @@ fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
 }
 
 fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
-    let windows = few.after.len();
+    let after = &few.starts.0[..few.windows];
+    let windows = few.windows;
     for (used, numbers) in few.used.iter().zip(numbers) {
-        let lane = &few.lanes[used.lane];
+        let lane = &used.lane;
         // What begins with the start of each window and ends with that of the next; then each and all after it.
         let mut sums = [Sum::EMPTY; Few::WINDOWS];
         for block in few.blocks {
-            let mut first = block.rows_until_stamp(few.after[0]);
+            let mut first = block.rows_until_stamp(after[0]);
             for (window, sum) in sums[..windows].iter_mut().enumerate() {
-                let end = block.rows_until_stamp(few.after.get(window + 1).copied().unwrap_or(few.until));
+                let end = block.rows_until_stamp(after.get(window + 1).copied().unwrap_or(few.until));
                 tally(block, first..end, lane, sum);
                 first = end;
             }
@@ -203,18 +250,19 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut 
     let width = task.used.len();
     let mut all = [Numbers::default(); LANES_AT_A_TIME];
     for (first, after) in (0..).step_by(Few::WINDOWS).zip(after.chunks(Few::WINDOWS)) {
+        let (starts, windows) = (&Starts::of(after), after.len());
         for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
             let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
-            let few = Few { blocks: near.blocks(), own, after, until, lanes: task.lanes, used };
+            let few = Few { blocks: near.blocks(), own, starts, windows, until, used };
             // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
             if !unsafe { (kernel.few)(&few, &mut all) } {
                 return nest_rows(task, near, sums);
             }
             for ((lane, used), numbers) in (lane..).zip(used).zip(&all) {
-                for window in 0..after.len() {
+                for window in 0..windows {
                     let sum = &mut sums[(first + window) * width + lane];
                     *sum = Sum { count: numbers.count[window] as u64, ..Sum::EMPTY };
-                    if task.lanes[used.lane].is_of_values() {
+                    if used.lane.is_of_values() {
                         sum.sum = i128::from(numbers.sum[window]);
                         (sum.least, sum.greatest) = (numbers.least[window], numbers.greatest[window]);
                     }
@@ -231,7 +279,7 @@ pub(super) fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
     near.blocks().iter().for_each(|block| add_rows(task, block, sums));
     if let Some((row, segment)) = near.own {
         for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-            tally_row(row, &task.lanes[used.lane], sum);
+            tally_row(row, &used.lane, sum);
         }
     }
     nest_sums(sums, width);
@@ -303,6 +351,10 @@ trait Vector: Copy {
         // SAFETY: as the caller has made sure.
         unsafe { [one.greatest(), two.greatest(), three.greatest(), four.greatest()] }
     }
+    /// With 1 added to those that the mask names.
+    unsafe fn one_more(self, mask: Self::Mask) -> Self;
+    /// Writes them to `to` from `first` on, but for what there is no room for.
+    unsafe fn store(self, to: &mut [i64; 4], first: usize);
     unsafe fn or(self, others: Self) -> Self;
     /// The bits of each by which it is further from 0 than 0 and −1 are.
     unsafe fn magnitude(self) -> Self;
@@ -328,7 +380,7 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     unsafe { rows_until::<V>(block, edges, &mut until) };
     let width = task.used.len();
     for (number, used) in task.used.iter().enumerate() {
-        let lane = &task.lanes[used.lane];
+        let lane = &used.lane;
         // SAFETY: the instructions are there, as the caller has made sure.
         let counted = unsafe { counted::<V>(block, lane) };
         for (segment, ends) in until[..edges.len()].windows(2).enumerate() {
@@ -350,17 +402,27 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`few_rows`] does, by vectors, `VECTORS` at a time.
+/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows for each row; of more, `VECTORS` of rows at a time.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`; and see [`Kernel::few`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn few_vectors<V: Vector, const VECTORS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+unsafe fn few_vectors<V: Vector, const VECTORS: usize, const PARTS: usize>(
+    few: &Few<'_>,
+    numbers: &mut [Numbers],
+) -> bool {
+    let mut rows = 0;
+    for block in few.blocks {
+        rows += block.count;
+    }
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
-        match *few.after {
+        if rows <= abreast::ROWS_MAX {
+            return abreast::few_abreast::<V, PARTS>(few, numbers);
+        }
+        match few.starts.0[..few.windows] {
             [one] => few_windows::<V, VECTORS, 1>(few, [one], numbers),
             [one, two] => few_windows::<V, VECTORS, 2>(few, [one, two], numbers),
             [one, two, three] => few_windows::<V, VECTORS, 3>(few, [one, two, three], numbers),
@@ -383,7 +445,7 @@ unsafe fn few_windows<V: Vector, const VECTORS: usize, const WINDOWS: usize>(
     numbers: &mut [Numbers],
 ) -> bool {
     for (used, numbers) in few.used.iter().zip(numbers) {
-        let lane = &few.lanes[used.lane];
+        let lane = &used.lane;
         let (own, own_windows) = match few.own {
             Some((row, windows @ 1..)) if lane.has(row) => {
                 (lane.value().map_or(0, |column| row[column]), windows)
@@ -745,6 +807,8 @@ impl<V: Vector> Values<V> {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod abreast;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 #[cfg(target_arch = "x86_64")]
@@ -796,7 +860,13 @@ mod tests {
             let lanes: Vec<Lane> =
                 filters.iter().flat_map(|&filter| values.map(|value| Lane::new(filter, value))).collect();
             let used: Vec<Used> = (0..lanes.len())
-                .map(|lane| Used { lane, sum: true, least: next() & 1 == 0, greatest: next() & 1 == 0 })
+                .map(|number| Used {
+                    lane: lanes[number],
+                    number,
+                    sum: true,
+                    least: next() & 1 == 0,
+                    greatest: next() & 1 == 0,
+                })
                 .collect();
             let mut edges: Vec<i64> =
                 (0..2 + next() % 5).map(|_| (next() % (spread + 2)) as i64 - 1).collect();
@@ -804,7 +874,7 @@ mod tests {
             edges.sort_unstable();
             edges.dedup();
             let edges: Vec<u64> = edges.into_iter().map(last_stamp_of).collect();
-            let task = Task { edges: &edges, lanes: &lanes, used: &used };
+            let task = Task { edges: &edges, used: &used };
             // Two blocks of what was one, in any way.
             let cut = next() as usize % (count + 1);
             // What room there is beyond the rows holds anything.
@@ -847,14 +917,15 @@ mod tests {
                 let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
                 let own = own
                     .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
-                let few = Few { blocks: near.blocks(), own, after, until, lanes: &lanes, used: &used };
+                let (starts, windows) = (&Starts::of(after), after.len());
+                let few = Few { blocks: near.blocks(), own, starts, windows, until, used: &used };
                 // SAFETY: the blocks have up to 64 rows and all columns.
                 let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
                 let told = numbers.iter().zip(&used).map(|(numbers, used)| {
                     let wanted = |is_wanted: bool, numbers: [i64; 4]| {
-                        if is_told && is_wanted { numbers[..after.len()].to_vec() } else { Vec::new() }
+                        if is_told && is_wanted { numbers[..windows].to_vec() } else { Vec::new() }
                     };
-                    let is_of_values = lanes[used.lane].is_of_values();
+                    let is_of_values = used.lane.is_of_values();
                     [
                         wanted(true, numbers.count),
                         wanted(is_of_values, numbers.sum),

@@ -11,7 +11,7 @@ use super::Limits;
 use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
-use super::kernel::{Few, Used};
+use super::kernel::{Place, Used, What};
 use super::lists;
 use super::matching::Matcher;
 use super::orders::{self, Name};
@@ -694,9 +694,10 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
                     if lane.is_of_values() {
                         den = group.columns[index(term.value)].den;
                     }
-                    let lane = group.shape.lanes.iter().position(|known| *known == lane).unwrap_or(0);
-                    let place = scan.lanes.iter().position(|used| used.lane == lane).unwrap_or_else(|| {
-                        scan.lanes.push(Used { lane, sum: false, least: false, greatest: false });
+                    let number = group.shape.lanes.iter().position(|known| *known == lane).unwrap_or(0);
+                    let lane = group.shape.lanes[number];
+                    let place = scan.lanes.iter().position(|used| used.number == number).unwrap_or_else(|| {
+                        scan.lanes.push(Used { lane, number, sum: false, least: false, greatest: false });
                         scan.lanes.len() - 1
                     });
                     let used = &mut scan.lanes[place];
@@ -778,7 +779,7 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
 fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
     let is_shared =
         |cell: &Cell| shared.iter().any(|output| [output.cell, output.under].contains(&cell.slot));
-    let is_few = (1..=Few::WINDOWS).contains(&set.spans.len())
+    let is_few = set.is_few()
         && (1..=Told::LANES).contains(&scan.lanes.len())
         && scan.distinct.is_empty()
         && !scan.cells.iter().any(is_shared);
@@ -789,14 +790,19 @@ fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
             Some((cell.lane, set.first_segment(cell.window)))
         };
         let (lane, window) = of(output.cell)?;
-        let number = Number { feature: output.feature, lane, window, den: output.den };
+        let place = |what| Place::new(lane, what, window);
+        let number = |what, den| Number { feature: output.feature, place: place(what), den };
+        let (counted, den) = (place(What::Count), output.den);
         match output.agg {
-            ArchivedAgg::Count => told.counts.push(number),
-            ArchivedAgg::Sum => told.sums.push(number),
-            ArchivedAgg::Min => told.least.push(number),
-            ArchivedAgg::Max => told.greatest.push(number),
-            ArchivedAgg::Avg => told.averages.push(number),
-            ArchivedAgg::Ratio => told.ratios.push((number, of(output.under)?)),
+            ArchivedAgg::Count => told.plain.push(number(What::Count, 1)),
+            ArchivedAgg::Sum => told.plain.push(number(What::Sum, den)),
+            ArchivedAgg::Min => told.of_some.push((number(What::Least, den), counted)),
+            ArchivedAgg::Max => told.of_some.push((number(What::Greatest, den), counted)),
+            ArchivedAgg::Avg => told.averages.push((number(What::Sum, den), counted)),
+            ArchivedAgg::Ratio => {
+                let (lane, window) = of(output.under)?;
+                told.ratios.push((number(What::Count, den), Place::new(lane, What::Count, window)));
+            }
             _ => return None,
         }
     }

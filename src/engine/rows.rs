@@ -268,11 +268,11 @@ impl<'a> Rows<'a> {
                 tallied.branch(spill, shape, head.branch, i64::MIN);
             }
             if head.count > 0 {
-                tallied.block(shape, &inline);
+                tallied.block(&inline);
             }
         }
         if let Some(own) = &self.own {
-            tallied.row(shape, own);
+            tallied.row(own);
         }
     }
 

@@ -99,7 +99,7 @@ impl Sketch {
             window: Window::of(feature),
             filter,
             thing,
-            lane: Used { lane, sum: false, least: false, greatest: false },
+            lane: Used { lane: group.shape.lanes[lane], number: lane, sum: false, least: false, greatest: false },
             rows: feature.argument.to_native() as usize,
             is_upper: feature.assume == Some(ArchivedAssume::High),
             is_each,
@@ -223,7 +223,7 @@ impl Sketched {
         let own = rows.own.as_ref().filter(|own| (after + 1..=until).contains(&own.time(0)));
         let own = own.filter(|own| sketch.qualifies(own, 0));
         let mut own = own.map(|own| sketch.row(own, 0, id_column, true));
-        let entries = rows.each_of_lane(sketch.lane.lane, (after, until), |block| {
+        let entries = rows.each_of_lane(sketch.lane.number, (after, until), |block| {
             looked_at += block.count as u64;
             for row in (block.rows_until(after)..block.rows_until(until)).rev() {
                 if sketch.qualifies(&block, row) {

@@ -106,20 +106,20 @@ pub(super) struct Tallied<'a> {
 impl Tallied<'_> {
     /// Adds the rows of a block.
     #[inline]
-    pub(super) fn block(&mut self, shape: &Shape, block: &Block<'_>) {
+    pub(super) fn block(&mut self, block: &Block<'_>) {
         self.work += block.count as u64;
-        let task = Task { edges: self.edges.stamps, lanes: &shape.lanes, used: self.used };
+        let task = Task { edges: self.edges.stamps, used: self.used };
         (self.kernel.add)(&task, block, self.sums);
     }
 
     /// Adds a block of one row: too little for vectors.
     #[inline]
-    pub(super) fn row(&mut self, shape: &Shape, row: &Block<'_>) {
+    pub(super) fn row(&mut self, row: &Block<'_>) {
         let before = self.edges.before(row.time(0));
         if (1..=self.edges.segments()).contains(&before) {
             let sums = &mut self.sums[(before - 1) * self.used.len()..];
             for (used, sum) in self.used.iter().zip(sums) {
-                tally_row(row.words, &shape.lanes[used.lane], sum);
+                tally_row(row.words, &used.lane, sum);
             }
         }
     }
@@ -127,7 +127,7 @@ impl Tallied<'_> {
     /// Adds the rows of a branch, none of which is older than `before`.
     pub(super) fn branch(&mut self, spill: &Spill, shape: &Shape, branch: Branch, mut before: i64) {
         if !branch.is_node() {
-            return self.block(shape, &block(spill, shape, branch));
+            return self.block(&block(spill, shape, branch));
         }
         let segments = self.edges.segments();
         for child in 0..branch.count {
@@ -143,7 +143,7 @@ impl Tallied<'_> {
             } else if from > 0 {
                 let sums = &mut self.sums[(from - 1) * self.used.len()..];
                 for (used, sum) in self.used.iter().zip(sums) {
-                    sum.add(&Sum::load(&entry[shape.lane_words(used.lane)]));
+                    sum.add(&Sum::load(&entry[shape.lane_words(used.number)]));
                 }
             }
             before = last;

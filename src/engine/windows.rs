@@ -8,7 +8,7 @@
 //! row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
-use super::kernel::{self, Few, Kernel, Near, Numbers, Task, Used, nest_sums};
+use super::kernel::{self, Few, Kernel, Near, Numbers, Place, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
@@ -37,25 +37,25 @@ pub(super) struct Scan {
     pub(super) few: Option<Told>,
 }
 
-/// What lane comes to what in which window, and the feature that this is.
+/// A feature, and where among the numbers of [`Kernel::few`] it is told from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number {
     pub(super) feature: usize,
-    pub(super) lane: usize,
-    pub(super) window: usize,
+    pub(super) place: Place,
     pub(super) den: i64,
 }
 
-/// Features by what is told of a lane.
+/// Features by how they are told.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    pub(super) counts: Vec<Number>,
-    pub(super) sums: Vec<Number>,
-    pub(super) least: Vec<Number>,
-    pub(super) greatest: Vec<Number>,
-    pub(super) averages: Vec<Number>,
-    /// Counts, and what they are a part of: lane and window.
-    pub(super) ratios: Vec<(Number, (usize, usize))>,
+    /// As the number is: counts and sums.
+    pub(super) plain: Vec<Number>,
+    /// As the number is, if the rows that are counted here are any: extremes.
+    pub(super) of_some: Vec<(Number, Place)>,
+    /// Sums, and of how many.
+    pub(super) averages: Vec<(Number, Place)>,
+    /// Counts, and what they are a part of.
+    pub(super) ratios: Vec<(Number, Place)>,
 }
 
 impl Told {
@@ -65,32 +65,18 @@ impl Told {
     /// Sets the registers of these features.
     #[inline(always)]
     fn tell(&self, numbers: &[Numbers; Self::LANES], registers: &mut [Value]) {
-        let of = |lane: usize| &numbers[lane % Self::LANES];
-        for &Number { feature, lane, window, .. } in &self.counts {
-            registers[feature] = Value::int(of(lane).count[window % Few::WINDOWS]);
+        for &Number { feature, place, den } in &self.plain {
+            registers[feature] = Value { num: place.of(numbers), den };
         }
-        for &Number { feature, lane, window, den } in &self.sums {
-            registers[feature] = Value { num: of(lane).sum[window % Few::WINDOWS], den };
+        for &(Number { feature, place, den }, counted) in &self.of_some {
+            let all = i64::from(counted.of(numbers) > 0).wrapping_neg();
+            registers[feature] = Value { num: place.of(numbers) & all, den: den & all };
         }
-        let of_some = |count: i64, num: i64, den: i64| {
-            let all = i64::from(count > 0).wrapping_neg();
-            Value { num: num & all, den: den & all }
-        };
-        for &Number { feature, lane, window, den } in &self.least {
-            let (numbers, window) = (of(lane), window % Few::WINDOWS);
-            registers[feature] = of_some(numbers.count[window], numbers.least[window], den);
+        for &(Number { feature, place, den }, counted) in &self.averages {
+            registers[feature] = average(place.of(numbers).into(), counted.of(numbers).into(), den);
         }
-        for &Number { feature, lane, window, den } in &self.greatest {
-            let (numbers, window) = (of(lane), window % Few::WINDOWS);
-            registers[feature] = of_some(numbers.count[window], numbers.greatest[window], den);
-        }
-        for &Number { feature, lane, window, den } in &self.averages {
-            let (numbers, window) = (of(lane), window % Few::WINDOWS);
-            registers[feature] = average(numbers.sum[window].into(), numbers.count[window].into(), den);
-        }
-        for &(Number { feature, lane, window, .. }, (under, whole)) in &self.ratios {
-            let (part, all) = (of(lane).count[window % Few::WINDOWS], of(under).count[whole % Few::WINDOWS]);
-            registers[feature] = share(part, all);
+        for &(Number { feature, place, .. }, whole) in &self.ratios {
+            registers[feature] = share(place.of(numbers), whole.of(numbers));
         }
     }
 }
@@ -157,6 +143,11 @@ impl WindowSet {
         !self.spans.is_empty()
     }
 
+    /// Whether it is a fixed one of so few that [`Kernel::few`] does for it.
+    pub(super) fn is_few(&self) -> bool {
+        (1..=Few::WINDOWS).contains(&self.spans.len())
+    }
+
     /// The segment that a window of a fixed set begins with.
     pub(super) fn first_segment(&self, window: usize) -> usize {
         let frame = self.windows[window].frame;
@@ -212,6 +203,8 @@ struct Seen {
     segments: Vec<(usize, usize)>,
     /// All end at one time, which is that of the event if none is delayed.
     end_together: bool,
+    /// Of a fixed set of a few.
+    starts: Starts,
 }
 
 impl Seen {
@@ -231,6 +224,9 @@ impl Seen {
         }
         self.stamps.clear();
         self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
+        if set.is_few() {
+            self.starts = Starts::of(&self.stamps[..set.spans.len()]);
+        }
     }
 
     fn sort_edges(&mut self) {
@@ -290,6 +286,7 @@ impl Scratch {
             windows: Vec::with_capacity(bounds.windows),
             segments: Vec::with_capacity(bounds.windows),
             end_together: false,
+            starts: Starts::NONE,
         };
         Self {
             sums: vec![Sum::EMPTY; bounds.sums],
@@ -327,10 +324,10 @@ impl Scratch {
         if is_near {
             self.work += near.entries;
             self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
-            if let (Some(told), Some((&until, after))) = (&scan.few, edges.stamps.split_last()) {
+            if let (Some(told), Some(&until)) = (&scan.few, edges.stamps.last()) {
                 let own = near.own.map(|(row, segment)| (row, segment + 1));
-                let (blocks, lanes) = (near.blocks(), &rows.shape.lanes);
-                let few = Few { blocks, own, after, until, lanes, used: &scan.lanes };
+                let (blocks, windows) = (near.blocks(), edges.segments());
+                let few = Few { blocks, own, starts: &seen.starts, windows, until, used: &scan.lanes };
                 // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
                 if unsafe { (self.kernel.few)(&few, &mut self.numbers) } {
                     told.tell(&self.numbers, registers);
@@ -341,7 +338,7 @@ impl Scratch {
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
-            let task = Task { edges: edges.stamps, lanes: &rows.shape.lanes, used: &scan.lanes };
+            let task = Task { edges: edges.stamps, used: &scan.lanes };
             if is_near && scan.few.is_some() {
                 // There is a large value, as the vectors have said.
                 kernel::nest_rows(&task, &near, sums);

@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    few: few_vectors::<uint64x2_t, 4>,
+    few: few_vectors::<uint64x2_t, 4, 2>,
 };
 
 // SAFETY (of all below): see `Vector`.
@@ -82,6 +82,15 @@ impl Vector for uint64x2_t {
     #[inline(always)]
     unsafe fn greatest(self) -> i64 {
         (vgetq_lane_u64::<0>(self) as i64).max(vgetq_lane_u64::<1>(self) as i64)
+    }
+    #[inline(always)]
+    unsafe fn one_more(self, mask: Self) -> Self {
+        vsubq_u64(self, mask)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [i64; 4], first: usize) {
+        to[first] = vgetq_lane_u64::<0>(self) as i64;
+        to[first + 1] = vgetq_lane_u64::<1>(self) as i64;
     }
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {

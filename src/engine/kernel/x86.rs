@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
 macro_rules! kernel {
-    ($vector:ty, $vectors:literal, $features:literal) => {{
+    ($vector:ty, $vectors:literal, $parts:literal, $features:literal) => {{
         #[target_feature(enable = $features)]
         fn add(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
             // SAFETY: these are the instructions of the vector.
@@ -14,7 +14,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             // SAFETY: these are the instructions of the vector, and the rest is the caller's.
-            unsafe { few_vectors::<$vector, $vectors>(few, numbers) }
+            unsafe { few_vectors::<$vector, $vectors, $parts>(few, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
@@ -24,8 +24,8 @@ macro_rules! kernel {
     }};
 }
 
-pub(super) const AVX512: Kernel = kernel!(__m512i, 3, "avx512f,avx2,popcnt");
-pub(super) const AVX2: Kernel = kernel!(__m256i, 2, "avx2,popcnt");
+pub(super) const AVX512: Kernel = kernel!(__m512i, 3, 1, "avx512f,avx2,popcnt");
+pub(super) const AVX2: Kernel = kernel!(__m256i, 2, 1, "avx2,popcnt");
 
 /// Folds four vectors at once: of each, all its numbers into one.
 macro_rules! fold_four {
@@ -126,6 +126,14 @@ impl Vector for __m512i {
     #[inline(always)]
     unsafe fn greatest_of(four: [Self; 4]) -> [i64; 4] {
         fold_four!(four, _mm512_max_epi64)
+    }
+    #[inline(always)]
+    unsafe fn one_more(self, mask: __mmask8) -> Self {
+        _mm512_mask_add_epi64(self, mask, self, _mm512_set1_epi64(1))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [i64; 4], _: usize) {
+        _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_castsi512_si256(self));
     }
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
@@ -230,6 +238,14 @@ impl Vector for __m256i {
     #[inline(always)]
     unsafe fn greatest(self) -> i64 {
         words(self).into_iter().fold(i64::MIN, |greatest, word| greatest.max(word as i64))
+    }
+    #[inline(always)]
+    unsafe fn one_more(self, mask: Self) -> Self {
+        _mm256_sub_epi64(self, mask)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [i64; 4], _: usize) {
+        _mm256_storeu_si256(to.as_mut_ptr().cast(), self);
     }
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {

@@ -124,7 +124,13 @@ impl Model {
         if times.len() < 2 {
             return;
         }
-        let used = [0, 1, 2].map(|lane| Used { lane, sum: true, least: true, greatest: true });
+        let used = [0, 1, 2].map(|number| Used {
+            lane: self.shape.lanes[number],
+            number,
+            sum: true,
+            least: true,
+            greatest: true,
+        });
         let kernels = kernel::all();
         let (_, kernel) = kernels[self.random as usize % kernels.len()];
         let mut sums = vec![Sum::EMPTY; (times.len() - 1) * 3];
@@ -157,7 +163,7 @@ impl Model {
         if view.near(edges, &mut near) {
             let blocks = near.blocks().len();
             let mut nested = sums.clone();
-            let task = Task { edges: &stamps, lanes: &self.shape.lanes, used: &used };
+            let task = Task { edges: &stamps, used: &used };
             kernel::nest(kernel, &task, &near, &mut nested);
             kernel::nest_sums(&mut sums, 3);
             assert!(nested.iter().zip(&sums).all(|(one, other)| one.count == other.count), "{blocks} blocks");
