@@ -35,6 +35,8 @@ pub(super) struct Sight {
     hash: u64,
     /// Once its group has been asked for.
     record: Option<RecordNumber>,
+    /// Whether there is something to ask for in the last round.
+    is_deep: bool,
 }
 
 /// See the module.
@@ -78,7 +80,7 @@ impl Ahead {
         let hash = key.map_or(0, |key| table.hash(key));
         // There is always room: see `reserve`.
         if self.sights.len() < self.sights.capacity() {
-            self.sights.push(Sight { table: number, hash, record: None });
+            self.sights.push(Sight { table: number, hash, record: None, is_deep: false });
         }
     }
 
@@ -143,15 +145,16 @@ impl Ahead {
 
     /// Asks for the other lines of the records, and for what is beyond those whose first line tells.
     #[inline(never)]
-    fn ask_for_rest(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
-        for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
-            let Some(record) = record else { continue };
-            tables[table].prefetch_other_lines(record);
-            for &group in &plan.tables[table].groups {
+    fn ask_for_rest(&mut self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
+        let keys = self.keys(event);
+        for sight in &mut self.sights[keys] {
+            let Some(record) = sight.record else { continue };
+            let table = &tables[sight.table];
+            table.prefetch_other_lines(record);
+            let record = table.record(record);
+            for &group in &plan.tables[sight.table].groups {
                 let shape = &plan.groups[group].shape;
-                if rows::is_headed_first(shape) {
-                    rows::prefetch(tables[table].record(record), shape, spill);
-                }
+                sight.is_deep |= !rows::is_headed_first(shape) || rows::prefetch(record, shape, spill);
             }
         }
     }
@@ -160,8 +163,8 @@ impl Ahead {
     /// the record.
     #[inline(never)]
     fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
-        for &Sight { table, record, .. } in &self.sights[self.keys(event)] {
-            let Some(record) = record else { continue };
+        for &Sight { table, record, is_deep, .. } in &self.sights[self.keys(event)] {
+            let Some(record) = record.filter(|_| is_deep) else { continue };
             for &group in &plan.tables[table].groups {
                 let (record, shape) = (tables[table].record(record), &plan.groups[group].shape);
                 if rows::is_headed_first(shape) {

@@ -9,7 +9,7 @@ use super::calendar::local_day;
 use super::decay;
 use super::earth::Place;
 use super::frames::Frame;
-use super::plan::Bit;
+use super::plan::{Bit, Insert};
 use super::program::{ArchivedAgg, ArchivedProgram};
 use super::rows::{Block, Rows};
 use super::units::{DECIMAL_DEN, SECOND, Time, Value};
@@ -20,8 +20,8 @@ pub(super) struct Gather {
     pub(super) key: usize,
     /// Index into the groups.
     pub(super) group: usize,
-    /// Index of the event's insert into this group, if it has one.
-    pub(super) own: Option<usize>,
+    /// The event's insert into this group, if it has one.
+    pub(super) own: Option<Insert>,
     pub(super) feature: usize,
     pub(super) agg: ArchivedAgg,
     /// The frame and its delay.

@@ -38,8 +38,10 @@ pub(super) struct Task<'a> {
 /// All rows of a key that windows can reach.
 pub(super) struct Near<'a> {
     /// The first `count` of them are there.
-    blocks: [MaybeUninit<Block<'a>>; Near::BLOCKS],
+    blocks: MaybeUninit<[MaybeUninit<Block<'a>>; Near::BLOCKS]>,
     count: usize,
+    /// Their rows.
+    pub(super) rows: usize,
     /// The judged event's own row, and the segment that it is in.
     pub(super) own: Option<(&'a [u64], usize)>,
     /// Entries of a tree that were looked at to find them.
@@ -55,20 +57,23 @@ impl<'a> Near<'a> {
     /// Of nothing yet.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { blocks: [MaybeUninit::uninit(); Self::BLOCKS], count: 0, own: None, entries: 0 }
+        Self { blocks: MaybeUninit::uninit(), count: 0, rows: 0, own: None, entries: 0 }
     }
 
     /// Adds a block, for which there must be room; in what order does not matter.
     #[inline(always)]
     pub(super) fn push(&mut self, block: Block<'a>) {
-        self.blocks[self.count].write(block);
+        // SAFETY: that each may be anything or nothing is always so.
+        let blocks = unsafe { self.blocks.assume_init_mut() };
+        blocks[self.count].write(block);
         self.count += 1;
+        self.rows += block.count;
     }
 
     #[inline(always)]
     pub(super) fn blocks(&self) -> &[Block<'a>] {
-        // SAFETY: so many have been written, one after the other.
-        unsafe { self.blocks[..self.count].assume_init_ref() }
+        // SAFETY: that each may be anything or nothing is always so, and so many have been written, one after the other.
+        unsafe { self.blocks.assume_init_ref()[..self.count].assume_init_ref() }
     }
 }
 
@@ -76,6 +81,8 @@ impl<'a> Near<'a> {
 pub(super) struct Few<'a> {
     /// At most [`Near::BLOCKS`] of at most 64 rows, which are no more than there is room for, with all columns of the lanes.
     pub(super) blocks: &'a [Block<'a>],
+    /// Their rows.
+    pub(super) rows: usize,
     /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
     pub(super) own: Option<(&'a [u64], usize)>,
     /// Of each window, the longest first, the greatest stamp before it.
@@ -90,11 +97,13 @@ pub(super) struct Few<'a> {
 /// The greatest stamps before few windows; from there on, above all stamps. So many that the widest vector is full.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Starts(pub(super) [u64; 8]);
+pub(super) struct Starts(pub(super) [u64; Starts::PLACES]);
 
 impl Starts {
+    pub(super) const PLACES: usize = 8;
+
     /// Of no windows.
-    pub(super) const NONE: Self = Self([i64::MAX as u64; 8]);
+    pub(super) const NONE: Self = Self([i64::MAX as u64; Self::PLACES]);
 
     /// Of these, of which there are at most [`Few::WINDOWS`].
     #[inline]
@@ -253,7 +262,7 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut 
         let (starts, windows) = (&Starts::of(after), after.len());
         for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
             let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
-            let few = Few { blocks: near.blocks(), own, starts, windows, until, used };
+            let few = Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used };
             // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
             if !unsafe { (kernel.few)(&few, &mut all) } {
                 return nest_rows(task, near, sums);
@@ -413,13 +422,9 @@ unsafe fn few_vectors<V: Vector, const VECTORS: usize, const PARTS: usize>(
     few: &Few<'_>,
     numbers: &mut [Numbers],
 ) -> bool {
-    let mut rows = 0;
-    for block in few.blocks {
-        rows += block.count;
-    }
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
-        if rows <= abreast::ROWS_MAX {
+        if few.rows <= abreast::ROWS_MAX {
             return abreast::few_abreast::<V, PARTS>(few, numbers);
         }
         match few.starts.0[..few.windows] {
@@ -918,7 +923,7 @@ mod tests {
                 let own = own
                     .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
                 let (starts, windows) = (&Starts::of(after), after.len());
-                let few = Few { blocks: near.blocks(), own, starts, windows, until, used: &used };
+                let few = Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used: &used };
                 // SAFETY: the blocks have up to 64 rows and all columns.
                 let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
                 let told = numbers.iter().zip(&used).map(|(numbers, used)| {

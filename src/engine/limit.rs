@@ -14,11 +14,11 @@ impl Engine {
         moment: &mut Moment,
     ) -> Option<RecordNumber> {
         let (before, at) = self.plan.events[kind].inserts.split_at(insert);
-        let LookedUp { key: Some(key), record } = self.looked_up[at[0].key] else { return None };
+        let key = self.looked_up[at[0].key].key?;
         let number = self.plan.groups[at[0].group].table;
         let table = &mut self.tables[number];
         // Another role of this event may have just added the same key.
-        if let Some(record) = record.or_else(|| table.find(key)) {
+        if let Some(record) = table.find(key) {
             return Some(record);
         }
         self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };

@@ -49,9 +49,14 @@ impl Memory {
     /// Asks the processor for the line that holds `word`. Only a hint; any index is allowed.
     #[inline]
     pub(super) fn prefetch(&self, word: usize) {
-        if word < self.words {
-            prefetch(&raw const self[word]);
-        }
+        prefetch(self.start.as_ptr().wrapping_add(word));
+    }
+
+    /// The same for so many lines, from that of `word` on.
+    #[inline]
+    pub(super) fn prefetch_lines(&self, word: usize, lines: usize) {
+        let start = self.start.as_ptr().wrapping_add(word);
+        (0..lines).for_each(|line| prefetch(start.wrapping_add(line * LINE_WORDS)));
     }
 }
 

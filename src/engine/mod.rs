@@ -75,7 +75,7 @@ use gather::Gathered;
 use matching::Matches;
 use models::{Judged, Models};
 use orders::{Order, Orders};
-use plan::Plan;
+use plan::{Insert, Plan};
 use program::KEYS_MAX;
 use rates::Rates;
 use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
@@ -260,13 +260,12 @@ struct View<'a> {
 impl<'a> View<'a> {
     /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
     #[inline(always)]
-    fn rows(&self, key: usize, group: usize, own: Option<usize>) -> Option<(Rows<'a>, Option<i64>)> {
+    fn rows(&self, key: usize, group: usize, own: Option<Insert>) -> Option<(Rows<'a>, Option<i64>)> {
         let LookedUp { key: looked_up, record } = &self.looked_up[key];
         let looked_up = looked_up.as_ref()?;
-        let shape = &self.plan.groups[group].shape;
-        let table = &self.tables[self.event.keys[key].table];
+        let plan::Group { table, shape, .. } = &self.plan.groups[group];
+        let table = &self.tables[*table];
         let record = record.map(|number| table.record(number));
-        let own = own.map(|own| &self.event.inserts[own]);
         let own = own.filter(|own| own.key == key || self.looked_up[own.key].key.as_ref() == Some(looked_up));
         let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
         let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
@@ -634,7 +633,7 @@ impl Engine {
         for scan in &plan.scans {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
             let windows = &plan.window_sets[scan.windows];
-            let oldest = self.scratch.run(windows, program, scan, &rows, &mut self.registers);
+            let oldest = self.scratch.run(windows, program, scan, rows, &mut self.registers);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
         }
         for gather in &plan.gathers {
@@ -732,21 +731,23 @@ impl Engine {
             if self.tables[self.plan.groups[insert.group].table].is_asleep() {
                 continue;
             }
-            let Some(record) = self.record_for(kind, number, moment) else {
+            let found = self.looked_up[insert.key].record;
+            let Some(record) = found.or_else(|| self.record_for(kind, number, moment)) else {
                 self.share(&insert);
                 continue;
             };
             let group = &self.plan.groups[insert.group];
-            let dead = self.mark.saturating_sub(group.dead_after);
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
-            let table = &mut self.tables[group.table];
-            let (spill, counters) = (&mut self.spill, &mut self.counters);
-            rows::insert(table.record_mut(record), &group.shape, spill, row, dead, counters);
-            if !is_findable && !group.amends.is_empty() {
-                counters.rows_lost += 1;
-                lose_until(table.record_mut(record), &group.shape, moment.time.0);
+            let record = self.tables[group.table].record_mut(record);
+            if !rows::push(record, &group.shape, row) {
+                let dead = self.mark.saturating_sub(group.dead_after);
+                rows::insert(record, &group.shape, &mut self.spill, row, dead, &mut self.counters);
             }
-            table.touch(record, moment.time.0);
+            if !is_findable && !group.amends.is_empty() {
+                self.counters.rows_lost += 1;
+                lose_until(record, &group.shape, moment.time.0);
+            }
+            Table::touch(record, moment.time.0);
         }
         // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
         let moved = moved_or_lost(&self.counters) - before;

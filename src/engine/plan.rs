@@ -484,16 +484,16 @@ fn event(
     }
     bounds.keys = bounds.keys.max(event.keys.len());
     bounds.staged_words = bounds.staged_words.max(staged_words);
-    let Scanned { window_sets, scans, outputs, sums } = scans(program, event, groups);
+    let Scanned { window_sets, scans, outputs, sums } = scans(program, event, &inserts, groups);
     bounds.window_sets = bounds.window_sets.max(window_sets.len());
     let windows = window_sets.iter().map(|set| set.windows.len()).max().unwrap_or(0);
     bounds.windows = bounds.windows.max(windows);
     bounds.sums = bounds.sums.max(sums);
     bounds.distinct |= scans.iter().any(|scan| !scan.distinct.is_empty());
     let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
-    let gathers = gathers(program, event, groups);
+    let gathers = gathers(program, event, &inserts, groups);
     bounds.gathers |= !gathers.is_empty();
-    let sketches = sketch::sketches(program, &event.windows, groups, |group| own_row(event, group));
+    let sketches = sketch::sketches(program, &event.windows, groups, |group| own_row(&inserts, group));
     let sketched_rows = sketches.iter().map(|sketch| sketch.rows).max().unwrap_or(0);
     bounds.sketched_rows = bounds.sketched_rows.max(sketched_rows);
     let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
@@ -594,13 +594,18 @@ pub(super) fn is_scanned(feature: &ArchivedFeaturePlan) -> bool {
     summed && !feature.frame.is_by_event() && feature.against.is_none() && !feature.is_sketched()
 }
 
-/// The event's insert into a group.
-fn own_row(event: &ArchivedEventPlan, group: usize) -> Option<usize> {
-    event.inserts.iter().position(|insert| index(insert.group) == group)
+/// The event's insert into a group, of its inserts.
+fn own_row(inserts: &[Insert], group: usize) -> Option<Insert> {
+    inserts.iter().find(|insert| insert.group == group).copied()
 }
 
 /// The features of one event that are neither scanned nor sketched.
-fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Vec<Gather> {
+fn gathers(
+    program: &ArchivedProgram,
+    event: &ArchivedEventPlan,
+    inserts: &[Insert],
+    groups: &[Group],
+) -> Vec<Gather> {
     let features = event.windows.iter().map(|using| (using, &program.features[index(using.feature)]));
     let gather = |(using, feature): (&super::program::ArchivedFeatureUse, &ArchivedFeaturePlan)| {
         // Of a ratio the second term is the frame, and the first a question asked of its rows.
@@ -623,7 +628,7 @@ fn gathers(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group
         Some(Gather {
             key: index(using.key),
             group: number,
-            own: own_row(event, number),
+            own: own_row(inserts, number),
             feature: index(using.feature),
             agg: feature.agg,
             frame: (Frame::new(&feature.frame), feature.delay_us.to_native()),
@@ -659,7 +664,12 @@ struct Draft {
 }
 
 /// One scan per (key, group), one lane per different selection of rows, one cell per window and lane that a feature wants.
-fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group]) -> Scanned {
+fn scans(
+    program: &ArchivedProgram,
+    event: &ArchivedEventPlan,
+    inserts: &[Insert],
+    groups: &[Group],
+) -> Scanned {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut outputs = Vec::new();
     // Cells are numbered as they come, and given their slots when it is known what each scan holds.
@@ -679,7 +689,7 @@ fn scans(program: &ArchivedProgram, event: &ArchivedEventPlan, groups: &[Group])
             let draft = drafts.iter().position(|draft| (draft.scan.key, draft.scan.group) == (key, number));
             let draft = draft.unwrap_or_else(|| {
                 let (lanes, cells, distinct, outputs, few) = Default::default();
-                let own = own_row(event, number);
+                let own = own_row(inserts, number);
                 let (windows, sums) = (0, 0);
                 let scan =
                     Scan { key, group: number, own, windows, lanes, sums, cells, distinct, outputs, few };

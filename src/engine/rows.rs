@@ -386,17 +386,22 @@ pub(super) fn is_headed_first(shape: &Shape) -> bool {
     shape.record_word < LINE_WORDS
 }
 
-/// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree.
+/// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
+/// a tree.
 #[inline]
-pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) {
+pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) -> bool {
     let branch = Head::of(record, shape).branch;
-    if (1..=LEAF_LEVEL).contains(&branch.level) {
-        prefetch_block(branch, shape, spill);
-    } else if branch.level > 0 {
+    if branch.level == 0 {
+        return false;
+    }
+    if branch.is_node() {
         let end = 1 + branch.count * shape.entry_words;
         let newest = LEAVES_AHEAD * shape.entry_words;
         spill.prefetch(branch.slab, end.saturating_sub(newest)..end);
+    } else {
+        prefetch_block(branch, shape, spill);
     }
+    branch.is_node()
 }
 
 /// The leaves of a tree that are asked for ahead.
@@ -440,6 +445,27 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
         count => inline(record, shape, head).time(count - 1),
     };
     newest > dead
+}
+
+/// Adds a row that is newer than all others, where there is room for it in the record and nothing is beyond: nearly always. False,
+/// and nothing changed, where [`insert`] has to.
+#[inline(always)]
+pub(super) fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
+    // Without a branch, nothing else is in the word than how many rows there are.
+    let head = record[shape.record_word + HEAD];
+    if head >= shape.inline_max as u64 {
+        return false;
+    }
+    let count = head as usize;
+    let words = &mut record[shape.inline_words()];
+    if count > 0 && time_of(words[count - 1]) >= time_of(row[0]) {
+        return false;
+    }
+    for (place, &word) in (count..).step_by(shape.inline_rows).zip(row) {
+        words[place] = word;
+    }
+    record[shape.record_word + HEAD] = head + 1;
+    true
 }
 
 /// Adds a row. Rows at or before `dead` may be dropped.

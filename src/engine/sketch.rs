@@ -9,7 +9,7 @@
 //! one with the greater value is the later, and the judged event's is later than its equal (`policy::typed`).
 
 use super::kernel::{self, Kernel, Used};
-use super::plan::{Bit, Column, Group, KeyColumn, filter, index};
+use super::plan::{Bit, Column, Group, Insert, KeyColumn, filter, index};
 use super::program::{ArchivedAgg, ArchivedAssume, ArchivedFeatureUse, ArchivedProgram, ArchivedTerm};
 use super::rows::{At, Block, Rows, last_stamp_of, row_at};
 use super::tally::{Lane, Sum};
@@ -25,7 +25,7 @@ pub(super) struct Sketch {
     /// Index into the groups.
     pub(super) group: usize,
     /// Index of the event's insert into this group, if it has one.
-    own: Option<usize>,
+    own: Option<Insert>,
     pub(super) feature: usize,
     window: Window,
     filter: Option<Bit>,
@@ -78,7 +78,7 @@ impl Sketch {
         program: &ArchivedProgram,
         using: &ArchivedFeatureUse,
         groups: &[Group],
-        own: impl Fn(usize) -> Option<usize>,
+        own: impl Fn(usize) -> Option<Insert>,
     ) -> Option<Self> {
         let feature = &program.features[index(using.feature)];
         let term = feature.terms.first().filter(|_| feature.is_sketched())?;
@@ -258,7 +258,7 @@ pub(super) fn sketches(
     program: &ArchivedProgram,
     uses: &[ArchivedFeatureUse],
     groups: &[Group],
-    own: impl Fn(usize) -> Option<usize>,
+    own: impl Fn(usize) -> Option<Insert>,
 ) -> Vec<Sketch> {
     uses.iter().filter_map(|using| Sketch::new(program, using, groups, &own)).collect()
 }

@@ -37,6 +37,8 @@ pub(super) struct Table {
     door: Doorkeeper,
     records: Memory,
     record_words: usize,
+    /// Lines of a record after the first.
+    other_lines: usize,
     is_pair: bool,
     capacity: u32,
     /// Records never used begin here.
@@ -79,6 +81,7 @@ impl Table {
             door: Doorkeeper::reserve(capacity, spec.dead_after, &format!("new {name} keys"))?,
             records: Memory::reserve(words, &format!("keys_max {name} records"))?,
             record_words,
+            other_lines: record_words.div_ceil(LINE_WORDS).saturating_sub(1),
             is_pair,
             capacity,
             fresh: 0,
@@ -135,9 +138,16 @@ impl Table {
     /// The record of this key, which is probably this one.
     #[inline]
     pub(super) fn find_near(&self, key: RecordKey, likely: Option<RecordNumber>) -> Option<RecordNumber> {
-        // A free record still has part of a key.
         let is_it = |&number: &RecordNumber| {
-            number < self.fresh && self.key(number) == key && self.record(number)[NEWEST] != FREE
+            // A free record still has part of a key.
+            let record = if number < self.fresh { self.record(number) } else { &[] };
+            match (key.second, record) {
+                (None, &[one, two, newest, ..]) => [one, two] == key.first.0 && newest != FREE,
+                (Some(second), &[one, two, newest, three, four, ..]) => {
+                    [one, two] == key.first.0 && [three, four] == second.0 && newest != FREE
+                }
+                _ => false,
+            }
         };
         likely.filter(is_it).or_else(|| self.find(key))
     }
@@ -169,8 +179,8 @@ impl Table {
 
     /// Notes the time of a row that was added to a record.
     #[inline]
-    pub(super) fn touch(&mut self, number: RecordNumber, time: i64) {
-        let newest = &mut self.record_mut(number)[NEWEST];
+    pub(super) fn touch(record: &mut [u64], time: i64) {
+        let newest = &mut record[NEWEST];
         *newest = (*newest).max(time as u64);
     }
 
@@ -276,10 +286,7 @@ impl Table {
     /// Asks for its other lines.
     #[inline]
     pub(super) fn prefetch_other_lines(&self, number: RecordNumber) {
-        let start = self.start(number);
-        (start + LINE_WORDS..start + self.record_words)
-            .step_by(LINE_WORDS)
-            .for_each(|word| self.records.prefetch(word));
+        self.records.prefetch_lines(self.start(number) + LINE_WORDS, self.other_lines);
     }
 }
 
@@ -320,7 +327,7 @@ mod tests {
                             assert!(table.record(number)[header..].iter().all(|&word| word == 0));
                             table.record_mut(number)[7] = 5;
                             model.insert(key, now);
-                            table.touch(number, now);
+                            Table::touch(table.record_mut(number), now);
                         }
                         None => {
                             refused += 1;

@@ -9,7 +9,7 @@
 
 use super::frames::Frame;
 use super::kernel::{self, Few, Kernel, Near, Numbers, Place, Starts, Task, Used, nest_sums};
-use super::plan::{Bit, Plan};
+use super::plan::{Bit, Insert, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
 use super::tally::Sum;
@@ -22,8 +22,8 @@ pub(super) struct Scan {
     pub(super) key: usize,
     /// Index into the groups.
     pub(super) group: usize,
-    /// Index of the event's insert into this group, if it has one.
-    pub(super) own: Option<usize>,
+    /// The event's insert into this group, if it has one.
+    pub(super) own: Option<Insert>,
     /// Its windows: index into the event's sets of windows.
     pub(super) windows: usize,
     pub(super) lanes: Vec<Used>,
@@ -212,20 +212,24 @@ impl Seen {
     fn look(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
         self.time = t;
         self.edges.clear();
+        self.stamps.clear();
         if set.is_fixed() {
             let until = t.saturating_sub(set.delay);
-            self.edges.extend(set.spans.iter().map(|&span| until.saturating_sub(span)));
+            for (place, &span) in set.spans.iter().enumerate() {
+                let edge = until.saturating_sub(span);
+                let stamp = last_stamp_of(edge);
+                self.edges.push(edge);
+                self.stamps.push(stamp);
+                self.starts.0[place % Starts::PLACES] = stamp;
+            }
             self.edges.push(until);
+            self.stamps.push(last_stamp_of(until));
             self.end_together = true;
         } else {
             self.windows.clear();
             self.windows.extend(set.windows.iter().map(|window| window.reach(program, t)));
             self.sort_edges();
-        }
-        self.stamps.clear();
-        self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
-        if set.is_few() {
-            self.starts = Starts::of(&self.stamps[..set.spans.len()]);
+            self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
         }
     }
 
@@ -308,42 +312,74 @@ impl Scratch {
     /// Accumulates the cells of `scan`, and sets the registers of the features that it alone tells.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(
         &mut self,
         set: &WindowSet,
         program: &ArchivedProgram,
         scan: &Scan,
-        rows: &Rows<'_>,
+        rows: Rows<'_>,
         registers: &mut [Value],
     ) -> i64 {
+        if !self.run_few(scan, &rows, registers) {
+            self.run_any(set, program, scan, rows, registers);
+        }
+        self.seen[scan.windows].edges[0]
+    }
+
+    /// The same for few windows of few rows: nearly always. False where it is something else.
+    #[inline(always)]
+    fn run_few(&mut self, scan: &Scan, rows: &Rows<'_>, registers: &mut [Value]) -> bool {
+        let seen = &self.seen[scan.windows];
+        let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
+        let (Some(told), Some(&until)) = (&scan.few, edges.stamps.last()) else { return false };
+        let mut near = Near::new();
+        if !rows.near(edges, &mut near) {
+            return false;
+        }
+        let few = Few {
+            blocks: near.blocks(),
+            rows: near.rows,
+            own: near.own.map(|(row, segment)| (row, segment + 1)),
+            starts: &seen.starts,
+            windows: edges.segments(),
+            until,
+            used: &scan.lanes,
+        };
+        // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
+        if !unsafe { (self.kernel.few)(&few, &mut self.numbers) } {
+            return false;
+        }
+        self.work += near.entries + near.rows as u64;
+        told.tell(&self.numbers, registers);
+        true
+    }
+
+    /// The same for whatever it is.
+    #[inline(never)]
+    fn run_any(
+        &mut self,
+        set: &WindowSet,
+        program: &ArchivedProgram,
+        scan: &Scan,
+        rows: Rows<'_>,
+        registers: &mut [Value],
+    ) {
         let seen = &self.seen[scan.windows];
         let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
         let mut near = Near::new();
         let is_near = seen.end_together && !scan.cells.is_empty() && rows.near(edges, &mut near);
-        if is_near {
-            self.work += near.entries;
-            self.work += near.blocks().iter().map(|block| block.count as u64).sum::<u64>();
-            if let (Some(told), Some(&until)) = (&scan.few, edges.stamps.last()) {
-                let own = near.own.map(|(row, segment)| (row, segment + 1));
-                let (blocks, windows) = (near.blocks(), edges.segments());
-                let few = Few { blocks, own, starts: &seen.starts, windows, until, used: &scan.lanes };
-                // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
-                if unsafe { (self.kernel.few)(&few, &mut self.numbers) } {
-                    told.tell(&self.numbers, registers);
-                    return edges.times[0];
-                }
-            }
-        }
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];
             let task = Task { edges: edges.stamps, used: &scan.lanes };
-            if is_near && scan.few.is_some() {
-                // There is a large value, as the vectors have said.
-                kernel::nest_rows(&task, &near, sums);
-            } else if is_near {
-                kernel::nest(self.kernel, &task, &near, sums);
+            if is_near {
+                self.work += near.entries + near.rows as u64;
+                // Of few windows there is a large value, or the vectors would have told.
+                match scan.few {
+                    Some(_) => kernel::nest_rows(&task, &near, sums),
+                    None => kernel::nest(self.kernel, &task, &near, sums),
+                }
             } else {
                 sums.fill(Sum::EMPTY);
                 let mut tallied = Tallied { kernel: self.kernel, edges, used: &scan.lanes, sums, work: 0 };
@@ -368,7 +404,7 @@ impl Scratch {
         }
         for distinct in &scan.distinct {
             let reach = set.windows[distinct.window].reach(program, seen.time);
-            self.set.clear(rows, reach);
+            self.set.clear(&rows, reach);
             rows.each_stored(reach, |block| {
                 self.work += block.count as u64;
                 self.set.add(distinct, &block, reach);
@@ -379,9 +415,7 @@ impl Scratch {
             }
             self.sums[distinct.slot] = Sum { count: self.set.count, ..Sum::EMPTY };
         }
-        let oldest = seen.edges[0];
         self.tell(&scan.outputs, registers);
-        oldest
     }
 
     /// Writes to all of its set, so that it is backed with memory.
