@@ -233,7 +233,7 @@ fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             tally_row(row, lane, &mut sums[in_windows.min(windows) - 1]);
         }
         nest_sums(&mut sums[..windows], 1);
-        let is_large = |value: i64| (value ^ value >> 63) as u64 & LARGE != 0;
+        let is_large = |value: i64| (value as u64).wrapping_add(BIAS) & BEYOND != 0;
         let [longest, ..] = sums;
         if lane.is_of_values() && longest.count > 0 && (is_large(longest.least) || is_large(longest.greatest))
         {
@@ -365,8 +365,6 @@ trait Vector: Copy {
     /// Writes them to `to` from `first` on, but for what there is no room for.
     unsafe fn store(self, to: &mut [i64; 4], first: usize);
     unsafe fn or(self, others: Self) -> Self;
-    /// The bits of each by which it is further from 0 than 0 and −1 are.
-    unsafe fn magnitude(self) -> Self;
     /// Whether any of them has any of these bits.
     unsafe fn any_has(self, bits: Self) -> bool;
 }
@@ -386,7 +384,7 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
     let mut until = [0_u64; EDGES_MAX];
     // SAFETY: the instructions are there, as the caller has made sure.
-    unsafe { rows_until::<V>(block, edges, &mut until) };
+    unsafe { rows_up_to::<V>(block, edges, &mut until) };
     let width = task.used.len();
     for (number, used) in task.used.iter().enumerate() {
         let lane = &used.lane;
@@ -411,248 +409,44 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows for each row; of more, `VECTORS` of rows at a time.
+/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows for each row; of more, vectors of rows.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `V`; and see [`Kernel::few`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn few_vectors<V: Vector, const VECTORS: usize, const PARTS: usize>(
-    few: &Few<'_>,
-    numbers: &mut [Numbers],
-) -> bool {
+unsafe fn few_vectors<V: Vector, const PARTS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
         if few.rows <= abreast::ROWS_MAX {
             return abreast::few_abreast::<V, PARTS>(few, numbers);
         }
-        match few.starts.0[..few.windows] {
-            [one] => few_windows::<V, VECTORS, 1>(few, [one], numbers),
-            [one, two] => few_windows::<V, VECTORS, 2>(few, [one, two], numbers),
-            [one, two, three] => few_windows::<V, VECTORS, 3>(few, [one, two, three], numbers),
-            [one, two, three, four] => few_windows::<V, VECTORS, 4>(few, [one, two, three, four], numbers),
+        match few.windows {
+            1 => segments::few_by_segment::<V, 1>(few, numbers),
+            2 => segments::few_by_segment::<V, 2>(few, numbers),
+            3 => segments::few_by_segment::<V, 3>(few, numbers),
+            4 => segments::few_by_segment::<V, 4>(few, numbers),
             _ => false,
         }
     }
 }
 
-/// The same for so many windows, one lane after the other.
-///
-/// # Safety
-///
-/// As for [`few_vectors`].
+/// What is added to values before their bits are looked at: those from −2⁵⁴ to 2⁵⁴ − 1 then have none [`BEYOND`]. Of four blocks of 64
+/// rows and the event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³.
+const BIAS: u64 = 1 << 54;
+const BEYOND: u64 = u64::MAX << 55;
+
+/// How many rows of a block are not after this stamp: nearly always all.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn few_windows<V: Vector, const VECTORS: usize, const WINDOWS: usize>(
-    few: &Few<'_>,
-    after: [u64; WINDOWS],
-    numbers: &mut [Numbers],
-) -> bool {
-    for (used, numbers) in few.used.iter().zip(numbers) {
-        let lane = &used.lane;
-        let (own, own_windows) = match few.own {
-            Some((row, windows @ 1..)) if lane.has(row) => {
-                (lane.value().map_or(0, |column| row[column]), windows)
-            }
-            _ => (0, 0),
-        };
-        // SAFETY: the instructions are there, as the caller has made sure.
-        unsafe {
-            let mut starts = [V::splat(0); WINDOWS];
-            for (start, after) in starts.iter_mut().zip(after) {
-                *start = V::splat(after);
-            }
-            let windows =
-                &Windows { blocks: few.blocks, starts, until: V::splat(few.until), own, own_windows };
-            let is_done = match (lane.value(), used.least, used.greatest) {
-                (None, ..) => {
-                    windows.count::<VECTORS>(lane, numbers);
-                    true
-                }
-                (Some(column), false, false) => windows.add::<VECTORS, false, false>(lane, column, numbers),
-                (Some(column), false, true) => windows.add::<VECTORS, false, true>(lane, column, numbers),
-                (Some(column), true, _) => windows.add::<VECTORS, true, true>(lane, column, numbers),
-            };
-            if !is_done {
-                return false;
-            }
-        }
+fn rows_until(block: &Block<'_>, last: u64) -> usize {
+    let stamps = block.column(0);
+    let mut count = stamps.len();
+    while count > 0 && stamps[count - 1] as i64 > last as i64 {
+        count -= 1;
     }
-    true
-}
-
-/// Bits of [`Vector::magnitude`] that no value has of which a few blocks can be added up in 64 bits: of four blocks of 64 rows and the
-/// event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³.
-const LARGE: u64 = u64::MAX << 54;
-
-/// Windows that end together, and what is looked at for one lane.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-struct Windows<'a, V, const WINDOWS: usize> {
-    blocks: &'a [Block<'a>],
-    /// Of each, the greatest stamp before it.
-    starts: [V; WINDOWS],
-    until: V,
-    /// The value of the event's own row, and how many windows it is in.
-    own: u64,
-    own_windows: usize,
-}
-
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-impl<V: Vector, const WINDOWS: usize> Windows<'_, V, WINDOWS> {
-    /// Of the rows from `base` on: where the vectors are, their stamps, and which are of the lane and not after the windows.
-    ///
-    /// No vector ends beyond a column that holds as many: its line is not near, and even a load that leaves it out waits for it.
-    ///
-    /// # Safety
-    ///
-    /// The processor must have the instructions of `V`; the block must be as [`Few`] says, and have a row `base`.
-    #[inline(always)]
-    unsafe fn rows<const VECTORS: usize>(
-        &self,
-        block: &Block<'_>,
-        base: usize,
-        lane: &Lane,
-    ) -> ([usize; VECTORS], [V; VECTORS], [V::Mask; VECTORS]) {
-        debug_assert!(base < block.count && block.count <= block.capacity.min(64));
-        let some = bits_below(block.count) >> base;
-        let last = block.capacity.saturating_sub(V::ROWS);
-        let at =
-            |column: usize, place: usize| block.words.as_ptr().wrapping_add(column * block.capacity + place);
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read, as the masks
-        // name no others.
-        unsafe {
-            let mut places = [base; VECTORS];
-            let mut those = [V::some(0); VECTORS];
-            let mut stamps = [self.until; VECTORS];
-            let mut rows = those;
-            for vector in 0..VECTORS {
-                let offset = vector * V::ROWS;
-                let place = (base + offset).min(last);
-                places[vector] = place;
-                those[vector] = V::some(some >> offset << (base + offset - place));
-                stamps[vector] = V::load(those[vector], at(0, place));
-                rows[vector] = stamps[vector].up_to(those[vector], self.until);
-            }
-            for test in lane.tests() {
-                let Some(Test { column, mask }) = test else { break };
-                let mask = V::splat(mask);
-                for vector in 0..VECTORS {
-                    let words = match column {
-                        0 => stamps[vector],
-                        _ => V::load(those[vector], at(column, places[vector])),
-                    };
-                    rows[vector] = words.having(rows[vector], mask);
-                }
-            }
-            (places, stamps, rows)
-        }
-    }
-
-    /// How many rows there are of a lane.
-    ///
-    /// # Safety
-    ///
-    /// The processor must have the instructions of `V`.
-    #[inline(always)]
-    unsafe fn count<const VECTORS: usize>(&self, lane: &Lane, numbers: &mut Numbers) {
-        let mut counts = [0; WINDOWS];
-        for block in self.blocks {
-            let mut base = 0;
-            while base < block.count {
-                // SAFETY: the instructions are there, as the caller has made sure.
-                unsafe {
-                    let (_, stamps, rows) = self.rows::<VECTORS>(block, base, lane);
-                    for (count, start) in counts.iter_mut().zip(self.starts) {
-                        for vector in 0..VECTORS {
-                            let here = stamps[vector].above(rows[vector], start);
-                            *count += V::bits(here).count_ones();
-                        }
-                    }
-                }
-                base += VECTORS * V::ROWS;
-            }
-        }
-        self.tell_counts(counts, numbers);
-    }
-
-    #[inline(always)]
-    fn tell_counts(&self, counts: [u32; WINDOWS], numbers: &mut Numbers) {
-        for (window, count) in counts.into_iter().enumerate() {
-            numbers.count[window] = i64::from(count) + i64::from(window < self.own_windows);
-        }
-    }
-
-    /// The same, and what is wanted of this column. False where a value is too large.
-    ///
-    /// # Safety
-    ///
-    /// The processor must have the instructions of `V`.
-    #[inline(always)]
-    unsafe fn add<const VECTORS: usize, const LEAST: bool, const GREATEST: bool>(
-        &self,
-        lane: &Lane,
-        column: usize,
-        numbers: &mut Numbers,
-    ) -> bool {
-        // SAFETY: the instructions are there, as the caller has made sure; `rows` are rows of the block, and no others are read.
-        unsafe {
-            let own = V::splat(self.own);
-            let mut large = own.magnitude();
-            let mut counts = [0; WINDOWS];
-            let mut sums = [V::splat(0); WINDOWS];
-            let mut least = [V::splat(i64::MAX as u64); WINDOWS];
-            let mut greatest = [V::splat(i64::MIN as u64); WINDOWS];
-            for window in 0..WINDOWS {
-                let is_in = V::some(u64::from(window < self.own_windows));
-                sums[window] = sums[window].plus(is_in, own);
-                least[window] = least[window].lesser(is_in, own);
-                greatest[window] = greatest[window].greater(is_in, own);
-            }
-            for block in self.blocks {
-                debug_assert!((column + 1) * block.capacity <= block.words.len());
-                let column = block.words.as_ptr().wrapping_add(column * block.capacity);
-                let mut base = 0;
-                while base < block.count {
-                    let (places, stamps, rows) = self.rows::<VECTORS>(block, base, lane);
-                    for vector in 0..VECTORS {
-                        // The first window is the longest.
-                        let longest = stamps[vector].above(rows[vector], self.starts[0]);
-                        let values = V::load(longest, column.wrapping_add(places[vector]));
-                        large = large.or(values.magnitude());
-                        for window in 0..WINDOWS {
-                            let here = stamps[vector].above(rows[vector], self.starts[window]);
-                            counts[window] += V::bits(here).count_ones();
-                            sums[window] = sums[window].plus(here, values);
-                            if LEAST {
-                                least[window] = least[window].lesser(here, values);
-                            }
-                            if GREATEST {
-                                greatest[window] = greatest[window].greater(here, values);
-                            }
-                        }
-                    }
-                    base += VECTORS * V::ROWS;
-                }
-            }
-            self.tell_counts(counts, numbers);
-            numbers.sum = V::totals_of(four(sums));
-            if LEAST {
-                numbers.least = V::least_of(four(least));
-            }
-            if GREATEST {
-                numbers.greatest = V::greatest_of(four(greatest));
-            }
-            !large.any_has(V::splat(LARGE))
-        }
-    }
-}
-
-/// Of fewer, the last again.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-fn four<V: Copy, const WINDOWS: usize>(of: [V; WINDOWS]) -> [V; 4] {
-    [of[0], of[1.min(WINDOWS - 1)], of[2.min(WINDOWS - 1)], of[3.min(WINDOWS - 1)]]
+    count
 }
 
 /// Of each edge, the rows of a block of at most 64 that are not after it.
@@ -662,7 +456,7 @@ fn four<V: Copy, const WINDOWS: usize>(of: [V; WINDOWS]) -> [V; 4] {
 /// The processor must have the instructions of `V`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn rows_until<V: Vector>(block: &Block<'_>, edges: &[u64], until: &mut [u64; EDGES_MAX]) {
+unsafe fn rows_up_to<V: Vector>(block: &Block<'_>, edges: &[u64], until: &mut [u64; EDGES_MAX]) {
     let all = bits_below(block.count);
     let stamps = block.column(0).as_ptr();
     let mut base = 0;
@@ -816,6 +610,8 @@ impl<V: Vector> Values<V> {
 mod abreast;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod segments;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

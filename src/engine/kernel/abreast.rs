@@ -3,16 +3,11 @@
 //! A vector holds a number for each window. So nothing is folded in the end, no vector is half full of rows, and the work is so
 //! many instructions a row however the rows lie. Of many rows a vector of rows does more at a time.
 
-use super::{Few, Numbers, Used, Vector};
-use crate::engine::rows::Block;
+use super::{BEYOND, BIAS, Few, Numbers, Used, Vector, rows_until};
 use crate::engine::tally::{Lane, Test};
 
 /// For so many rows, the event's own apart.
 pub(super) const ROWS_MAX: usize = 32;
-
-/// What is added to values before they are looked at: those from −2⁵⁴ to 2⁵⁴ − 1 then have none of the bits [`BEYOND`].
-const BIAS: u64 = 1 << 54;
-const BEYOND: u64 = u64::MAX << 55;
 
 /// What [`few_rows`](super::few_rows) does, `PARTS` vectors for each row: so many that they hold a number for each window.
 ///
@@ -220,15 +215,4 @@ impl<V: Vector, const PARTS: usize> Added<V, PARTS> {
             }
         }
     }
-}
-
-/// How many rows of a block are not after this stamp: nearly always all.
-#[inline(always)]
-fn rows_until(block: &Block<'_>, last: u64) -> usize {
-    let stamps = block.column(0);
-    let mut count = stamps.len();
-    while count > 0 && stamps[count - 1] as i64 > last as i64 {
-        count -= 1;
-    }
-    count
 }

@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    few: few_vectors::<uint64x2_t, 4, 2>,
+    few: few_vectors::<uint64x2_t, 2>,
 };
 
 // SAFETY (of all below): see `Vector`.
@@ -95,10 +95,6 @@ impl Vector for uint64x2_t {
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
         vorrq_u64(self, others)
-    }
-    #[inline(always)]
-    unsafe fn magnitude(self) -> Self {
-        veorq_u64(self, vreinterpretq_u64_s64(vshrq_n_s64::<63>(vreinterpretq_s64_u64(self))))
     }
     #[inline(always)]
     unsafe fn any_has(self, bits: Self) -> bool {

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
 macro_rules! kernel {
-    ($vector:ty, $vectors:literal, $parts:literal, $features:literal) => {{
+    ($vector:ty, $features:literal) => {{
         #[target_feature(enable = $features)]
         fn add(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
             // SAFETY: these are the instructions of the vector.
@@ -14,7 +14,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             // SAFETY: these are the instructions of the vector, and the rest is the caller's.
-            unsafe { few_vectors::<$vector, $vectors, $parts>(few, numbers) }
+            unsafe { few_vectors::<$vector, 1>(few, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
@@ -24,8 +24,8 @@ macro_rules! kernel {
     }};
 }
 
-pub(super) const AVX512: Kernel = kernel!(__m512i, 3, 1, "avx512f,avx2,popcnt");
-pub(super) const AVX2: Kernel = kernel!(__m256i, 2, 1, "avx2,popcnt");
+pub(super) const AVX512: Kernel = kernel!(__m512i, "avx512f,avx2,popcnt");
+pub(super) const AVX2: Kernel = kernel!(__m256i, "avx2,popcnt");
 
 /// Folds four vectors at once: of each, all its numbers into one.
 macro_rules! fold_four {
@@ -43,6 +43,20 @@ macro_rules! fold_four {
             _mm512_shuffle_i64x2::<0b11_01_11_01>(both, both),
         );
         words(_mm512_castsi512_si256(both)).map(|word| word as i64)
+    }};
+}
+
+/// The same for vectors half as long.
+macro_rules! fold_four_short {
+    ($four:expr, $fold:ident) => {{
+        let [one, two, three, four] = $four;
+        let first = $fold(_mm256_unpacklo_epi64(one, two), _mm256_unpackhi_epi64(one, two));
+        let second = $fold(_mm256_unpacklo_epi64(three, four), _mm256_unpackhi_epi64(three, four));
+        let both = $fold(
+            _mm256_permute2x128_si256::<0x20>(first, second),
+            _mm256_permute2x128_si256::<0x31>(first, second),
+        );
+        words(both).map(|word| word as i64)
     }};
 }
 
@@ -140,10 +154,6 @@ impl Vector for __m512i {
         _mm512_or_si512(self, others)
     }
     #[inline(always)]
-    unsafe fn magnitude(self) -> Self {
-        _mm512_xor_si512(self, _mm512_srai_epi64::<63>(self))
-    }
-    #[inline(always)]
     unsafe fn any_has(self, bits: Self) -> bool {
         _mm512_test_epi64_mask(self, bits) != 0
     }
@@ -166,6 +176,28 @@ unsafe fn fold(vector: __m256i) -> [u64; 2] {
 fn words(vector: __m256i) -> [u64; 4] {
     // SAFETY: both are thirty-two bytes of which any are allowed.
     unsafe { std::mem::transmute(vector) }
+}
+
+/// Of each four, the lesser.
+///
+/// # Safety
+///
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn lesser_of(one: __m256i, two: __m256i) -> __m256i {
+    // SAFETY: as the caller has made sure.
+    unsafe { _mm256_blendv_epi8(one, two, _mm256_cmpgt_epi64(one, two)) }
+}
+
+/// Of each four, the greater.
+///
+/// # Safety
+///
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn greater_of(one: __m256i, two: __m256i) -> __m256i {
+    // SAFETY: as the caller has made sure.
+    unsafe { _mm256_blendv_epi8(two, one, _mm256_cmpgt_epi64(one, two)) }
 }
 
 // SAFETY (of all below): see `Vector`.
@@ -240,6 +272,18 @@ impl Vector for __m256i {
         words(self).into_iter().fold(i64::MIN, |greatest, word| greatest.max(word as i64))
     }
     #[inline(always)]
+    unsafe fn totals_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four_short!(four, _mm256_add_epi64)
+    }
+    #[inline(always)]
+    unsafe fn least_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four_short!(four, lesser_of)
+    }
+    #[inline(always)]
+    unsafe fn greatest_of(four: [Self; 4]) -> [i64; 4] {
+        fold_four_short!(four, greater_of)
+    }
+    #[inline(always)]
     unsafe fn one_more(self, mask: Self) -> Self {
         _mm256_sub_epi64(self, mask)
     }
@@ -250,10 +294,6 @@ impl Vector for __m256i {
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
         _mm256_or_si256(self, others)
-    }
-    #[inline(always)]
-    unsafe fn magnitude(self) -> Self {
-        _mm256_xor_si256(self, _mm256_cmpgt_epi64(_mm256_setzero_si256(), self))
     }
     #[inline(always)]
     unsafe fn any_has(self, bits: Self) -> bool {
