@@ -6,7 +6,8 @@
 //! short, and where in it a window begins is anybody's guess.
 //!
 //! There are two. [`Kernel::few`] is for up to four windows that end together and a key whose rows are in a few blocks, as nearly
-//! all are: the sums of all windows side by side, in registers, while the rows go by once for each lane. [`Kernel::add`] is for
+//! all are. Up to some twenty rows are compared with the starts of all windows at once, a vector of windows for each row
+//! (`abreast`); more are cut where windows begin, and added up by vectors of rows (`segments`). [`Kernel::add`] is for
 //! all else: a block of many, added to what the segments between the ends of windows came to so far.
 //!
 //! A sum of 64-bit numbers takes more than 64 bits. [`Kernel::few`] adds up what cannot come to more, as few rows of values
@@ -36,9 +37,9 @@ pub(super) struct Task<'a> {
 }
 
 /// All rows of a key that windows can reach.
-pub(super) struct Near<'a> {
+pub(super) struct Near<'a, 'room> {
     /// The first `count` of them are there.
-    blocks: MaybeUninit<[MaybeUninit<Block<'a>>; Near::BLOCKS]>,
+    blocks: &'room mut NearRoom<'a>,
     count: usize,
     /// Their rows.
     pub(super) rows: usize,
@@ -48,32 +49,40 @@ pub(super) struct Near<'a> {
     pub(super) entries: u64,
 }
 
-impl Near<'_> {
-    /// The most blocks.
-    pub(super) const BLOCKS: usize = 4;
-}
+/// Where the blocks of a [`Near`] are: apart from it, so that nobody sets them to nothing first.
+pub(super) type NearRoom<'a> = [MaybeUninit<Block<'a>>; BLOCKS];
 
-impl<'a> Near<'a> {
+/// The most blocks of a [`Near`].
+const BLOCKS: usize = 4;
+
+impl<'a, 'room> Near<'a, 'room> {
+    /// The most blocks.
+    pub(super) const BLOCKS: usize = BLOCKS;
+
+    /// For blocks.
+    #[inline(always)]
+    pub(super) fn room() -> NearRoom<'a> {
+        [const { MaybeUninit::uninit() }; BLOCKS]
+    }
+
     /// Of nothing yet.
     #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self { blocks: MaybeUninit::uninit(), count: 0, rows: 0, own: None, entries: 0 }
+    pub(super) fn new(room: &'room mut NearRoom<'a>) -> Self {
+        Self { blocks: room, count: 0, rows: 0, own: None, entries: 0 }
     }
 
     /// Adds a block, for which there must be room; in what order does not matter.
     #[inline(always)]
     pub(super) fn push(&mut self, block: Block<'a>) {
-        // SAFETY: that each may be anything or nothing is always so.
-        let blocks = unsafe { self.blocks.assume_init_mut() };
-        blocks[self.count].write(block);
+        self.blocks[self.count].write(block);
         self.count += 1;
         self.rows += block.count;
     }
 
     #[inline(always)]
     pub(super) fn blocks(&self) -> &[Block<'a>] {
-        // SAFETY: that each may be anything or nothing is always so, and so many have been written, one after the other.
-        unsafe { self.blocks.assume_init_ref()[..self.count].assume_init_ref() }
+        // SAFETY: so many have been written, one after the other.
+        unsafe { self.blocks[..self.count].assume_init_ref() }
     }
 }
 
@@ -94,13 +103,13 @@ pub(super) struct Few<'a> {
     pub(super) used: &'a [Used],
 }
 
-/// The greatest stamps before few windows; from there on, above all stamps. So many that the widest vector is full.
+/// The greatest stamps before few windows; from there on, above all stamps.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub(super) struct Starts(pub(super) [u64; Starts::PLACES]);
 
 impl Starts {
-    pub(super) const PLACES: usize = 8;
+    pub(super) const PLACES: usize = Few::WINDOWS;
 
     /// Of no windows.
     pub(super) const NONE: Self = Self([i64::MAX as u64; Self::PLACES]);
@@ -254,7 +263,7 @@ const LANES_AT_A_TIME: usize = 4;
 
 /// For windows that end together: what lane `used[i]` comes to in segment j and all after it is written to
 /// `sums[j × used + i]`.
-pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_, '_>, sums: &mut [Sum]) {
     let Some((&until, after)) = task.edges.split_last() else { return };
     let width = task.used.len();
     let mut all = [Numbers::default(); LANES_AT_A_TIME];
@@ -282,7 +291,7 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_>, sums: &mut 
 }
 
 /// What [`nest`] does, row by row.
-pub(super) fn nest_rows(task: &Task<'_>, near: &Near<'_>, sums: &mut [Sum]) {
+pub(super) fn nest_rows(task: &Task<'_>, near: &Near<'_, '_>, sums: &mut [Sum]) {
     let width = task.used.len();
     sums.fill(Sum::EMPTY);
     near.blocks().iter().for_each(|block| add_rows(task, block, sums));
@@ -362,11 +371,20 @@ trait Vector: Copy {
     }
     /// With 1 added to those that the mask names.
     unsafe fn one_more(self, mask: Self::Mask) -> Self;
-    /// Writes them to `to` from `first` on, but for what there is no room for.
-    unsafe fn store(self, to: &mut [i64; 4], first: usize);
     unsafe fn or(self, others: Self) -> Self;
     /// Whether any of them has any of these bits.
     unsafe fn any_has(self, bits: Self) -> bool;
+}
+
+/// A vector of at most four numbers.
+///
+/// # Safety
+///
+/// As for [`Vector`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+trait UpToFour: Vector {
+    /// Writes them to `to` from `first` on, where there must be room.
+    unsafe fn store(self, to: &mut [i64; 4], first: usize);
 }
 
 /// What [`add_rows`] does, by vectors.
@@ -409,18 +427,21 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows for each row; of more, vectors of rows.
+/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows `W` for each row; of more, vectors of rows.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `V`; and see [`Kernel::few`].
+/// The processor must have the instructions of `V` and `W`; and see [`Kernel::few`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn few_vectors<V: Vector, const PARTS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+unsafe fn few_vectors<V: Vector, W: UpToFour, const PARTS: usize>(
+    few: &Few<'_>,
+    numbers: &mut [Numbers],
+) -> bool {
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
         if few.rows <= abreast::ROWS_MAX {
-            return abreast::few_abreast::<V, PARTS>(few, numbers);
+            return abreast::few_abreast::<W, PARTS>(few, numbers);
         }
         match few.windows {
             1 => segments::few_by_segment::<V, 1>(few, numbers),
@@ -692,7 +713,8 @@ mod tests {
             let halves = [of_rows(&rooms[0]), of_rows(&rooms[1])];
             let half = |half: usize, count| Block { words: &halves[half], capacity: rooms[half].1, count };
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
-            let mut near = Near::new();
+            let mut room = Near::room();
+            let mut near = Near::new(&mut room);
             near.own = own;
             near.push(half(1, count - cut));
             if cut > 0 || next() & 1 == 0 {
@@ -719,7 +741,8 @@ mod tests {
                 let own = own
                     .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
                 let (starts, windows) = (&Starts::of(after), after.len());
-                let few = Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used: &used };
+                let few =
+                    Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used: &used };
                 // SAFETY: the blocks have up to 64 rows and all columns.
                 let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
                 let told = numbers.iter().zip(&used).map(|(numbers, used)| {

@@ -706,10 +706,11 @@ fn scans(
                     }
                     let number = group.shape.lanes.iter().position(|known| *known == lane).unwrap_or(0);
                     let lane = group.shape.lanes[number];
-                    let place = scan.lanes.iter().position(|used| used.number == number).unwrap_or_else(|| {
-                        scan.lanes.push(Used { lane, number, sum: false, least: false, greatest: false });
-                        scan.lanes.len() - 1
-                    });
+                    let place =
+                        scan.lanes.iter().position(|used| used.number == number).unwrap_or_else(|| {
+                            scan.lanes.push(Used { lane, number, sum: false, least: false, greatest: false });
+                            scan.lanes.len() - 1
+                        });
                     let used = &mut scan.lanes[place];
                     used.sum |= matches!(feature.agg, ArchivedAgg::Sum | ArchivedAgg::Avg);
                     used.least |= feature.agg == ArchivedAgg::Min;

@@ -279,7 +279,7 @@ impl<'a> Rows<'a> {
     /// Fills in all rows that windows with these ends can reach, where they are in the record and a slab, or a few leaves of
     /// a small tree: nearly always. False where they are not.
     #[inline(always)]
-    pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a>) -> bool {
+    pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a, '_>) -> bool {
         let Self { shape, spill, record, .. } = *self;
         if let Some(own) = self.own {
             // Nearly always: it is in all of them, as none is empty.

@@ -183,7 +183,7 @@ pub(super) fn push_leaves<'a>(
     shape: &Shape,
     root: Branch,
     edges: Edges<'_>,
-    near: &mut Near<'a>,
+    near: &mut Near<'a, '_>,
 ) -> bool {
     let (after, until) = (edges.times[0], edges.times[edges.segments()]);
     if root.level > LEAF_LEVEL + 1 {

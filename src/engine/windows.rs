@@ -333,7 +333,8 @@ impl Scratch {
         let seen = &self.seen[scan.windows];
         let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
         let (Some(told), Some(&until)) = (&scan.few, edges.stamps.last()) else { return false };
-        let mut near = Near::new();
+        let mut room = Near::room();
+        let mut near = Near::new(&mut room);
         if !rows.near(edges, &mut near) {
             return false;
         }
@@ -367,7 +368,8 @@ impl Scratch {
     ) {
         let seen = &self.seen[scan.windows];
         let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
-        let mut near = Near::new();
+        let mut room = Near::room();
+        let mut near = Near::new(&mut room);
         let is_near = seen.end_together && !scan.cells.is_empty() && rows.near(edges, &mut near);
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();

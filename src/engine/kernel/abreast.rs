@@ -3,11 +3,11 @@
 //! A vector holds a number for each window. So nothing is folded in the end, no vector is half full of rows, and the work is so
 //! many instructions a row however the rows lie. Of many rows a vector of rows does more at a time.
 
-use super::{BEYOND, BIAS, Few, Numbers, Used, Vector, rows_until};
+use super::{BEYOND, BIAS, Few, Numbers, UpToFour, Used, rows_until};
 use crate::engine::tally::{Lane, Test};
 
 /// For so many rows, the event's own apart.
-pub(super) const ROWS_MAX: usize = 32;
+pub(super) const ROWS_MAX: usize = 20;
 
 /// What [`few_rows`](super::few_rows) does, `PARTS` vectors for each row: so many that they hold a number for each window.
 ///
@@ -15,7 +15,10 @@ pub(super) const ROWS_MAX: usize = 32;
 ///
 /// The processor must have the instructions of `V`; and see [`Kernel::few`](super::Kernel::few).
 #[inline(always)]
-pub(super) unsafe fn few_abreast<V: Vector, const PARTS: usize>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+pub(super) unsafe fn few_abreast<V: UpToFour, const PARTS: usize>(
+    few: &Few<'_>,
+    numbers: &mut [Numbers],
+) -> bool {
     // SAFETY: the instructions are there, as the caller has made sure, and what is read is as `Few` says.
     unsafe {
         let mut starts = [V::splat(0); PARTS];
@@ -47,7 +50,7 @@ pub(super) unsafe fn few_abreast<V: Vector, const PARTS: usize>(few: &Few<'_>, n
 ///
 /// As for [`few_abreast`].
 #[inline(always)]
-unsafe fn of_lane<V: Vector, const PARTS: usize, const ALL: bool>(
+unsafe fn of_lane<V: UpToFour, const PARTS: usize, const ALL: bool>(
     few: &Few<'_>,
     starts: &[V; PARTS],
     used: &Used,
@@ -60,8 +63,12 @@ unsafe fn of_lane<V: Vector, const PARTS: usize, const ALL: bool>(
         macro_rules! add {
             ($value:literal, $least:literal, $greatest:literal) => {
                 match is_simple {
-                    true => add::<V, PARTS, ALL, false, $value, $least, $greatest>(few, starts, lane, numbers),
-                    false => add::<V, PARTS, ALL, true, $value, $least, $greatest>(few, starts, lane, numbers),
+                    true => {
+                        add::<V, PARTS, ALL, false, $value, $least, $greatest>(few, starts, lane, numbers)
+                    }
+                    false => {
+                        add::<V, PARTS, ALL, true, $value, $least, $greatest>(few, starts, lane, numbers)
+                    }
                 }
             };
         }
@@ -93,7 +100,7 @@ struct Added<V, const PARTS: usize> {
 /// As for [`few_abreast`].
 #[inline(always)]
 unsafe fn add<
-    V: Vector,
+    V: UpToFour,
     const PARTS: usize,
     const ALL: bool,
     const TESTS: bool,
@@ -138,14 +145,16 @@ unsafe fn add<
         let second = second.unwrap_or(first);
         let masks = [V::splat(first.mask), V::splat(second.mask)];
         for block in few.blocks {
-            debug_assert!(block.count <= block.capacity && (column + 1) * block.capacity <= block.words.len());
+            debug_assert!(
+                block.count <= block.capacity && (column + 1) * block.capacity <= block.words.len()
+            );
             let column_of = |column: usize| block.words.as_ptr().wrapping_add(column * block.capacity);
             let (stamps, values) = (column_of(0), column_of(column));
             let tested = [column_of(first.column), column_of(second.column)];
             for row in 0..rows_until(block, few.until) {
                 let stamp = V::splat(*stamps.add(row));
-                for part in 0..PARTS {
-                    let mut here = stamp.above(every, starts[part]);
+                for (part, &start) in starts.iter().enumerate() {
+                    let mut here = stamp.above(every, start);
                     if ALL {
                         added.all[part] = added.all[part].one_more(here);
                     }
@@ -183,10 +192,10 @@ unsafe fn add<
     }
 }
 
-/// Places of windows, and as many more as fill a vector.
-const ORDINALS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+/// Places of windows.
+const ORDINALS: [u64; Few::WINDOWS] = [0, 1, 2, 3];
 
-impl<V: Vector, const PARTS: usize> Added<V, PARTS> {
+impl<V: UpToFour, const PARTS: usize> Added<V, PARTS> {
     /// Adds a row of this value to those windows of a part that the mask names.
     ///
     /// # Safety

@@ -1,13 +1,13 @@
 //! The vectors of 64-bit ARM.
 
-use super::{Kernel, Vector, add_vectors, few_vectors};
+use super::{Kernel, UpToFour, Vector, add_vectors, few_vectors};
 use std::arch::aarch64::*;
 
 /// Every processor of this architecture has NEON.
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    few: few_vectors::<uint64x2_t, 2>,
+    few: few_vectors::<uint64x2_t, uint64x2_t, 2>,
 };
 
 // SAFETY (of all below): see `Vector`.
@@ -88,11 +88,6 @@ impl Vector for uint64x2_t {
         vsubq_u64(self, mask)
     }
     #[inline(always)]
-    unsafe fn store(self, to: &mut [i64; 4], first: usize) {
-        to[first] = vgetq_lane_u64::<0>(self) as i64;
-        to[first + 1] = vgetq_lane_u64::<1>(self) as i64;
-    }
-    #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
         vorrq_u64(self, others)
     }
@@ -100,5 +95,15 @@ impl Vector for uint64x2_t {
     unsafe fn any_has(self, bits: Self) -> bool {
         let both = vandq_u64(self, bits);
         vgetq_lane_u64::<0>(both) | vgetq_lane_u64::<1>(both) != 0
+    }
+}
+
+// SAFETY (of all below): see `UpToFour`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
+impl UpToFour for uint64x2_t {
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [i64; 4], first: usize) {
+        to[first] = vgetq_lane_u64::<0>(self) as i64;
+        to[first + 1] = vgetq_lane_u64::<1>(self) as i64;
     }
 }

@@ -4,7 +4,7 @@
 //! between two cuts is added up by vectors of rows, and a window comes to what follows its cut. So a row is looked at once, in
 //! however many windows it is.
 
-use super::{Few, Near, Numbers, Used, Vector, bits_below, rows_until};
+use super::{BLOCKS, Few, Numbers, Used, Vector, bits_below, rows_until};
 use crate::engine::rows::Block;
 use crate::engine::tally::{Lane, Test};
 
@@ -21,7 +21,7 @@ pub(super) unsafe fn few_by_segment<V: Vector, const WINDOWS: usize>(
     few: &Few<'_>,
     numbers: &mut [Numbers],
 ) -> bool {
-    let mut cuts = [[0; Few::WINDOWS + 1]; Near::BLOCKS];
+    let mut cuts = [[0; Few::WINDOWS + 1]; BLOCKS];
     for (cuts, block) in cuts.iter_mut().zip(few.blocks) {
         // SAFETY: as the caller has made sure.
         *cuts = unsafe { cut::<V, WINDOWS>(few, block) };
@@ -105,7 +105,7 @@ unsafe fn rest<V: Vector>(block: &Block<'_>, at: usize, end: usize) -> (usize, V
 #[inline(always)]
 unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
     few: &Few<'_>,
-    cuts: &[Cuts; Near::BLOCKS],
+    cuts: &[Cuts; BLOCKS],
     used: &Used,
     numbers: &mut Numbers,
 ) -> bool {
@@ -115,8 +115,12 @@ unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
         macro_rules! add {
             ($value:literal, $least:literal, $greatest:literal) => {
                 match is_simple {
-                    true => add::<V, WINDOWS, false, $value, $least, $greatest>(few, cuts, &used.lane, numbers),
-                    false => add::<V, WINDOWS, true, $value, $least, $greatest>(few, cuts, &used.lane, numbers),
+                    true => {
+                        add::<V, WINDOWS, false, $value, $least, $greatest>(few, cuts, &used.lane, numbers)
+                    }
+                    false => {
+                        add::<V, WINDOWS, true, $value, $least, $greatest>(few, cuts, &used.lane, numbers)
+                    }
                 }
             };
         }
@@ -153,7 +157,7 @@ unsafe fn add<
     const GREATEST: bool,
 >(
     few: &Few<'_>,
-    cuts: &[Cuts; Near::BLOCKS],
+    cuts: &[Cuts; BLOCKS],
     lane: &Lane,
     numbers: &mut Numbers,
 ) -> bool {
@@ -182,7 +186,8 @@ unsafe fn add<
         for (block, cuts) in few.blocks.iter().zip(cuts) {
             debug_assert!((column + 1) * block.capacity <= block.words.len());
             let start = block.words.as_ptr();
-            let columns = [0, first.column, second.column, column].map(|column| start.wrapping_add(column * block.capacity));
+            let columns = [0, first.column, second.column, column]
+                .map(|column| start.wrapping_add(column * block.capacity));
             for window in 0..WINDOWS {
                 let segment = &mut segments[window];
                 let (mut at, end) = (cuts[window], cuts[window + 1]);
@@ -214,7 +219,8 @@ unsafe fn add<
             after = segment.with::<VALUES, LEAST, GREATEST>(after);
             *segment = after;
         }
-        let (mut counts, mut sums, mut least, mut greatest) = ([zero; WINDOWS], [zero; WINDOWS], [zero; WINDOWS], [zero; WINDOWS]);
+        let (mut counts, mut sums, mut least, mut greatest) =
+            ([zero; WINDOWS], [zero; WINDOWS], [zero; WINDOWS], [zero; WINDOWS]);
         for (window, segment) in segments.iter().enumerate() {
             counts[window] = segment.counts;
             sums[window] = segment.sums;

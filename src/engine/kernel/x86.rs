@@ -1,6 +1,6 @@
 //! The vectors of x86-64.
 
-use super::{Block, Few, Kernel, Numbers, Sum, Task, Vector, add_vectors, few_vectors};
+use super::{Block, Few, Kernel, Numbers, Sum, Task, UpToFour, Vector, add_vectors, few_vectors};
 use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
@@ -14,7 +14,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             // SAFETY: these are the instructions of the vector, and the rest is the caller's.
-            unsafe { few_vectors::<$vector, 1>(few, numbers) }
+            unsafe { few_vectors::<$vector, __m256i, 1>(few, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
@@ -144,10 +144,6 @@ impl Vector for __m512i {
     #[inline(always)]
     unsafe fn one_more(self, mask: __mmask8) -> Self {
         _mm512_mask_add_epi64(self, mask, self, _mm512_set1_epi64(1))
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: &mut [i64; 4], _: usize) {
-        _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_castsi512_si256(self));
     }
     #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
@@ -288,15 +284,20 @@ impl Vector for __m256i {
         _mm256_sub_epi64(self, mask)
     }
     #[inline(always)]
-    unsafe fn store(self, to: &mut [i64; 4], _: usize) {
-        _mm256_storeu_si256(to.as_mut_ptr().cast(), self);
-    }
-    #[inline(always)]
     unsafe fn or(self, others: Self) -> Self {
         _mm256_or_si256(self, others)
     }
     #[inline(always)]
     unsafe fn any_has(self, bits: Self) -> bool {
         _mm256_testz_si256(self, bits) == 0
+    }
+}
+
+// SAFETY (of all below): see `UpToFour`.
+#[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
+impl UpToFour for __m256i {
+    #[inline(always)]
+    unsafe fn store(self, to: &mut [i64; 4], _: usize) {
+        _mm256_storeu_si256(to.as_mut_ptr().cast(), self);
     }
 }

@@ -159,7 +159,8 @@ impl Model {
         }
         let edges = Edges { times: &times, stamps: &stamps };
         let view = self.view();
-        let mut near = Near::new();
+        let mut room = Near::room();
+        let mut near = Near::new(&mut room);
         if view.near(edges, &mut near) {
             let blocks = near.blocks().len();
             let mut nested = sums.clone();
