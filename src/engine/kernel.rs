@@ -2,13 +2,14 @@
 //!
 //! Generic loops over [`Vector`], compiled once for AVX-512 (eight rows at a time), once for AVX2 (four), once for NEON (two),
 //! and beside them the plain loops of [`tally`]. Which run is chosen when the engine is made; all give the same sums,
-//! as whole numbers are added. Rows of a block that are outside a window are masked, not branched around: a block is
-//! short, and where in it a window begins is anybody's guess.
+//! as whole numbers are added.
 //!
-//! There are two. [`Kernel::few`] is for up to four windows that end together and a key whose rows are in a few blocks, as nearly
+//! There are two. [`Kernel::few`] is for windows that end together, four at a time, and a key whose rows are in a few blocks, as nearly
 //! all are. Up to some twenty rows are compared with the starts of all windows at once, a vector of windows for each row
-//! (`abreast`); more are cut where windows begin, and added up by vectors of rows (`segments`). [`Kernel::add`] is for
-//! all else: a block of many, added to what the segments between the ends of windows came to so far.
+//! (`abreast`, by vectors of no more than four numbers); more are cut where windows begin, and added up by vectors of rows
+//! (`segments`). [`Kernel::add`] is for all else: a block of many, added to what the segments between the ends of windows came to
+//! so far. Its rows that are outside a window are masked, not branched around: a block is short, and where in it a window begins
+//! is anybody's guess.
 //!
 //! A sum of 64-bit numbers takes more than 64 bits. [`Kernel::few`] adds up what cannot come to more, as few rows of values
 //! below 2⁵⁴ cannot, and says so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
@@ -656,7 +657,8 @@ mod tests {
         };
         let mut told = [0; 2];
         for round in 0..20_000 {
-            let (capacity, columns) = (1 + next() as usize % 64, 4);
+            let most_rows = if next() & 3 == 0 { 64 * Near::BLOCKS } else { 64 };
+            let (capacity, columns) = (1 + next() as usize % most_rows, 4);
             let count = next() as usize % (capacity + 1);
             let spread = [3, 100, 1 << 40][round % 3];
             let mut stamps: Vec<u64> =
@@ -697,28 +699,31 @@ mod tests {
             edges.dedup();
             let edges: Vec<u64> = edges.into_iter().map(last_stamp_of).collect();
             let task = Task { edges: &edges, used: &used };
-            // Two blocks of what was one, in any way.
-            let cut = next() as usize % (count + 1);
-            // What room there is beyond the rows holds anything.
-            let rooms = [next(), next()].map(|random| if random & 3 == 0 { 0 } else { random as usize % 64 });
-            let rooms = [(0..cut, rooms[0]), (cut..count, rooms[1])]
-                .map(|(rows, room)| (rows.clone(), (rows.len() + room).min(64)));
-            let mut of_rows = |(rows, capacity_of_it): &(std::ops::Range<usize>, usize)| {
-                let mut words_of_it: Vec<u64> = (0..capacity_of_it * columns).map(|_| next()).collect();
+            // Up to four blocks of what was one, in any way, the newest first.
+            let (mut pieces, mut end) = (Vec::new(), count);
+            for left in (0..Near::BLOCKS).rev() {
+                let (least, most) = (end.saturating_sub(64 * left), end.min(64));
+                let rows = least + next() as usize % (most - least + 1);
+                // What room there is beyond the rows holds anything.
+                let room = if next() & 3 == 0 { 0 } else { next() as usize % 64 };
+                let room = (rows + room).min(64);
+                let mut words_of_it: Vec<u64> = (0..room * columns).map(|_| next()).collect();
                 for (column, of) in words.chunks_exact(capacity).enumerate() {
-                    words_of_it[column * capacity_of_it..][..rows.len()].copy_from_slice(&of[rows.clone()]);
+                    words_of_it[column * room..][..rows].copy_from_slice(&of[end - rows..end]);
                 }
-                words_of_it
-            };
-            let halves = [of_rows(&rooms[0]), of_rows(&rooms[1])];
-            let half = |half: usize, count| Block { words: &halves[half], capacity: rooms[half].1, count };
+                // There may be none where there are no rows.
+                if rows > 0 || next() & 1 == 0 {
+                    pieces.push((words_of_it, room, rows));
+                }
+                end -= rows;
+            }
+            assert_eq!(end, 0);
             let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
             let mut room = Near::room();
             let mut near = Near::new(&mut room);
             near.own = own;
-            near.push(half(1, count - cut));
-            if cut > 0 || next() & 1 == 0 {
-                near.push(half(0, cut));
+            for (words, capacity, count) in &pieces {
+                near.push(Block { words, capacity: *capacity, count: *count });
             }
             let sums_of = |kernel: Kernel| {
                 let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];

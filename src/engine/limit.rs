@@ -6,7 +6,8 @@ use super::table::RecordNumber;
 use super::{Engine, LookedUp, Moment, SWEEP_PER_KEY};
 
 impl Engine {
-    /// The record that a row of the event goes to, made if there is none yet; `None` without a key or room for it.
+    /// The record that a row of the event goes to whose key had none when it was looked up, made if there is still none; `None` without a
+    /// key or room for it.
     pub(super) fn record_for(
         &mut self,
         kind: usize,

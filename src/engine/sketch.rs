@@ -24,7 +24,7 @@ pub(super) struct Sketch {
     key: usize,
     /// Index into the groups.
     pub(super) group: usize,
-    /// Index of the event's insert into this group, if it has one.
+    /// The event's insert into this group, if it has one.
     own: Option<Insert>,
     pub(super) feature: usize,
     window: Window,

@@ -213,6 +213,8 @@ impl Seen {
         self.time = t;
         self.edges.clear();
         self.stamps.clear();
+        // What was there is of another kind's windows.
+        self.starts = Starts::NONE;
         if set.is_fixed() {
             let until = t.saturating_sub(set.delay);
             for (place, &span) in set.spans.iter().enumerate() {

@@ -19,7 +19,8 @@ pub(super) unsafe fn few_abreast<V: UpToFour, const PARTS: usize>(
     few: &Few<'_>,
     numbers: &mut [Numbers],
 ) -> bool {
-    // SAFETY: the instructions are there, as the caller has made sure, and what is read is as `Few` says.
+    const { assert!(PARTS * V::ROWS == Few::WINDOWS, "a number for each window") };
+    // SAFETY: the instructions are there, as the caller has made sure, and there are as many starts as the parts have numbers.
     unsafe {
         let mut starts = [V::splat(0); PARTS];
         for (part, start) in starts.iter_mut().enumerate() {
@@ -114,8 +115,9 @@ unsafe fn add<
     numbers: &mut [Numbers],
 ) -> bool {
     let column = lane.value().unwrap_or(0);
-    // No closures here: they would be functions of their own, without the instructions.
-    // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
+    // No closures that take vectors: they would be functions of their own, without the instructions.
+    // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read, and of ordinals and numbers as
+    // many as the parts have.
     unsafe {
         let zero = V::splat(0);
         let mut added = Added {

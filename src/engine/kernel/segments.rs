@@ -165,7 +165,7 @@ unsafe fn add<
     let [first, second] = lane.tests();
     let first = first.unwrap_or(Test { column: 0, mask: 0 });
     let second = second.unwrap_or(first);
-    // No closures here: they would be functions of their own, without the instructions.
+    // No closures that take vectors: they would be functions of their own, without the instructions.
     // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
     unsafe {
         let (zero, every) = (V::splat(0), V::some(u64::MAX));
