@@ -107,13 +107,11 @@ pub(super) struct Few<'a> {
 /// The greatest stamps before few windows; from there on, above all stamps.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
-pub(super) struct Starts(pub(super) [u64; Starts::PLACES]);
+pub(super) struct Starts(pub(super) [u64; Few::WINDOWS]);
 
 impl Starts {
-    pub(super) const PLACES: usize = Few::WINDOWS;
-
     /// Of no windows.
-    pub(super) const NONE: Self = Self([i64::MAX as u64; Self::PLACES]);
+    pub(super) const NONE: Self = Self([i64::MAX as u64; Few::WINDOWS]);
 
     /// Of these, of which there are at most [`Few::WINDOWS`].
     #[inline]
@@ -141,6 +139,13 @@ pub(super) struct Numbers {
     pub(super) greatest: [i64; Few::WINDOWS],
 }
 
+impl Numbers {
+    /// The most lanes that features are told from by [`NumberAt`].
+    pub(super) const LANES: usize = 8;
+    /// How many they are of one lane.
+    const EACH: usize = 4 * Few::WINDOWS;
+}
+
 /// What of [`Numbers`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum What {
@@ -150,23 +155,27 @@ pub(super) enum What {
     Greatest,
 }
 
-/// Where among the numbers of up to eight lanes one is.
+/// Where among the [`Numbers`] of a scan's lanes one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place(u8);
+pub(super) struct NumberAt(u8);
 
-impl Place {
-    /// What of this lane in this window.
+impl NumberAt {
+    const END: usize = Numbers::LANES * Numbers::EACH;
+
+    /// What of this lane, of at most [`Numbers::LANES`], in this window.
     pub(super) fn new(lane: usize, what: What, window: usize) -> Self {
-        debug_assert!(lane < 8 && window < Few::WINDOWS);
-        Self((lane * 16 + what as usize * Few::WINDOWS + window) as u8)
+        let at = lane * Numbers::EACH + what as usize * Few::WINDOWS + window;
+        debug_assert!(at < Self::END && window < Few::WINDOWS);
+        Self(at as u8)
     }
 
     /// What is there.
     #[inline(always)]
-    pub(super) fn of(self, numbers: &[Numbers; 8]) -> i64 {
-        // SAFETY: `Numbers` are sixteen whole numbers without anything between, so that eight of them are 128.
-        let numbers: &[i64; 128] = unsafe { &*std::ptr::from_ref(numbers).cast() };
-        numbers[usize::from(self.0) % 128]
+    pub(super) fn of(self, numbers: &[Numbers; Numbers::LANES]) -> i64 {
+        const { assert!(size_of::<Numbers>() == size_of::<[i64; Numbers::EACH]>()) };
+        // SAFETY: `Numbers` are so many whole numbers in the order of `What`, with nothing between them.
+        let numbers: &[i64; Self::END] = unsafe { &*std::ptr::from_ref(numbers).cast() };
+        numbers[usize::from(self.0) % Self::END]
     }
 }
 

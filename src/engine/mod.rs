@@ -739,10 +739,8 @@ impl Engine {
             let group = &self.plan.groups[insert.group];
             let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
             let record = self.tables[group.table].record_mut(record);
-            if !rows::push(record, &group.shape, row) {
-                let dead = self.mark.saturating_sub(group.dead_after);
-                rows::insert(record, &group.shape, &mut self.spill, row, dead, &mut self.counters);
-            }
+            let dead = self.mark.saturating_sub(group.dead_after);
+            rows::insert(record, &group.shape, &mut self.spill, row, dead, &mut self.counters);
             if !is_findable && !group.amends.is_empty() {
                 self.counters.rows_lost += 1;
                 lose_until(record, &group.shape, moment.time.0);

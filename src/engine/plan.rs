@@ -11,7 +11,7 @@ use super::Limits;
 use super::decode::EventForm;
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
-use super::kernel::{Place, Used, What};
+use super::kernel::{NumberAt, Numbers, Used, What};
 use super::lists;
 use super::matching::Matcher;
 use super::orders::{self, Name};
@@ -791,7 +791,7 @@ fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
     let is_shared =
         |cell: &Cell| shared.iter().any(|output| [output.cell, output.under].contains(&cell.slot));
     let is_few = set.is_few()
-        && (1..=Told::LANES).contains(&scan.lanes.len())
+        && (1..=Numbers::LANES).contains(&scan.lanes.len())
         && scan.distinct.is_empty()
         && !scan.cells.iter().any(is_shared);
     let mut told = Told::default();
@@ -801,7 +801,7 @@ fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
             Some((cell.lane, set.first_segment(cell.window)))
         };
         let (lane, window) = of(output.cell)?;
-        let place = |what| Place::new(lane, what, window);
+        let place = |what| NumberAt::new(lane, what, window);
         let number = |what, den| Number { feature: output.feature, place: place(what), den };
         let (counted, den) = (place(What::Count), output.den);
         match output.agg {
@@ -812,7 +812,7 @@ fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
             ArchivedAgg::Avg => told.averages.push((number(What::Sum, den), counted)),
             ArchivedAgg::Ratio => {
                 let (lane, window) = of(output.under)?;
-                told.ratios.push((number(What::Count, den), Place::new(lane, What::Count, window)));
+                told.ratios.push((number(What::Count, den), NumberAt::new(lane, What::Count, window)));
             }
             _ => return None,
         }

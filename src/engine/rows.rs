@@ -447,10 +447,25 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
     newest > dead
 }
 
+/// Adds a row. Rows at or before `dead` may be dropped.
+#[inline]
+pub(super) fn insert(
+    record: &mut [u64],
+    shape: &Shape,
+    spill: &mut Spill,
+    row: &[u64],
+    dead: i64,
+    counters: &mut Counters,
+) {
+    if !push(record, shape, row) {
+        place(record, shape, spill, row, dead, counters);
+    }
+}
+
 /// Adds a row that is newer than all others, where there is room for it in the record and nothing is beyond: nearly always. False,
-/// and nothing changed, where [`insert`] has to.
+/// and nothing changed, where it is not so.
 #[inline(always)]
-pub(super) fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
+fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
     // Without a branch, nothing else is in the word than how many rows there are.
     let head = record[shape.record_word + HEAD];
     if head >= shape.inline_max as u64 {
@@ -468,9 +483,8 @@ pub(super) fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
     true
 }
 
-/// Adds a row. Rows at or before `dead` may be dropped.
-#[inline]
-pub(super) fn insert(
+/// Adds a row where it belongs, once there is room for it.
+fn place(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
@@ -479,9 +493,6 @@ pub(super) fn insert(
     counters: &mut Counters,
 ) {
     let mut head = Head::of(record, shape);
-    if head.branch.level == 0 && push_inline(record, shape, head, row, dead, counters) {
-        return;
-    }
     let has_branch = head.branch.level > 0;
     if head.count >= shape.inline_max
         || has_branch && head.count > 0 && first_inline(record, shape).time <= dead
@@ -500,38 +511,6 @@ pub(super) fn insert(
     let words = &mut record[shape.inline_words()];
     counters.rows_moved += place_row(words, shape.inline_rows, head.count, row, shape.id_column) as u64;
     Head { count: head.count + 1, ..head }.store(record, shape);
-}
-
-/// Adds the newest of all rows where there is room for it in the record, or is once those are dropped that are dead: nearly
-/// always. False, and nothing changed, where it is not so.
-#[inline(always)]
-fn push_inline(
-    record: &mut [u64],
-    shape: &Shape,
-    mut head: Head,
-    row: &[u64],
-    dead: i64,
-    counters: &mut Counters,
-) -> bool {
-    let (rows, id_column) = (shape.inline_rows, shape.id_column);
-    let words = &mut record[shape.inline_words()];
-    if head.count > 0 && row_at(words, rows, head.count - 1, id_column) > row_at(row, 1, 0, id_column) {
-        return false;
-    }
-    if head.count >= shape.inline_max {
-        let gone = words[..head.count].iter().take_while(|&&stamp| time_of(stamp) <= dead).count();
-        if gone == 0 {
-            return false;
-        }
-        drop_first(words, rows, head.count, gone);
-        head.count -= gone;
-        counters.rows_moved += head.count as u64;
-    }
-    for (column, &word) in row.iter().enumerate() {
-        words[column * rows + head.count] = word;
-    }
-    Head { count: head.count + 1, ..head }.store(record, shape);
-    true
 }
 
 /// The oldest of the inline rows, of which there must be one.
@@ -617,7 +596,9 @@ impl Group<'_> {
         let dead = inline(self.record, self.shape, self.head()).rows_until(self.dead);
         if dead > 0 {
             self.drop_inline_rows(dead);
-            self.with_branch(|trees, branch| trees.fell(std::mem::replace(branch, Branch::NONE)));
+            if self.head().branch.level > 0 {
+                self.with_branch(|trees, branch| trees.fell(std::mem::replace(branch, Branch::NONE)));
+            }
         }
     }
 

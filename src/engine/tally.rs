@@ -60,6 +60,12 @@ impl Lane {
         self.tests.iter().all(|test| test.is_none_or(|test| row[test.column] & test.mask == test.mask))
     }
 
+    /// Whether bits of a row's stamp alone say if it is of the lane.
+    #[inline(always)]
+    pub(super) fn is_told_by_stamp(&self) -> bool {
+        matches!(self.tests, [None | Some(Test { column: 0, .. }), None])
+    }
+
     /// The column that is added up, if one is.
     #[inline]
     pub(super) fn value(&self) -> Option<usize> {

@@ -8,7 +8,7 @@
 //! row is one more block, of one row, after the stored ones.
 
 use super::frames::Frame;
-use super::kernel::{self, Few, Kernel, Near, Numbers, Place, Starts, Task, Used, nest_sums};
+use super::kernel::{self, Few, Kernel, Near, NumberAt, Numbers, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Insert, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
 use super::rows::{Block, Rows, last_stamp_of};
@@ -41,7 +41,7 @@ pub(super) struct Scan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number {
     pub(super) feature: usize,
-    pub(super) place: Place,
+    pub(super) place: NumberAt,
     pub(super) den: i64,
 }
 
@@ -51,20 +51,17 @@ pub(super) struct Told {
     /// As the number is: counts and sums.
     pub(super) plain: Vec<Number>,
     /// As the number is, if the rows that are counted here are any: extremes.
-    pub(super) of_some: Vec<(Number, Place)>,
+    pub(super) of_some: Vec<(Number, NumberAt)>,
     /// Sums, and of how many.
-    pub(super) averages: Vec<(Number, Place)>,
+    pub(super) averages: Vec<(Number, NumberAt)>,
     /// Counts, and what they are a part of.
-    pub(super) ratios: Vec<(Number, Place)>,
+    pub(super) ratios: Vec<(Number, NumberAt)>,
 }
 
 impl Told {
-    /// The most lanes.
-    pub(super) const LANES: usize = 8;
-
     /// Sets the registers of these features.
     #[inline(always)]
-    fn tell(&self, numbers: &[Numbers; Self::LANES], registers: &mut [Value]) {
+    fn tell(&self, numbers: &[Numbers; Numbers::LANES], registers: &mut [Value]) {
         for &Number { feature, place, den } in &self.plain {
             registers[feature] = Value { num: place.of(numbers), den };
         }
@@ -222,7 +219,9 @@ impl Seen {
                 let stamp = last_stamp_of(edge);
                 self.edges.push(edge);
                 self.stamps.push(stamp);
-                self.starts.0[place % Starts::PLACES] = stamp;
+                if let Some(start) = self.starts.0.get_mut(place) {
+                    *start = stamp;
+                }
             }
             self.edges.push(until);
             self.stamps.push(last_stamp_of(until));
@@ -262,7 +261,7 @@ pub(super) struct Scratch {
     /// By set of windows.
     seen: Vec<Seen>,
     /// By lane of a scan, if [`Kernel::few`] does for it.
-    numbers: [Numbers; Told::LANES],
+    numbers: [Numbers; Numbers::LANES],
     set: DistinctSet,
     kernel: Kernel,
     /// Rows and entries looked at.
@@ -297,7 +296,7 @@ impl Scratch {
         Self {
             sums: vec![Sum::EMPTY; bounds.sums],
             seen: (0..bounds.window_sets).map(seen).collect(),
-            numbers: [Numbers::default(); Told::LANES],
+            numbers: [Numbers::default(); Numbers::LANES],
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
             work: 0,

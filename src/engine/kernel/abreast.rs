@@ -58,12 +58,11 @@ unsafe fn of_lane<V: UpToFour, const PARTS: usize, const ALL: bool>(
     numbers: &mut [Numbers],
 ) -> bool {
     let lane = &used.lane;
-    let is_simple = matches!(lane.tests(), [None | Some(Test { column: 0, .. }), None]);
     // SAFETY: as the caller has made sure.
     unsafe {
         macro_rules! add {
             ($value:literal, $least:literal, $greatest:literal) => {
-                match is_simple {
+                match lane.is_told_by_stamp() {
                     true => {
                         add::<V, PARTS, ALL, false, $value, $least, $greatest>(few, starts, lane, numbers)
                     }

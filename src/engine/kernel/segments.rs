@@ -109,12 +109,11 @@ unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
     used: &Used,
     numbers: &mut Numbers,
 ) -> bool {
-    let is_simple = matches!(used.lane.tests(), [None | Some(Test { column: 0, .. }), None]);
     // SAFETY: as the caller has made sure.
     unsafe {
         macro_rules! add {
             ($value:literal, $least:literal, $greatest:literal) => {
-                match is_simple {
+                match used.lane.is_told_by_stamp() {
                     true => {
                         add::<V, WINDOWS, false, $value, $least, $greatest>(few, cuts, &used.lane, numbers)
                     }
