@@ -82,7 +82,7 @@ def main():
         command = [
             "valgrind", "--quiet", "--tool=callgrind", "--cache-sim=yes", "--LL=2097152,16,64", f"--callgrind-out-file={out}",
             os.path.join(ROOT, "target/release/tollgate-bench"), "features", "--keys-log2", given.keys_log2,
-            "--slices", "1", "--slice-ms", given.slice_ms, "--memory-keys-log2", "1",
+            "--slices", "1", "--slice-ms", given.slice_ms, "--memory-keys-log2", "1", "--decisions-only",
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         events, inclusive, calls = read(out)

@@ -1,4 +1,7 @@
-//! `features`: one whole decision inside the engine with 45 features over five keys, beside five lookups that do nothing.
+//! `features`: what 45 features over five keys cost, beside five lookups that do nothing.
+//!
+//! A decision is measured with the features, and by another engine without: the same payments, and a policy that is the same but for
+//! them. What there is between the two is the features' share.
 //!
 //! The floor reads as many bytes of memory as the engine has for its index and its records, at as many random places, and
 //! in the same two rounds. All ways take turns in slices, as in `ring`. And what keys and their events take in memory, when how
@@ -45,9 +48,12 @@ pub(crate) struct Args {
     /// Keys of each of the five entities for the figures of memory, as a power of two.
     #[arg(long, default_value_t = 17, value_parser = value_parser!(u32).range(1..=24))]
     memory_keys_log2: u32,
-    /// Only these ways beside the floor, as for a profile of one.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Way::Prefetched, Way::Plain, Way::Bursts])]
+    /// Only these ways beside the floor.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Way::ALL)]
     ways: Vec<Way>,
+    /// Only whole decisions with the features, as for a profile.
+    #[arg(long)]
+    decisions_only: bool,
     /// Do not ask the system for large pages, for the engine or the floor.
     #[arg(long)]
     small_pages: bool,
@@ -72,42 +78,78 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let cores = Cores::choose()?;
     pin(cores.far)?;
     let mut report = Report::new(&args.form, vec![cores.far]);
-    let loaded = load::load()?;
+    let policies = Policies { with: load::load(true)?, without: load::load(false)? };
     for &keys_log2 in &args.keys_log2 {
         for &population in &args.population {
-            Case { keys_log2, population }.measure(args, &loaded, &mut report)?;
+            Case { keys_log2, population }.measure(args, &policies, &mut report)?;
         }
     }
     for draw in [Draw::Poisson, Draw::Geometric] {
-        report.add(memory(args, &loaded, draw)?);
+        report.add(memory(args, &policies.with, draw)?);
     }
     report.note(
-        "One whole decision of the engine, without ring and journal: decode, duplicates, 45 features over five keys, a rule, \
-         five rows stored. Every one is timed by itself, and so is every floor: five lookups in two dependent rounds over as \
-         many bytes. value: the median of the slices' medians; ratio: the median of the slices' ratios. plain: without \
-         prefetch; bursts: 16 prefetched together, an event's share of the time. memory: what a key takes with all its \
-         events, 20 on average; beside it, as floor, what it should take at most: 96 bytes, and 32 for each event.",
+        "decision.45: one whole decision of the engine, without ring and journal: decode, duplicates, 45 features over five keys, \
+         a rule, five rows stored. decision.0: the same without features. features.45: the one less the other: keys \
+         looked up, features computed, rows stored. Every decision is timed by itself, and so is every floor: five lookups in two \
+         dependent rounds over as many bytes. value: the median of the slices' medians, of features.45 of their differences; \
+         ratio: the median of the slices' ratios. plain: without prefetch; bursts: 16 prefetched together, an event's share \
+         of the time. memory: what a key takes with all its events, 20 on average; beside it, as floor, what it should take \
+         at most: 96 bytes, and 32 for each event.",
     );
     report.finish()
 }
 
-/// How the engine is asked.
+/// How an engine is asked.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
-    #[value(skip)]
-    Floor,
     Prefetched,
     Plain,
     Bursts,
 }
 
 impl Way {
-    const ALL: [Self; 4] = [Self::Floor, Self::Prefetched, Self::Plain, Self::Bursts];
+    const ALL: [Self; 3] = [Self::Prefetched, Self::Plain, Self::Bursts];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Prefetched => "",
+            Self::Plain => ".plain",
+            Self::Bursts => ".bursts",
+        }
+    }
+}
+
+/// The same policy with the features and without.
+struct Policies {
+    with: Loaded,
+    without: Loaded,
 }
 
 struct Case {
     keys_log2: u32,
     population: u64,
+}
+
+/// Slices of one kind.
+struct Series {
+    medians: Vec<f64>,
+    times: Histogram<u64>,
+}
+
+impl Series {
+    fn new() -> Result<Self> {
+        Ok(Self { medians: Vec::new(), times: histogram()? })
+    }
+
+    fn add(&mut self, slice: &Histogram<u64>) -> Result<()> {
+        self.medians.push(slice.value_at_quantile(0.5) as f64);
+        self.times.add(slice).context("histograms of one shape")
+    }
+
+    fn figure(&self, name: String) -> Figure {
+        let value = median(&mut self.medians.clone());
+        Figure { value, ..Figure::of_times(name, &self.times, self.medians.len()) }
+    }
 }
 
 /// An engine being fed.
@@ -120,39 +162,36 @@ struct Fed<'p> {
 }
 
 impl Case {
-    fn name(&self, draw: Draw, way: Way) -> String {
+    fn name(&self, what: &str, draw: Draw) -> String {
         let draw = match draw {
             Draw::Uniform => "uniform",
             Draw::Zipf => "zipf",
             Draw::Poisson => "poisson",
             Draw::Geometric => "geometric",
         };
-        let mut name =
-            if way == Way::Floor { format!("floor.lookups.{draw}") } else { format!("features.45.{draw}") };
+        let mut name = format!("{what}.{draw}");
         if self.keys_log2 != KEYS_LOG2 {
             name += &format!(".keys.{}", ENTITIES.len() << self.keys_log2);
         }
         if self.population != POPULATION {
             name += &format!(".population.{}", self.population);
         }
-        name += match way {
-            Way::Floor | Way::Prefetched => "",
-            Way::Plain => ".plain",
-            Way::Bursts => ".bursts",
-        };
         name
     }
 
-    fn measure(&self, args: &Args, loaded: &Loaded, report: &mut Report) -> Result<()> {
-        let mut fed = self.fill(args, loaded)?;
+    fn measure(&self, args: &Args, policies: &Policies, report: &mut Report) -> Result<()> {
+        let mut fed = self.fill(args, &policies.with)?;
+        let payments = Payments::new(&policies.without, self.keys_log2, self.population)?;
+        let mut bare = Fed::new(engine(&policies.without, &payments, self.population)?, payments)?;
         for draw in [Draw::Uniform, Draw::Zipf] {
             fed.payments.set(draw, self.population);
+            bare.payments.set(draw, self.population);
             if draw == Draw::Zipf {
                 // The windows now reach over fewer payments: until they hold none of before.
                 fed.feed(fed.payments.in_longest_window())?;
             }
             let (footprint, before) = (fed.engine.footprint(), *fed.engine.counters());
-            let figures = self.slices(args, &mut fed, draw)?;
+            let figures = self.slices(args, &mut fed, &mut bare, draw)?;
             for figure in figures {
                 let mut more = parts(&footprint);
                 more.push(("population", json!(self.population)));
@@ -179,38 +218,48 @@ impl Case {
         Ok(fed)
     }
 
-    fn slices(&self, args: &Args, fed: &mut Fed<'_>, draw: Draw) -> Result<Vec<Figure>> {
-        let mut medians: [Vec<f64>; Way::ALL.len()] = Default::default();
-        let mut times = Vec::new();
-        for _ in Way::ALL {
-            times.push(histogram()?);
-        }
+    fn slices(&self, args: &Args, fed: &mut Fed<'_>, bare: &mut Fed<'_>, draw: Draw) -> Result<Vec<Figure>> {
+        let slice_ns = args.slice_ms * 1_000_000;
+        let mut floors = Series::new()?;
+        let series = |&way| Ok((way, Series::new()?, Series::new()?));
+        let mut all = args.ways.iter().map(series).collect::<Result<Vec<(Way, Series, Series)>>>()?;
         for round in 0..=args.slices {
-            let is_wanted = |way: &Way| *way == Way::Floor || args.ways.contains(way);
-            let ways = Way::ALL.iter().zip(medians.iter_mut().zip(&mut times));
-            for (way, (medians, times)) in ways.filter(|(way, _)| is_wanted(way)) {
-                let mut slice = histogram()?;
-                fed.slice(*way, args.slice_ms * 1_000_000, &mut slice)?;
-                if round > 0 {
-                    medians.push(slice.value_at_quantile(0.5) as f64);
-                    times.add(&slice).context("histograms of one shape")?;
+            let slice = |series: &mut Series, fed: &mut Fed<'_>, way: Option<Way>| -> Result<()> {
+                let mut times = histogram()?;
+                match way {
+                    None => fed.floor_slice(slice_ns, &mut times)?,
+                    Some(way) => fed.slice(way, slice_ns, &mut times)?,
+                }
+                if round > 0 { series.add(&times) } else { Ok(()) }
+            };
+            slice(&mut floors, fed, None)?;
+            for (way, with, without) in &mut all {
+                slice(with, fed, Some(*way))?;
+                if !args.decisions_only {
+                    slice(without, bare, Some(*way))?;
                 }
             }
         }
-        let floors = medians[0].clone();
-        let figure = |(way, (mut medians, times)): (&Way, (Vec<f64>, &Histogram<u64>))| {
-            let mut figure = Figure::of_times(self.name(draw, *way), times, args.slices as usize);
-            if *way != Way::Floor {
-                let mut ratios: Vec<f64> =
-                    medians.iter().zip(&floors).map(|(one, floor)| one / floor).collect();
-                figure.floor = Some(median(&mut floors.clone()));
-                figure.ratio = Some(median(&mut ratios));
-            }
-            figure.value = median(&mut medians);
-            figure
+        let mut figures = vec![floors.figure(self.name("floor.lookups", draw))];
+        let floors = &floors.medians;
+        // Beside the floor, slice by slice.
+        let beside = |figure: Figure, values: &[f64]| {
+            let mut ratios: Vec<f64> = values.iter().zip(floors).map(|(one, floor)| one / floor).collect();
+            Figure { floor: Some(median(&mut floors.clone())), ratio: Some(median(&mut ratios)), ..figure }
         };
-        let ways = Way::ALL.iter().zip(medians.into_iter().zip(&times));
-        Ok(ways.filter(|(_, (medians, _))| !medians.is_empty()).map(figure).collect())
+        for (way, with, without) in &all {
+            let name = |what: &str| self.name(what, draw) + way.suffix();
+            figures.push(beside(with.figure(name("decision.45")), &with.medians));
+            if args.decisions_only {
+                continue;
+            }
+            figures.push(beside(without.figure(name("decision.0")), &without.medians));
+            let shares: Vec<f64> =
+                with.medians.iter().zip(&without.medians).map(|(with, without)| with - without).collect();
+            let share = Figure::of_slices(name("features.45"), median(&mut shares.clone()), shares.len());
+            figures.push(beside(share, &shares));
+        }
+        Ok(figures)
     }
 }
 
@@ -340,23 +389,9 @@ impl<'p> Fed<'p> {
         let kind = self.payments.kind;
         while monotonic_ns() < end {
             interrupt::check()?;
-            if way != Way::Floor {
-                self.refill();
-            }
-            let mut before = monotonic_ns();
-            let mut note = |events: u64| {
-                let now = monotonic_ns();
-                times.saturating_record_n((now - before) / events, events);
-                before = now;
-            };
+            self.refill();
+            let mut stopwatch = Stopwatch::start(times);
             match way {
-                Way::Floor => {
-                    for _ in 0..BATCH {
-                        self.floor_number += 1;
-                        black_box(self.floor.reads(self.floor_number));
-                        note(1);
-                    }
-                }
                 Way::Prefetched | Way::Plain => {
                     for words in &self.batch {
                         let input = input(kind, words);
@@ -364,18 +399,51 @@ impl<'p> Fed<'p> {
                             self.engine.look_ahead([input]);
                         }
                         decided(self.engine.step(&input))?;
-                        note(1);
+                        stopwatch.note(1);
                     }
                 }
                 Way::Bursts => {
                     for start in (0..BATCH).step_by(BURST) {
                         self.burst(start..start + BURST)?;
-                        note(BURST as u64);
+                        stopwatch.note(BURST as u64);
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    fn floor_slice(&mut self, time_ns: u64, times: &mut Histogram<u64>) -> Result<()> {
+        let end = monotonic_ns() + time_ns;
+        while monotonic_ns() < end {
+            interrupt::check()?;
+            let mut stopwatch = Stopwatch::start(times);
+            for _ in 0..BATCH {
+                self.floor_number += 1;
+                black_box(self.floor.reads(self.floor_number));
+                stopwatch.note(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Times one thing after the other.
+struct Stopwatch<'t> {
+    times: &'t mut Histogram<u64>,
+    before: u64,
+}
+
+impl<'t> Stopwatch<'t> {
+    fn start(times: &'t mut Histogram<u64>) -> Self {
+        Self { times, before: monotonic_ns() }
+    }
+
+    /// So many events are done.
+    fn note(&mut self, events: u64) {
+        let now = monotonic_ns();
+        self.times.saturating_record_n((now - self.before) / events, events);
+        self.before = now;
     }
 }
 

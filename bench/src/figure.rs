@@ -29,7 +29,7 @@ pub(crate) enum Unit {
     Ns,
     /// Something each second; the percentiles beside it are nanoseconds nevertheless.
     PerSecond,
-    /// Bytes. There are no single times then.
+    /// Bytes.
     Bytes,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Figure {
     pub(crate) value: f64,
     /// How the single times were spread.
     pub(crate) times: Percentiles,
-    /// How many single times there were.
+    /// How many single times there were; of some figures there are none.
     pub(crate) samples: u64,
     /// What the machine could do at best, measured in the same run.
     pub(crate) floor: Option<f64>,
@@ -89,21 +89,27 @@ impl Figure {
         }
     }
 
-    /// Bytes, held against so many that they should be at most.
-    pub(crate) fn of_bytes(name: impl Into<String>, bytes: f64, budget: f64) -> Self {
+    /// A figure made of what slices came to, without single times.
+    pub(crate) fn of_slices(name: impl Into<String>, ns: f64, slices: usize) -> Self {
         Self {
             name: name.into(),
-            unit: Unit::Bytes,
-            value: bytes,
+            unit: Unit::Ns,
+            value: ns,
             times: Percentiles::of(|_| 0),
             samples: 0,
-            floor: Some(budget),
-            ratio: Some(bytes / budget),
+            floor: None,
+            ratio: None,
             idle: None,
-            slices: 0,
+            slices,
             curve: Curve::sample(0, |_| 0),
             more: Vec::new(),
         }
+    }
+
+    /// Bytes, held against so many that they should be at most.
+    pub(crate) fn of_bytes(name: impl Into<String>, bytes: f64, budget: f64) -> Self {
+        let (floor, ratio) = (Some(budget), Some(bytes / budget));
+        Self { unit: Unit::Bytes, floor, ratio, ..Self::of_slices(name, bytes, 0) }
     }
 
     /// Waits of events due at random moments. Their number is that of the instants: one for each nanosecond.
@@ -134,7 +140,7 @@ impl Figure {
         for (key, ns) in
             [("p50", p50), ("p90", p90), ("p99", p99), ("p999", p999), ("p9999", p9999), ("max", max)]
         {
-            put(key, if self.unit == Unit::Bytes { Value::Null } else { json!(ns) });
+            put(key, if self.samples == 0 { Value::Null } else { json!(ns) });
         }
         put("floor", json!(self.floor));
         put("ratio", json!(self.ratio));
@@ -156,21 +162,25 @@ impl Figure {
     }
 
     fn row(&self) -> Vec<String> {
-        let bytes = |bytes: f64| format!("{bytes:.0} B");
-        let value = match self.unit {
-            Unit::Ns => span(self.value),
-            Unit::Bytes => bytes(self.value),
-            Unit::PerSecond => format!("{}/s", grouped(self.value.round() as u64)),
+        let shown = |value: f64| match self.unit {
+            Unit::Ns | Unit::PerSecond => span(value),
+            Unit::Bytes => format!("{value:.0} B"),
         };
-        let ratio = self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let value = match self.unit {
+            Unit::PerSecond => format!("{}/s", grouped(self.value.round() as u64)),
+            Unit::Ns | Unit::Bytes => shown(self.value),
+        };
+        let (times, samples) = match self.samples {
+            0 => Default::default(),
+            samples => (cells(&self.times), grouped(samples)),
+        };
         let mut row = vec![self.name.clone(), value];
-        if self.unit == Unit::Bytes {
-            row.extend([const { String::new() }; 5]);
-            row.extend([self.floor.map_or(String::new(), bytes), ratio, String::new()]);
-        } else {
-            row.extend(cells(&self.times));
-            row.extend([self.floor.map_or(String::new(), span), ratio, grouped(self.samples)]);
-        }
+        row.extend(times);
+        row.extend([
+            self.floor.map_or(String::new(), shown),
+            self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            samples,
+        ]);
         row
     }
 
@@ -244,7 +254,7 @@ impl Report {
             print!("{}", self.table());
         }
         let Some(path) = &self.form.svg else { return Ok(()) };
-        let timed = self.figures.iter().filter(|figure| figure.unit != Unit::Bytes);
+        let timed = self.figures.iter().filter(|figure| figure.samples > 0);
         let figures = timed.map(|figure| (figure.name.as_str(), &figure.curve));
         let others = self.curves.iter().map(|(name, curve)| (name.as_str(), curve));
         let curves: Vec<(&str, &Curve)> = figures.chain(others).collect();

@@ -216,10 +216,16 @@ fn features_are_measured_against_bare_lookups() {
             let floor = &lines[&name("floor.lookups")];
             assert!(floor["ratio"].is_null());
             for way in ["", ".plain", ".bursts"] {
-                let line = &lines[&(name("features.45") + way)];
-                assert_eq!(line["floor"], floor["value"]);
-                let ratio = number(line, "value") / number(floor, "value");
-                assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+                let [line, with, without] =
+                    ["features.45", "decision.45", "decision.0"].map(|what| &lines[&(name(what) + way)]);
+                for line in [line, with, without] {
+                    assert_eq!(line["floor"], floor["value"]);
+                    let ratio = number(line, "value") / number(floor, "value");
+                    assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
+                }
+                // Of one slice.
+                assert_eq!(number(line, "value"), number(with, "value") - number(without, "value"));
+                assert!(line["p50"].is_null() && with["p50"].is_u64(), "{line}");
                 assert_eq!(number(line, "keys"), f64::from(keys));
                 let parts = ["index_bytes", "record_bytes", "slab_bytes"].map(|part| number(line, part));
                 let bytes = number(line, "bytes_per_key") * f64::from(keys);
@@ -240,7 +246,7 @@ fn features_are_measured_against_bare_lookups() {
         let ratio = number(line, "bytes_per_stored") * stored / number(line, "budget_bytes");
         assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
     }
-    assert_eq!(lines.len(), 2 * 2 * 4 + 2);
+    assert_eq!(lines.len(), 2 * 2 * (1 + 3 * 3) + 2);
 }
 
 #[test]
