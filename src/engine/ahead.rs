@@ -47,7 +47,11 @@ pub(super) struct Ahead {
     ends: Vec<u32>,
     /// The next event to be decided.
     next: usize,
+    /// Those events of which a key has something to ask for in the last round, a bit for each.
+    deep: u64,
 }
+
+const _: () = assert!(EVENTS_MAX == u64::BITS as usize);
 
 impl Ahead {
     /// What [`reserve`](Self::reserve) takes.
@@ -58,7 +62,7 @@ impl Ahead {
     /// For events of at most so many keys.
     pub(super) fn reserve(keys_max: usize) -> Self {
         let sights = Vec::with_capacity(EVENTS_MAX * keys_max);
-        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0 }
+        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0, deep: 0 }
     }
 
     /// Begins a burst.
@@ -66,6 +70,7 @@ impl Ahead {
         self.sights.clear();
         self.ends.clear();
         self.next = 0;
+        self.deep = 0;
     }
 
     /// Whether another event can be looked ahead at.
@@ -151,11 +156,14 @@ impl Ahead {
             let Some(record) = sight.record else { continue };
             let table = &tables[sight.table];
             table.prefetch_other_lines(record);
-            let record = table.record(record);
-            for &group in &plan.tables[sight.table].groups {
-                let shape = &plan.groups[group].shape;
-                sight.is_deep |= !rows::is_headed_first(shape) || rows::prefetch(record, shape, spill);
+            let (record, spec) = (table.record(record), &plan.tables[sight.table]);
+            sight.is_deep = !spec.are_headed_first;
+            for &(head, group) in &spec.heads {
+                if rows::is_beyond(record, head) {
+                    sight.is_deep |= rows::prefetch(record, &plan.groups[group].shape, spill);
+                }
             }
+            self.deep |= u64::from(sight.is_deep) << event;
         }
     }
 
@@ -163,6 +171,9 @@ impl Ahead {
     /// the record.
     #[inline(never)]
     fn ask_for_rows(&self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
+        if event >= EVENTS_MAX || self.deep >> event & 1 == 0 {
+            return;
+        }
         for &Sight { table, record, is_deep, .. } in &self.sights[self.keys(event)] {
             let Some(record) = record.filter(|_| is_deep) else { continue };
             for &group in &plan.tables[table].groups {

@@ -4,17 +4,18 @@
 //! and beside them the plain loops of [`tally`]. Which run is chosen when the engine is made; all give the same sums,
 //! as whole numbers are added.
 //!
-//! There are two. [`Kernel::few`] is for windows that end together, four at a time, and a key whose rows are in a few blocks, as nearly
-//! all are. Up to some twenty rows are compared with the starts of all windows at once, a vector of windows for each row
-//! (`abreast`, by vectors of no more than four numbers); more are cut where windows begin, and added up by vectors of rows
-//! (`segments`). [`Kernel::add`] is for all else: a block of many, added to what the segments between the ends of windows came to
+//! There are three. [`Kernel::direct`] and [`Kernel::few`] are for windows that end together, four at a time. Up to some twenty rows
+//! in a record, as nearly all keys have, are compared with the starts of all windows at once, a vector of windows for each row
+//! (`abreast`, by vectors of no more than four numbers). More, or rows in a few blocks, are cut where windows begin, and added up by
+//! vectors of rows (`segments`). [`Kernel::add`] is for all else: a block of many, added to what the segments between the ends of windows came to
 //! so far. Its rows that are outside a window are masked, not branched around: a block is short, and where in it a window begins
 //! is anybody's guess.
 //!
-//! A sum of 64-bit numbers takes more than 64 bits. [`Kernel::few`] adds up what cannot come to more, as few rows of values
-//! below 2⁵⁴ cannot, and says so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
+//! A sum of 64-bit numbers takes more than 64 bits. The first two add up what cannot come to more, as few rows of values
+//! below 2⁵⁴ cannot, and say so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
 //! lost within 2³¹ rows.
 
+use super::direct::{self, AddUp, Run};
 use super::rows::Block;
 use super::tally::{Lane, Sum, Test, tally, tally_row};
 use std::mem::MaybeUninit;
@@ -91,8 +92,6 @@ impl<'a, 'room> Near<'a, 'room> {
 pub(super) struct Few<'a> {
     /// At most [`Near::BLOCKS`] of at most 64 rows, which are no more than there is room for, with all columns of the lanes.
     pub(super) blocks: &'a [Block<'a>],
-    /// Their rows.
-    pub(super) rows: usize,
     /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
     pub(super) own: Option<(&'a [u64], usize)>,
     /// Of each window, the longest first, the greatest stamp before it.
@@ -122,6 +121,76 @@ impl Starts {
     }
 }
 
+/// Rows of a record that windows can reach, if these are all, and none is after the end of the windows.
+pub(super) struct InRecord<'a> {
+    /// At most [`InRecord::ROWS_MAX`], which are no more than there is room for.
+    pub(super) block: Block<'a>,
+    /// The event's own row, if it is in all windows; else it is in none.
+    pub(super) own: Option<&'a [u64]>,
+    pub(super) starts: &'a Starts,
+}
+
+impl InRecord<'_> {
+    /// Of more rows than that, cuts are less work.
+    pub(super) const ROWS_MAX: usize = 20;
+}
+
+/// Lanes that are told by the stamps of rows.
+pub(super) struct Lanes {
+    used: Vec<Used>,
+    /// Which of them is that of all rows.
+    all: Option<usize>,
+    others: Vec<StampLane>,
+    /// [`BIAS`] for each window: in memory, as the compiler would add a constant to each value before it makes a vector of it.
+    biases: [u64; Few::WINDOWS],
+}
+
+/// A lane, and what is wanted of it.
+#[derive(Clone, Copy)]
+struct StampLane {
+    lane: usize,
+    wanted: Wanted,
+    /// Whether nothing is asked of a row but that it has a value.
+    is_having_value: bool,
+    column: usize,
+    /// The bits of its stamp that a row must have.
+    mask: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    Count,
+    Sum,
+    /// And the least of its values.
+    SumAndLeast,
+}
+
+impl Lanes {
+    /// `None` where there are more than [`Numbers::LANES`], or one is not told by stamps.
+    pub(super) fn of(used: &[Used]) -> Option<Self> {
+        let is_all = |used: &Used| used.lane == Lane::ALL;
+        let others =
+            used.iter().enumerate().filter(|(_, used)| !is_all(used)).map(|(lane, used)| StampLane {
+                lane,
+                wanted: match used.lane.value() {
+                    None => Wanted::Count,
+                    Some(_) if used.least => Wanted::SumAndLeast,
+                    Some(_) => Wanted::Sum,
+                },
+                is_having_value: used.lane.is_having_value(),
+                column: used.lane.value().unwrap_or(0),
+                mask: used.lane.stamp_mask(),
+            });
+        let is_told = used.len() <= Numbers::LANES && used.iter().all(|used| used.lane.is_told_by_stamp());
+        is_told.then(|| Self {
+            used: used.to_vec(),
+            all: used.iter().position(is_all),
+            others: others.collect(),
+            biases: [BIAS; Few::WINDOWS],
+        })
+    }
+}
+
 impl Few<'_> {
     /// The most windows.
     pub(super) const WINDOWS: usize = 4;
@@ -141,7 +210,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// The most lanes that features are told from by [`NumberAt`].
-    pub(super) const LANES: usize = 8;
+    pub(super) const LANES: usize = 16;
     /// How many they are of one lane.
     const EACH: usize = 4 * Few::WINDOWS;
 }
@@ -175,7 +244,8 @@ impl NumberAt {
         const { assert!(size_of::<Numbers>() == size_of::<[i64; Numbers::EACH]>()) };
         // SAFETY: `Numbers` are so many whole numbers in the order of `What`, with nothing between them.
         let numbers: &[i64; Self::END] = unsafe { &*std::ptr::from_ref(numbers).cast() };
-        numbers[usize::from(self.0) % Self::END]
+        const { assert!(u8::MAX as usize == Self::END - 1, "every number is a place") };
+        numbers[usize::from(self.0)]
     }
 }
 
@@ -191,6 +261,14 @@ pub(super) struct Kernel {
     ///
     /// Blocks, windows and lanes must be as [`Few`] says.
     pub(super) few: unsafe fn(&Few<'_>, &mut [Numbers]) -> bool,
+    /// See the module [`direct`]. What the lanes of rows in a record come to is told as by [`few`](Self::few).
+    ///
+    /// # Safety
+    ///
+    /// The kernel must be one that this processor can run.
+    pub(super) direct: unsafe fn(&mut Run<'_>),
+    #[cfg(test)]
+    in_record: unsafe fn(&InRecord<'_>, &Lanes, &mut [Numbers; Numbers::LANES]) -> bool,
 }
 
 /// The best that this processor can run.
@@ -217,7 +295,13 @@ pub(super) fn all() -> Vec<(&'static str, Kernel)> {
 }
 
 /// Row by row.
-const PORTABLE: Kernel = Kernel { add: add_rows, few: few_rows };
+const PORTABLE: Kernel = Kernel {
+    add: add_rows,
+    few: few_rows,
+    direct: direct::run::<OneByOne>,
+    #[cfg(test)]
+    in_record: OneByOne::add_up,
+};
 
 fn add_rows(task: &Task<'_>, block: &Block<'_>, sums: &mut [Sum]) {
     let width = task.used.len();
@@ -268,6 +352,23 @@ fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
     true
 }
 
+/// How [`PORTABLE`] adds up rows in a record.
+struct OneByOne;
+
+impl AddUp for OneByOne {
+    unsafe fn add_up(rows: &InRecord<'_>, lanes: &Lanes, numbers: &mut [Numbers; Numbers::LANES]) -> bool {
+        let few = Few {
+            blocks: std::slice::from_ref(&rows.block),
+            own: rows.own.map(|own| (own, Few::WINDOWS)),
+            starts: rows.starts,
+            windows: Few::WINDOWS,
+            until: i64::MAX as u64,
+            used: &lanes.used,
+        };
+        few_rows(&few, numbers)
+    }
+}
+
 /// Lanes that [`nest`] has looked at at a time.
 const LANES_AT_A_TIME: usize = 4;
 
@@ -281,7 +382,7 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_, '_>, sums: &
         let (starts, windows) = (&Starts::of(after), after.len());
         for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
             let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
-            let few = Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used };
+            let few = Few { blocks: near.blocks(), own, starts, windows, until, used };
             // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
             if !unsafe { (kernel.few)(&few, &mut all) } {
                 return nest_rows(task, near, sums);
@@ -392,9 +493,20 @@ trait Vector: Copy {
 ///
 /// As for [`Vector`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-trait UpToFour: Vector {
+trait UpToFour: Vector<Mask = Self> {
+    /// The number at this place, as often as there is room.
+    unsafe fn splat_at(place: *const u64) -> Self;
     /// Writes them to `to` from `first` on, where there must be room.
     unsafe fn store(self, to: &mut [i64; 4], first: usize);
+    unsafe fn and(self, others: Self) -> Self;
+    /// Whether all of them have all of these bits.
+    unsafe fn all_have(self, bits: Self) -> bool;
+    unsafe fn minus(self, others: Self) -> Self;
+    /// Times [`BIAS`].
+    unsafe fn biases(self) -> Self;
+    /// Of each two, the greater. They are compared as floating-point numbers, which numbers without a sign are in the order of
+    /// unless they are as large as infinity: that takes one instruction everywhere.
+    unsafe fn greater_of(self, others: Self) -> Self;
 }
 
 /// What [`add_rows`] does, by vectors.
@@ -437,22 +549,16 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
     }
 }
 
-/// What [`few_rows`] does, by vectors: of few rows, `PARTS` of windows `W` for each row; of more, vectors of rows.
+/// What [`few_rows`] does, by vectors of rows.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `V` and `W`; and see [`Kernel::few`].
+/// The processor must have the instructions of `V`; and see [`Kernel::few`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-unsafe fn few_vectors<V: Vector, W: UpToFour, const PARTS: usize>(
-    few: &Few<'_>,
-    numbers: &mut [Numbers],
-) -> bool {
+unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
-        if few.rows <= abreast::ROWS_MAX {
-            return abreast::few_abreast::<W, PARTS>(few, numbers);
-        }
         match few.windows {
             1 => segments::few_by_segment::<V, 1>(few, numbers),
             2 => segments::few_by_segment::<V, 2>(few, numbers),
@@ -647,138 +753,4 @@ mod segments;
 mod x86;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::plan::Bit;
-    use crate::engine::rows::{last_stamp_of, stamp};
-    use crate::engine::units::mix;
-
-    /// Random blocks, lanes and edges: every kernel against the portable one, which adds up by `tally`, which
-    /// is tested against plain sums.
-    #[test]
-    fn all_kernels_are_equal() {
-        let kernels = all();
-        println!("{:?}", kernels.iter().map(|kernel| kernel.0).collect::<Vec<_>>());
-        let mut random = 5_u64;
-        let mut next = move || {
-            random = mix(random, 1);
-            random
-        };
-        let mut told = [0; 2];
-        for round in 0..20_000 {
-            let most_rows = if next() & 3 == 0 { 64 * Near::BLOCKS } else { 64 };
-            let (capacity, columns) = (1 + next() as usize % most_rows, 4);
-            let count = next() as usize % (capacity + 1);
-            let spread = [3, 100, 1 << 40][round % 3];
-            let mut stamps: Vec<u64> =
-                (0..count).map(|_| stamp((next() % spread) as i64) | next() & 1023).collect();
-            stamps.sort_unstable();
-            let mut words = vec![0; capacity * columns];
-            words[..count].copy_from_slice(&stamps);
-            // The numbers with a sign, up to any, and up to the greatest that can be added up in 64 bits, and one more.
-            let most = [i64::MAX, (1 << 54) - 1, 1 << 54][next() as usize % 3];
-            let mut number = || match next() % 4 {
-                0 => most,
-                1 => -most - 1,
-                _ => next() as i64 % most,
-            };
-            words[2 * capacity..].fill_with(|| number() as u64);
-            let mut own: Vec<u64> = [0; 2].into_iter().chain([number() as u64, number() as u64]).collect();
-            words[capacity..2 * capacity].fill_with(&mut next);
-            own[..2].fill_with(&mut next);
-            let block = Block { words: &words, capacity, count };
-            let bit = |column, bit| Bit { column, bit };
-            let filters = [None, Some(bit(0, 3)), Some(bit(1, 60))];
-            let values = [None, Some((2, bit(0, 4))), Some((3, bit(1, 5))), Some((2, bit(1, 60)))];
-            let lanes: Vec<Lane> =
-                filters.iter().flat_map(|&filter| values.map(|value| Lane::new(filter, value))).collect();
-            let used: Vec<Used> = (0..lanes.len())
-                .map(|number| Used {
-                    lane: lanes[number],
-                    number,
-                    sum: true,
-                    least: next() & 1 == 0,
-                    greatest: next() & 1 == 0,
-                })
-                .collect();
-            let mut edges: Vec<i64> =
-                (0..2 + next() % 5).map(|_| (next() % (spread + 2)) as i64 - 1).collect();
-            edges.push(-(1 << 60));
-            edges.sort_unstable();
-            edges.dedup();
-            let edges: Vec<u64> = edges.into_iter().map(last_stamp_of).collect();
-            let task = Task { edges: &edges, used: &used };
-            // Up to four blocks of what was one, in any way, the newest first.
-            let (mut pieces, mut end) = (Vec::new(), count);
-            for left in (0..Near::BLOCKS).rev() {
-                let (least, most) = (end.saturating_sub(64 * left), end.min(64));
-                let rows = least + next() as usize % (most - least + 1);
-                // What room there is beyond the rows holds anything.
-                let room = if next() & 3 == 0 { 0 } else { next() as usize % 64 };
-                let room = (rows + room).min(64);
-                let mut words_of_it: Vec<u64> = (0..room * columns).map(|_| next()).collect();
-                for (column, of) in words.chunks_exact(capacity).enumerate() {
-                    words_of_it[column * room..][..rows].copy_from_slice(&of[end - rows..end]);
-                }
-                // There may be none where there are no rows.
-                if rows > 0 || next() & 1 == 0 {
-                    pieces.push((words_of_it, room, rows));
-                }
-                end -= rows;
-            }
-            assert_eq!(end, 0);
-            let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
-            let mut room = Near::room();
-            let mut near = Near::new(&mut room);
-            near.own = own;
-            for (words, capacity, count) in &pieces {
-                near.push(Block { words, capacity: *capacity, count: *count });
-            }
-            let sums_of = |kernel: Kernel| {
-                let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];
-                (kernel.add)(&task, &block, &mut added);
-                let mut nested = vec![Sum { count: 77, ..Sum::EMPTY }; added.len()];
-                nest(kernel, &task, &near, &mut nested);
-                for sums in [&mut added, &mut nested] {
-                    for (place, sum) in sums.iter_mut().enumerate() {
-                        let used = used[place % used.len()];
-                        sum.least = if used.least { sum.least } else { 0 };
-                        sum.greatest = if used.greatest { sum.greatest } else { 0 };
-                    }
-                }
-                [added, nested]
-            };
-            let few_of = |kernel: Kernel| {
-                let mut numbers = [Numbers::default(); 12];
-                let (&until, after) = edges.split_last().unwrap();
-                let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
-                let own = own
-                    .map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
-                let (starts, windows) = (&Starts::of(after), after.len());
-                let few =
-                    Few { blocks: near.blocks(), rows: near.rows, own, starts, windows, until, used: &used };
-                // SAFETY: the blocks have up to 64 rows and all columns.
-                let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
-                let told = numbers.iter().zip(&used).map(|(numbers, used)| {
-                    let wanted = |is_wanted: bool, numbers: [i64; 4]| {
-                        if is_told && is_wanted { numbers[..windows].to_vec() } else { Vec::new() }
-                    };
-                    let is_of_values = used.lane.is_of_values();
-                    [
-                        wanted(true, numbers.count),
-                        wanted(is_of_values, numbers.sum),
-                        wanted(is_of_values && used.least, numbers.least),
-                        wanted(is_of_values && used.greatest, numbers.greatest),
-                    ]
-                });
-                (is_told, told.collect::<Vec<_>>())
-            };
-            let expected = (sums_of(PORTABLE), few_of(PORTABLE));
-            told[usize::from(expected.1.0)] += 1;
-            for &(name, kernel) in &kernels {
-                assert_eq!((sums_of(kernel), few_of(kernel)), expected, "{name}");
-            }
-        }
-        assert!(told.iter().all(|&rounds| rounds > 2_000), "{told:?}");
-    }
-}
+mod tests;

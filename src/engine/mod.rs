@@ -35,6 +35,7 @@ pub mod wire;
 
 mod ahead;
 mod amend;
+mod asked;
 mod calendar;
 mod counters;
 mod decay;
@@ -42,6 +43,7 @@ mod decision;
 mod decode;
 mod dedup;
 mod digest;
+mod direct;
 mod doorkeeper;
 mod earth;
 mod footprint;
@@ -88,7 +90,7 @@ use table::{RecordKey, RecordNumber, Table};
 use tree::free_felled;
 use units::{TIME_END, TIME_MIN, Time, Value};
 use vm::{Basis, execute};
-use windows::Scratch;
+use windows::{Scan, Scratch};
 use wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_FALLBACK, FLAG_INEXACT, Input, Outcome, Refusal};
 
 pub use counters::Counters;
@@ -630,12 +632,20 @@ impl Engine {
             staged: &self.staged,
         };
         self.scratch.begin(&plan.window_sets, program, moment.time.0);
-        for scan in &plan.scans {
-            let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { continue };
+        let known = (&self.looked_up[..], &self.tables[..]);
+        moment.inexact |= self.scratch.run_direct(&plan.directs, known, &self.staged, &mut self.registers);
+        let mut scan = |scratch: &mut Scratch, scan: &Scan| {
+            let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { return };
             let windows = &plan.window_sets[scan.windows];
-            let oldest = self.scratch.run(windows, program, scan, rows, &mut self.registers);
+            let oldest = scratch.run(windows, program, scan, rows, &mut self.registers);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
+        };
+        let mut place = 0;
+        while let Some(left) = self.scratch.left(place) {
+            scan(&mut self.scratch, &plan.scans[left]);
+            place += 1;
         }
+        plan.scans[plan.directs.len()..].iter().for_each(|other| scan(&mut self.scratch, other));
         for gather in &plan.gathers {
             let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };
             let (value, oldest) = self.gathered.run(gather, program, moment.time.0, &rows);
@@ -726,26 +736,16 @@ impl Engine {
         });
         let moved_or_lost = |counters: &Counters| counters.promoted + counters.rows_lost;
         let before = moved_or_lost(&self.counters);
-        for number in 0..self.plan.events[kind].inserts.len() {
-            let insert = self.plan.events[kind].inserts[number];
-            if self.tables[self.plan.groups[insert.group].table].is_asleep() {
-                continue;
-            }
-            let found = self.looked_up[insert.key].record;
-            let Some(record) = found.or_else(|| self.record_for(kind, number, moment)) else {
+        let inserts = self.plan.events[kind].inserts.len();
+        let mut stored = self.store_known(kind, (0..inserts, None), is_findable, moment.time.0);
+        while stored < inserts {
+            let insert = self.plan.events[kind].inserts[stored];
+            let record = self.record_for(kind, stored, moment);
+            if record.is_none() {
                 self.share(&insert);
-                continue;
-            };
-            let group = &self.plan.groups[insert.group];
-            let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
-            let record = self.tables[group.table].record_mut(record);
-            let dead = self.mark.saturating_sub(group.dead_after);
-            rows::insert(record, &group.shape, &mut self.spill, row, dead, &mut self.counters);
-            if !is_findable && !group.amends.is_empty() {
-                self.counters.rows_lost += 1;
-                lose_until(record, &group.shape, moment.time.0);
+                stored += 1;
             }
-            Table::touch(record, moment.time.0);
+            stored = self.store_known(kind, (stored..inserts, record), is_findable, moment.time.0);
         }
         // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
         let moved = moved_or_lost(&self.counters) - before;
@@ -753,6 +753,37 @@ impl Engine {
             let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
             self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
         }
+    }
+
+    /// Stores rows up to the first whose key has no record; that of the first in the range may be given. Returns where that is.
+    #[inline]
+    fn store_known(
+        &mut self,
+        kind: usize,
+        (range, mut first): (Range<usize>, Option<RecordNumber>),
+        is_findable: bool,
+        time: i64,
+    ) -> usize {
+        let Self { plan, tables, looked_up, staged, spill, counters, mark, .. } = self;
+        let end = range.end;
+        for (number, insert) in range.clone().zip(&plan.events[kind].inserts[range]) {
+            let group = &plan.groups[insert.group];
+            let table = &mut tables[group.table];
+            if table.is_asleep() {
+                continue;
+            }
+            let Some(record) = first.take().or(looked_up[insert.key].record) else { return number };
+            let row = &staged[insert.staged..insert.staged + group.shape.row_words];
+            let record = table.record_mut(record);
+            let dead = || mark.saturating_sub(group.dead_after);
+            rows::insert(record, &group.shape, spill, row, dead, counters);
+            if !is_findable && !group.amends.is_empty() {
+                counters.rows_lost += 1;
+                lose_until(record, &group.shape, time);
+            }
+            Table::touch(record, time);
+        }
+        end
     }
 
     /// Lets an amendment change the rows of its target.
@@ -809,64 +840,5 @@ impl Engine {
                 self.counters.keys_expired += 1;
             }
         }
-    }
-
-    /// The sequence number the next decision will get; the first is 1.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.seq + 1
-    }
-
-    /// Rolling digest of (seq, policy, features, models, outcome) of all decisions so far.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        self.digest
-    }
-
-    /// The features of the last decision, in policy order; missing where the event has none.
-    #[must_use]
-    pub fn features(&self) -> &[Value] {
-        &self.registers[..self.plan.features]
-    }
-
-    /// What the models said of the last decision, in policy order; missing where they were not asked, or knew nothing.
-    #[must_use]
-    pub fn models(&self) -> &[Value] {
-        &self.registers[self.plan.features..][..self.plan.models]
-    }
-
-    /// Both: features, then models.
-    #[must_use]
-    pub fn known(&self) -> &[Value] {
-        &self.registers[..self.plan.features + self.plan.models]
-    }
-
-    fn judged_by(&self, outcome: &Outcome) -> &[Value] {
-        if outcome.flags & FLAG_ACK == 0 { self.known() } else { &[] }
-    }
-
-    /// The rules that fired in the last decision (indexes into the program's rules), most salient first, with those that are only
-    /// monitored and those that another rule removed.
-    #[must_use]
-    pub fn fired(&self) -> &[u16] {
-        self.fired.rules()
-    }
-
-    /// The queues that the last decision alerted: their numbers, in ascending order.
-    #[must_use]
-    pub fn alerts(&self) -> &[u16] {
-        self.fired.alerts()
-    }
-
-    /// Whether the wall clock has jumped and not been steady for long enough since: nothing expires.
-    #[must_use]
-    pub fn expiry_frozen(&self) -> bool {
-        self.jumped_to.is_some()
-    }
-
-    /// What has happened since start.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 }

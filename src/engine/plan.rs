@@ -9,6 +9,7 @@ mod tests;
 
 use super::Limits;
 use super::decode::EventForm;
+use super::direct::{Direct, Number, Told};
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
 use super::kernel::{NumberAt, Numbers, Used, What};
@@ -19,14 +20,14 @@ use super::program::{
     ArchivedAgg, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan, ArchivedListPlan,
     ArchivedOrigin, ArchivedProgram, ArchivedTerm, NONE,
 };
-use super::rows::{Geometry, Shape};
+use super::rows::{Geometry, Shape, head_word, is_headed_first};
 use super::shared::{self, Bounded};
 use super::sketch::{self, Sketch};
 use super::spill::Sizes;
 use super::table::RecordKey;
 use super::tally::Lane;
 use super::units::{Action, Key};
-use super::windows::{Cell, Distinct, Number, Output, Scan, Told, Window, WindowSet};
+use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
 use recipe::Recipe;
 
 /// Where a bit of a row is.
@@ -192,6 +193,8 @@ pub(super) struct Event {
     pub(super) targets: Vec<Target>,
     /// The windows of the scans; most scans share a set.
     pub(super) window_sets: Vec<WindowSet>,
+    /// How the first of the scans are run where all is as it nearly always is.
+    pub(super) directs: Vec<Direct>,
     pub(super) scans: Vec<Scan>,
     /// The features that two scans tell together.
     pub(super) outputs: Vec<Output>,
@@ -215,6 +218,10 @@ pub(super) struct TableSpec {
     pub(super) added_to: u64,
     pub(super) record_words: usize,
     pub(super) groups: Vec<usize>,
+    /// Those whose rows are headed in the first line of a record: where, and which.
+    pub(super) heads: Vec<(usize, usize)>,
+    /// Whether those are all.
+    pub(super) are_headed_first: bool,
     /// A record whose newest row is at or before `watermark − dead_after` has no live row.
     pub(super) dead_after: i64,
 }
@@ -249,6 +256,7 @@ pub(super) struct Bounds {
     /// Of one set.
     pub(super) windows: usize,
     pub(super) window_sets: usize,
+    pub(super) directs: usize,
     /// Of all scans of an event.
     pub(super) sums: usize,
     pub(super) distinct: bool,
@@ -286,11 +294,18 @@ impl Plan {
             kinds.chain(others).enumerate().map(|(number, (name, is_pair, record_words, added_to))| {
                 let in_it = |&group: &usize| groups[group].table == number;
                 let kept: Vec<usize> = (0..groups.len()).filter(in_it).collect();
+                let heads: Vec<(usize, usize)> = kept
+                    .iter()
+                    .filter(|&&group| is_headed_first(&groups[group].shape))
+                    .map(|&group| (head_word(&groups[group].shape), group))
+                    .collect();
                 TableSpec {
                     name,
                     is_pair,
                     added_to,
                     record_words: index(record_words),
+                    are_headed_first: heads.len() == kept.len(),
+                    heads,
                     dead_after: kept.iter().map(|&group| groups[group].dead_after).max().unwrap_or(0),
                     groups: kept,
                 }
@@ -484,8 +499,9 @@ fn event(
     }
     bounds.keys = bounds.keys.max(event.keys.len());
     bounds.staged_words = bounds.staged_words.max(staged_words);
-    let Scanned { window_sets, scans, outputs, sums } = scans(program, event, &inserts, groups);
+    let Scanned { window_sets, directs, scans, outputs, sums } = scans(program, event, &inserts, groups);
     bounds.window_sets = bounds.window_sets.max(window_sets.len());
+    bounds.directs = bounds.directs.max(directs.len());
     let windows = window_sets.iter().map(|set| set.windows.len()).max().unwrap_or(0);
     bounds.windows = bounds.windows.max(windows);
     bounds.sums = bounds.sums.max(sums);
@@ -517,6 +533,7 @@ fn event(
         rows,
         targets: event.targets.iter().map(target).collect(),
         window_sets,
+        directs,
         scans,
         outputs,
         gathers,
@@ -652,6 +669,7 @@ fn gathers(
 /// What the features of one event have in common.
 struct Scanned {
     window_sets: Vec<WindowSet>,
+    directs: Vec<Direct>,
     scans: Vec<Scan>,
     outputs: Vec<Output>,
     sums: usize,
@@ -691,8 +709,8 @@ fn scans(
                 let (lanes, cells, distinct, outputs, few) = Default::default();
                 let own = own_row(inserts, number);
                 let (windows, sums) = (0, 0);
-                let scan =
-                    Scan { key, group: number, own, windows, lanes, sums, cells, distinct, outputs, few };
+                let group = number;
+                let scan = Scan { key, group, own, windows, lanes, sums, cells, distinct, outputs, few };
                 drafts.push(Draft { scan, windows: Vec::new() });
                 drafts.len() - 1
             });
@@ -782,7 +800,18 @@ fn scans(
     }
     let told = scans.iter_mut().flat_map(|scan| &mut scan.outputs).chain(&mut outputs);
     told.for_each(|output| (output.cell, output.under) = (slots[output.cell], slots[output.under]));
-    Scanned { window_sets, scans, outputs, sums }
+    let mut directs = Vec::new();
+    let mut others = Vec::new();
+    for scan in scans {
+        let (set, group) = (&window_sets[scan.windows], &groups[scan.group]);
+        match scan.few.clone().and_then(|told| Direct::new(&scan, set, group, told)) {
+            Some(direct) => directs.push((direct, scan)),
+            None => others.push(scan),
+        }
+    }
+    let (directs, mut scans): (Vec<Direct>, Vec<Scan>) = directs.into_iter().unzip();
+    scans.append(&mut others);
+    Scanned { window_sets, directs, scans, outputs, sums }
 }
 
 /// How the features of a scan are told from a few windows; `None` where there are more, or more to tell. `shared` are
@@ -802,7 +831,7 @@ fn told(scan: &Scan, set: &WindowSet, shared: &[Output]) -> Option<Told> {
         };
         let (lane, window) = of(output.cell)?;
         let place = |what| NumberAt::new(lane, what, window);
-        let number = |what, den| Number { feature: output.feature, place: place(what), den };
+        let number = |what, den| Number { feature: output.feature as u32, place: place(what), den };
         let (counted, den) = (place(What::Count), output.den);
         match output.agg {
             ArchivedAgg::Count => told.plain.push(number(What::Count, 1)),

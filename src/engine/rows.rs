@@ -102,6 +102,7 @@ pub(super) struct Shape {
     pub(super) group: u16,
     pub(super) row_words: usize,
     pub(super) id_column: Option<usize>,
+    pub(super) inline: Inline,
     record_word: usize,
     inline_rows: usize,
     /// `inline_rows`, or fewer where `rows_per_key_max` says so.
@@ -151,6 +152,7 @@ impl Shape {
             group,
             row_words,
             id_column,
+            inline: Inline { record_word, rows: inline_rows, row_words },
             record_word,
             inline_rows,
             inline_max: inline_rows.min(rows_per_key_max),
@@ -332,6 +334,57 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Where in a record the rows of a group are, and what is said of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inline {
+    record_word: usize,
+    /// For so many there is room.
+    rows: usize,
+    row_words: usize,
+}
+
+impl Inline {
+    /// The rows, if they are all that windows can reach which begin after the row of one stamp and end with that of another, and
+    /// none is after these; and if they are at most so many.
+    #[inline(always)]
+    pub(super) fn all_between<'a>(
+        &self,
+        record: &'a [u64],
+        after: u64,
+        until: u64,
+        most: usize,
+    ) -> Option<Block<'a>> {
+        let start = self.record_word + GROUP_HEADER_WORDS;
+        let words = &record[start..start + self.rows * self.row_words];
+        // Without a branch, nothing else is in the word than how many rows there are.
+        let head = record[self.record_word + HEAD];
+        let count = head as usize & 0xff;
+        let (first, last) = match words[..count] {
+            [first, .., last] => (first, last),
+            [one] => (one, one),
+            [] => (i64::MAX as u64, 0),
+        };
+        let is_beyond = head > 0xff && first as i64 > after as i64;
+        let is_told = count <= most && !is_beyond && last as i64 <= until as i64;
+        is_told.then_some(Block { words, capacity: self.rows, count })
+    }
+
+    /// No rows.
+    #[inline(always)]
+    pub(super) fn none(&self) -> Block<'static> {
+        Block { words: &[], capacity: 0, count: 0 }
+    }
+
+    /// See [`lost_until`].
+    #[inline(always)]
+    pub(super) fn lost_until(&self, record: &[u64]) -> Option<i64> {
+        match record[self.record_word + LOST] {
+            0 => None,
+            after => Some(after as i64 - 1),
+        }
+    }
+}
+
 #[inline]
 fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> Block<'a> {
     Block { words: &record[shape.inline_words()], capacity: shape.inline_rows, count: head.count }
@@ -340,10 +393,7 @@ fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> Block<'a> {
 /// Greatest time of the rows that were given up; `None` when none was.
 #[inline]
 pub(super) fn lost_until(record: &[u64], shape: &Shape) -> Option<i64> {
-    match record[shape.record_word + LOST] {
-        0 => None,
-        after => Some(after as i64 - 1),
-    }
+    shape.inline.lost_until(record)
 }
 
 /// Remembers that rows up to this time were given up.
@@ -384,6 +434,17 @@ impl Head {
 #[inline]
 pub(super) fn is_headed_first(shape: &Shape) -> bool {
     shape.record_word < LINE_WORDS
+}
+
+/// Where in a record that is, of a group that is headed there.
+pub(super) fn head_word(shape: &Shape) -> usize {
+    shape.record_word + HEAD
+}
+
+/// Whether there are rows beyond a record, by this word of it.
+#[inline]
+pub(super) fn is_beyond(record: &[u64], head: usize) -> bool {
+    record[head] > 0xff
 }
 
 /// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
@@ -447,28 +508,34 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
     newest > dead
 }
 
-/// Adds a row. Rows at or before `dead` may be dropped.
+/// Adds a row. Rows at or before what `dead` says may be dropped.
 #[inline]
 pub(super) fn insert(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
     row: &[u64],
-    dead: i64,
+    dead: impl Fn() -> i64,
     counters: &mut Counters,
 ) {
-    if !push(record, shape, row) {
-        place(record, shape, spill, row, dead, counters);
+    if !push(record, shape, row, &dead, counters) {
+        place(record, shape, spill, row, dead(), counters);
     }
 }
 
-/// Adds a row that is newer than all others, where there is room for it in the record and nothing is beyond: nearly always. False,
-/// and nothing changed, where it is not so.
+/// Adds a row that is newer than all others, where nothing is beyond the record, and there is room in it or will be without
+/// the oldest row, which alone is dead: nearly always. False, and nothing changed, where it is not so.
 #[inline(always)]
-fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
+fn push(
+    record: &mut [u64],
+    shape: &Shape,
+    row: &[u64],
+    dead: &impl Fn() -> i64,
+    counters: &mut Counters,
+) -> bool {
     // Without a branch, nothing else is in the word than how many rows there are.
     let head = record[shape.record_word + HEAD];
-    if head >= shape.inline_max as u64 {
+    if head > shape.inline_max as u64 {
         return false;
     }
     let count = head as usize;
@@ -476,10 +543,23 @@ fn push(record: &mut [u64], shape: &Shape, row: &[u64]) -> bool {
     if count > 0 && time_of(words[count - 1]) >= time_of(row[0]) {
         return false;
     }
-    for (place, &word) in (count..).step_by(shape.inline_rows).zip(row) {
-        words[place] = word;
+    if count < shape.inline_max {
+        for (place, &word) in (count..).step_by(shape.inline_rows).zip(row) {
+            words[place] = word;
+        }
+        record[shape.record_word + HEAD] = head + 1;
+        return true;
     }
-    record[shape.record_word + HEAD] = head + 1;
+    let [oldest, next, ..] = *words else { return false };
+    let dead = dead();
+    if count < 2 || time_of(oldest) > dead || time_of(next) <= dead {
+        return false;
+    }
+    for (column, &word) in words.chunks_exact_mut(shape.inline_rows).zip(row) {
+        column.copy_within(1..count, 0);
+        column[count - 1] = word;
+    }
+    counters.rows_moved += count as u64 - 1;
     true
 }
 

@@ -300,7 +300,16 @@ mod tests {
         const KEYS: u32 = 300;
         for is_pair in [false, true] {
             let (name, groups) = ("card".to_owned(), Vec::new());
-            let spec = TableSpec { name, is_pair, added_to: 0, record_words: 8, groups, dead_after: 0 };
+            let spec = TableSpec {
+                name,
+                is_pair,
+                added_to: 0,
+                record_words: 8,
+                groups,
+                heads: Vec::new(),
+                are_headed_first: true,
+                dead_after: 0,
+            };
             let mut table = Table::reserve(&spec, KEYS, 1).unwrap();
             let mut model: BTreeMap<RecordKey, i64> = BTreeMap::new();
             let (mut random, mut refused) = (1_u64, 0);
@@ -363,6 +372,8 @@ mod tests {
             record_words: 8,
             groups: Vec::new(),
             dead_after: 0,
+            heads: Vec::new(),
+            are_headed_first: true,
         };
         let mut table = Table::reserve(&spec, 10, 1).unwrap();
         let pair = |first, second| RecordKey { first: Key(first), second: Some(Key(second)) };

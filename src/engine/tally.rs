@@ -66,6 +66,18 @@ impl Lane {
         matches!(self.tests, [None | Some(Test { column: 0, .. }), None])
     }
 
+    /// Whether nothing is asked of a row but that it has a value, and its stamp says so.
+    #[inline(always)]
+    pub(super) fn is_having_value(&self) -> bool {
+        self.is_of_values() && self.is_told_by_stamp() && self.stamp_mask().is_power_of_two()
+    }
+
+    /// The bits of its stamp that a row must have, of a lane that these tell.
+    #[inline(always)]
+    pub(super) fn stamp_mask(&self) -> u64 {
+        self.tests[0].map_or(0, |test| test.mask)
+    }
+
     /// The column that is added up, if one is.
     #[inline]
     pub(super) fn value(&self) -> Option<usize> {

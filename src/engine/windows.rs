@@ -1,20 +1,24 @@
 //! Windowed features: an exact rescan of the rows of a key, shared by all features that look at them.
 //!
+//! Nearly all scans go the [`direct`](super::direct) way. This is how all others do, and what they have in common with those.
+//!
 //! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Windows that end together
-//! are each a segment and all after it; where their rows are near, as nearly all are, they are added up side by side
-//! by [`Kernel::few`], four at a time. If there are no more, and they are `last` with one delay, as nearly all are, features are told straight
-//! from what that comes to ([`Told`]). Where rows are not near, or windows end apart, each row is added once, to what its segment comes to in
+//! are each a segment and all after it; where their rows are near, they are added up by [`Kernel::few`], four windows at a
+//! time. If there are no more, and they are `last` with one delay, features are told straight from what that comes to ([`Told`]). Where rows are not near, or windows end apart, each row is added once, to what its segment comes to in
 //! every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments, which are then added up. The event's own
 //! row is one more block, of one row, after the stored ones.
 
+use super::LookedUp;
+use super::direct::{Direct, Run, Told, average, share};
 use super::frames::Frame;
-use super::kernel::{self, Few, Kernel, Near, NumberAt, Numbers, Starts, Task, Used, nest_sums};
+use super::kernel::{self, Few, Kernel, Near, Numbers, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Insert, Plan};
-use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram};
-use super::rows::{Block, Rows, last_stamp_of};
+use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram, STAMP_BITS};
+use super::rows::{Block, Rows, last_stamp_of, stamp};
+use super::table::Table;
 use super::tally::Sum;
 use super::tree::{Edges, Tallied};
-use super::units::{Value, mix};
+use super::units::{TIME_END, Value, mix};
 
 /// What one judged event kind wants of one (key, group).
 pub(super) struct Scan {
@@ -35,59 +39,6 @@ pub(super) struct Scan {
     pub(super) outputs: Vec<Output>,
     /// How they are told from what [`Kernel::few`] says, where that is all there is to it.
     pub(super) few: Option<Told>,
-}
-
-/// A feature, and where among the numbers of [`Kernel::few`] it is told from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Number {
-    pub(super) feature: usize,
-    pub(super) place: NumberAt,
-    pub(super) den: i64,
-}
-
-/// Features by how they are told.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// As the number is: counts and sums.
-    pub(super) plain: Vec<Number>,
-    /// As the number is, if the rows that are counted here are any: extremes.
-    pub(super) of_some: Vec<(Number, NumberAt)>,
-    /// Sums, and of how many.
-    pub(super) averages: Vec<(Number, NumberAt)>,
-    /// Counts, and what they are a part of.
-    pub(super) ratios: Vec<(Number, NumberAt)>,
-}
-
-impl Told {
-    /// Sets the registers of these features.
-    #[inline(always)]
-    fn tell(&self, numbers: &[Numbers; Numbers::LANES], registers: &mut [Value]) {
-        for &Number { feature, place, den } in &self.plain {
-            registers[feature] = Value { num: place.of(numbers), den };
-        }
-        for &(Number { feature, place, den }, counted) in &self.of_some {
-            let all = i64::from(counted.of(numbers) > 0).wrapping_neg();
-            registers[feature] = Value { num: place.of(numbers) & all, den: den & all };
-        }
-        for &(Number { feature, place, den }, counted) in &self.averages {
-            registers[feature] = average(place.of(numbers).into(), counted.of(numbers).into(), den);
-        }
-        for &(Number { feature, place, .. }, whole) in &self.ratios {
-            registers[feature] = share(place.of(numbers), whole.of(numbers));
-        }
-    }
-}
-
-/// Of no values, none.
-#[inline(always)]
-fn average(sum: i128, count: i128, den: i64) -> Value {
-    Value::from_wide(sum, count * i128::from(den))
-}
-
-/// Of nothing, 0.
-#[inline(always)]
-fn share(part: i64, all: i64) -> Value {
-    if all == 0 { Value::int(0) } else { Value::ratio(part, all) }
 }
 
 /// The rows of a frame that is a range of times, looking back from t − `delay`.
@@ -120,6 +71,9 @@ pub(super) struct WindowSet {
     pub(super) spans: Vec<i64>,
     /// That delay.
     delay: i64,
+    /// Of a fixed set of so few that [`Kernel::few`] does for it: how much less than the stamp that they end with the one before them is,
+    /// and what that is at least. Of windows that there are not, it is above all stamps.
+    few: Option<[(i64, i64); Few::WINDOWS]>,
 }
 
 impl WindowSet {
@@ -132,7 +86,14 @@ impl WindowSet {
         let mut spans = windows.iter().map(span).collect::<Option<Vec<i64>>>().unwrap_or_default();
         spans.sort_unstable_by(|a, b| b.cmp(a));
         spans.dedup();
-        Self { windows, spans, delay }
+        let few = (1..=Few::WINDOWS).contains(&spans.len()).then(|| {
+            let mut few = [(0, i64::MAX); Few::WINDOWS];
+            for (few, &span) in few.iter_mut().zip(&spans) {
+                *few = (stamp(span.min(TIME_END.0 + 1)) as i64, last_stamp_of(-1) as i64);
+            }
+            few
+        });
+        Self { windows, spans, delay, few }
     }
 
     /// Whether it is known beforehand which segment a window begins with.
@@ -140,9 +101,14 @@ impl WindowSet {
         !self.spans.is_empty()
     }
 
+    /// Whether the row of the judged event is in all its windows, if they are fixed; else it is in none.
+    pub(super) fn is_up_to_now(&self) -> bool {
+        self.delay == 0
+    }
+
     /// Whether it is a fixed one of so few that [`Kernel::few`] does for it.
     pub(super) fn is_few(&self) -> bool {
-        (1..=Few::WINDOWS).contains(&self.spans.len())
+        self.few.is_some()
     }
 
     /// The segment that a window of a fixed set begins with.
@@ -187,8 +153,14 @@ pub(super) struct Output {
 }
 
 /// A set of windows as seen from one instant.
-struct Seen {
-    /// Their ends in ascending order, each once; at least two.
+pub(super) struct Seen {
+    /// Of a fixed set of a few; those of no window are above all stamps.
+    pub(super) starts: Starts,
+    /// The greatest stamp in them.
+    pub(super) until: u64,
+    /// The time after which the longest begins.
+    pub(super) oldest: i64,
+    /// Their ends in ascending order, each once; at least two. Of a fixed set of a few only once they are asked for.
     edges: Vec<i64>,
     /// The greatest stamps up to these.
     stamps: Vec<u64>,
@@ -200,8 +172,6 @@ struct Seen {
     segments: Vec<(usize, usize)>,
     /// All end at one time, which is that of the event if none is delayed.
     end_together: bool,
-    /// Of a fixed set of a few.
-    starts: Starts,
 }
 
 impl Seen {
@@ -210,28 +180,31 @@ impl Seen {
         self.time = t;
         self.edges.clear();
         self.stamps.clear();
-        // What was there is of another kind's windows.
-        self.starts = Starts::NONE;
+        if let Some(few) = &set.few {
+            self.until = last_stamp_of(t.saturating_sub(set.delay));
+            for (start, (span, least)) in self.starts.0.iter_mut().zip(few) {
+                *start = (self.until as i64 - span).max(*least) as u64;
+            }
+            self.oldest = self.starts.0[0] as i64 >> STAMP_BITS;
+        } else {
+            self.find_edges(set, program, t);
+        }
+    }
+
+    /// What is not needed of a fixed set of a few where the rows are in the record.
+    fn find_edges(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
         if set.is_fixed() {
             let until = t.saturating_sub(set.delay);
-            for (place, &span) in set.spans.iter().enumerate() {
-                let edge = until.saturating_sub(span);
-                let stamp = last_stamp_of(edge);
-                self.edges.push(edge);
-                self.stamps.push(stamp);
-                if let Some(start) = self.starts.0.get_mut(place) {
-                    *start = stamp;
-                }
-            }
+            self.edges.extend(set.spans.iter().map(|&span| until.saturating_sub(span)));
             self.edges.push(until);
-            self.stamps.push(last_stamp_of(until));
             self.end_together = true;
         } else {
             self.windows.clear();
             self.windows.extend(set.windows.iter().map(|window| window.reach(program, t)));
             self.sort_edges();
-            self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
         }
+        self.stamps.extend(self.edges.iter().map(|&edge| last_stamp_of(edge)));
+        self.oldest = self.edges[0];
     }
 
     fn sort_edges(&mut self) {
@@ -262,6 +235,8 @@ pub(super) struct Scratch {
     seen: Vec<Seen>,
     /// By lane of a scan, if [`Kernel::few`] does for it.
     numbers: [Numbers; Numbers::LANES],
+    /// Direct scans that are none after all.
+    left: Vec<usize>,
     set: DistinctSet,
     kernel: Kernel,
     /// Rows and entries looked at.
@@ -274,7 +249,7 @@ impl Scratch {
         let bounds = &plan.bounds;
         let seen = 4 * size_of::<i64>() + size_of::<(i64, i64)>() + size_of::<(usize, usize)>();
         let seen = bounds.window_sets * (size_of::<Seen>() + bounds.windows * seen);
-        (seen + bounds.sums * size_of::<Sum>()) as u64
+        (seen + bounds.sums * size_of::<Sum>() + bounds.directs * size_of::<usize>()) as u64
     }
 
     /// What the set of different things takes, where a key has up to so many rows.
@@ -292,11 +267,14 @@ impl Scratch {
             segments: Vec::with_capacity(bounds.windows),
             end_together: false,
             starts: Starts::NONE,
+            until: 0,
+            oldest: 0,
         };
         Self {
             sums: vec![Sum::EMPTY; bounds.sums],
             seen: (0..bounds.window_sets).map(seen).collect(),
             numbers: [Numbers::default(); Numbers::LANES],
+            left: Vec::with_capacity(bounds.directs),
             set: DistinctSet::reserve(if bounds.distinct { rows_max } else { 0 }),
             kernel: kernel::best(),
             work: 0,
@@ -304,16 +282,53 @@ impl Scratch {
     }
 
     /// Looks at the sets of windows from time `t`. What the scans of the event before came to is written over by [`run`](Self::run).
+    #[inline]
     pub(super) fn begin(&mut self, windows: &[WindowSet], program: &ArchivedProgram, t: i64) {
         for (seen, set) in self.seen.iter_mut().zip(windows) {
             seen.look(set, program, t);
         }
     }
 
+    /// Runs those scans that are [`Direct`] as far as they are. Which are left to [`run`](Self::run) is in [`left`](Self::left), and
+    /// whether a window reaches rows that were given up is returned.
+    #[inline]
+    pub(super) fn run_direct(
+        &mut self,
+        directs: &[Direct],
+        (looked_up, tables): (&[LookedUp], &[Table]),
+        staged: &[u64],
+        registers: &mut [Value],
+    ) -> bool {
+        let Self { seen, numbers, left, kernel, work, .. } = self;
+        left.clear();
+        let mut run = Run {
+            directs,
+            looked_up,
+            tables,
+            staged,
+            seen,
+            registers,
+            numbers,
+            left,
+            work: 0,
+            inexact: false,
+        };
+        // SAFETY: the kernel is one that this processor can run.
+        unsafe { (kernel.direct)(&mut run) };
+        *work += run.work;
+        run.inexact
+    }
+
+    /// The scan in this place of those that were left; none from there on.
+    #[inline]
+    pub(super) fn left(&self, place: usize) -> Option<usize> {
+        self.left.get(place).copied()
+    }
+
     /// Accumulates the cells of `scan`, and sets the registers of the features that it alone tells.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn run(
         &mut self,
         set: &WindowSet,
@@ -322,13 +337,17 @@ impl Scratch {
         rows: Rows<'_>,
         registers: &mut [Value],
     ) -> i64 {
+        let seen = &mut self.seen[scan.windows];
+        if seen.edges.is_empty() {
+            seen.find_edges(set, program, seen.time);
+        }
         if !self.run_few(scan, &rows, registers) {
             self.run_any(set, program, scan, rows, registers);
         }
-        self.seen[scan.windows].edges[0]
+        self.seen[scan.windows].oldest
     }
 
-    /// The same for few windows of few rows: nearly always. False where it is something else.
+    /// The same for few windows of rows that are near. False where it is something else.
     #[inline(always)]
     fn run_few(&mut self, scan: &Scan, rows: &Rows<'_>, registers: &mut [Value]) -> bool {
         let seen = &self.seen[scan.windows];
@@ -341,7 +360,6 @@ impl Scratch {
         }
         let few = Few {
             blocks: near.blocks(),
-            rows: near.rows,
             own: near.own.map(|(row, segment)| (row, segment + 1)),
             starts: &seen.starts,
             windows: edges.segments(),

@@ -2,199 +2,187 @@
 //!
 //! A vector holds a number for each window. So nothing is folded in the end, no vector is half full of rows, and the work is so
 //! many instructions a row however the rows lie. Of many rows a vector of rows does more at a time.
+//!
+//! Nearly always every row has a value. So of a lane that asks for nothing else it is not asked row by row: the bits of all rows are
+//! looked at together in the end, and only where one is missing are they gone through again. The values are added up with
+//! [`BIAS`] on top, which takes their sign away: then bits say whether one was too large, what is in no window is 0, and the greatest is
+//! found by one instruction.
 
-use super::{BEYOND, BIAS, Few, Numbers, UpToFour, Used, rows_until};
-use crate::engine::tally::{Lane, Test};
+use super::{AddUp, BEYOND, BIAS, Few, InRecord, Lanes, Numbers, StampLane, UpToFour, Wanted};
+use std::marker::PhantomData;
 
-/// For so many rows, the event's own apart.
-pub(super) const ROWS_MAX: usize = 20;
+/// Adds up rows in a record, `PARTS` vectors for each row: so many that they hold a number for each window.
+pub(super) struct Abreast<V, const PARTS: usize>(PhantomData<V>);
 
-/// What [`few_rows`](super::few_rows) does, `PARTS` vectors for each row: so many that they hold a number for each window.
-///
-/// # Safety
-///
-/// The processor must have the instructions of `V`; and see [`Kernel::few`](super::Kernel::few).
-#[inline(always)]
-pub(super) unsafe fn few_abreast<V: UpToFour, const PARTS: usize>(
-    few: &Few<'_>,
-    numbers: &mut [Numbers],
-) -> bool {
-    const { assert!(PARTS * V::ROWS == Few::WINDOWS, "a number for each window") };
-    // SAFETY: the instructions are there, as the caller has made sure, and there are as many starts as the parts have numbers.
-    unsafe {
-        let mut starts = [V::splat(0); PARTS];
-        for (part, start) in starts.iter_mut().enumerate() {
-            *start = V::load(V::some(u64::MAX), few.starts.0.as_ptr().wrapping_add(part * V::ROWS));
-        }
-        let mut lane = 0;
-        while lane < few.used.len() {
-            let (used, numbers) = (few.used[lane], &mut numbers[lane..]);
-            // All rows are counted in passing.
-            let next = few.used.get(lane + 1).filter(|_| used.lane == Lane::ALL);
-            let next = next.filter(|next| next.lane.is_of_values());
-            lane += 1 + usize::from(next.is_some());
-            let is_told = match next {
-                Some(next) => of_lane::<V, PARTS, true>(few, &starts, next, numbers),
-                None => of_lane::<V, PARTS, false>(few, &starts, &used, numbers),
-            };
-            if !is_told {
-                return false;
+impl<V: UpToFour, const PARTS: usize> AddUp for Abreast<V, PARTS> {
+    #[inline(always)]
+    unsafe fn add_up(rows: &InRecord<'_>, lanes: &Lanes, numbers: &mut [Numbers; Numbers::LANES]) -> bool {
+        const { assert!(PARTS * V::ROWS == Few::WINDOWS, "a number for each window") };
+        let mut counts_of_all = None;
+        for lane in &lanes.others {
+            let numbers = &mut numbers[lane.lane % Numbers::LANES];
+            // SAFETY: as the caller has made sure.
+            unsafe {
+                let biases = V::load(V::some(u64::MAX), lanes.biases.as_ptr());
+                let mut told = of_lane::<V, PARTS>(rows, lane, (lane.is_having_value, biases), numbers);
+                match told.counts_of_all {
+                    Some(counts) => counts_of_all = Some(counts),
+                    None if lane.is_having_value => told = of_lane(rows, lane, (false, biases), numbers),
+                    None => {}
+                }
+                if told.is_large {
+                    return false;
+                }
             }
         }
+        if let Some(all) = lanes.all {
+            // SAFETY: as the caller has made sure.
+            unsafe {
+                let counts = match counts_of_all {
+                    Some(counts) => counts,
+                    None => add::<V, PARTS, false, false, false>(rows, (0, 0), V::splat(BIAS)).counts,
+                };
+                for (part, counts) in counts.into_iter().enumerate() {
+                    counts.store(&mut numbers[all % Numbers::LANES].count, part * V::ROWS);
+                }
+            }
+        }
+        true
     }
-    true
 }
 
-/// One lane; with `ALL`, after what all rows come to.
-///
-/// # Safety
-///
-/// As for [`few_abreast`].
-#[inline(always)]
-unsafe fn of_lane<V: UpToFour, const PARTS: usize, const ALL: bool>(
-    few: &Few<'_>,
-    starts: &[V; PARTS],
-    used: &Used,
-    numbers: &mut [Numbers],
-) -> bool {
-    let lane = &used.lane;
-    // SAFETY: as the caller has made sure.
-    unsafe {
-        macro_rules! add {
-            ($value:literal, $least:literal, $greatest:literal) => {
-                match lane.is_told_by_stamp() {
-                    true => {
-                        add::<V, PARTS, ALL, false, $value, $least, $greatest>(few, starts, lane, numbers)
-                    }
-                    false => {
-                        add::<V, PARTS, ALL, true, $value, $least, $greatest>(few, starts, lane, numbers)
-                    }
-                }
-            };
-        }
-        match (lane.is_of_values(), used.least, used.greatest) {
-            (false, ..) => add!(false, false, false),
-            (true, false, false) => add!(true, false, false),
-            (true, false, true) => add!(true, false, true),
-            (true, true, _) => add!(true, true, true),
-        }
-    }
+/// What is known when a lane has been added up.
+struct Known<V, const PARTS: usize> {
+    /// Whether a value is too large.
+    is_large: bool,
+    /// How many rows there are in each window, if it is known that all are of the lane.
+    counts_of_all: Option<[V; PARTS]>,
 }
 
 /// What rows come to, by window.
 #[derive(Clone, Copy)]
 struct Added<V, const PARTS: usize> {
-    all: [V; PARTS],
     counts: [V; PARTS],
+    /// With as many times the bias.
     sums: [V; PARTS],
     least: [V; PARTS],
+    /// With the bias; 0 of no rows.
     greatest: [V; PARTS],
-    /// The bits of all values.
-    bits: [V; PARTS],
+    /// The bits of all values with the bias.
+    some: [V; PARTS],
+    /// The bits that all stamps have.
+    every: V,
 }
 
-/// Adds up: with `TESTS` where a row must have more than bits of its stamp.
+/// One lane, as if all rows were of it; or as it is, each row being asked.
 ///
 /// # Safety
 ///
-/// As for [`few_abreast`].
+/// As for [`AddUp::add_up`].
 #[inline(always)]
-unsafe fn add<
-    V: UpToFour,
-    const PARTS: usize,
-    const ALL: bool,
-    const TESTS: bool,
-    const VALUES: bool,
-    const LEAST: bool,
-    const GREATEST: bool,
->(
-    few: &Few<'_>,
-    starts: &[V; PARTS],
-    lane: &Lane,
-    numbers: &mut [Numbers],
-) -> bool {
-    let column = lane.value().unwrap_or(0);
-    // No closures that take vectors: they would be functions of their own, without the instructions.
-    // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read, and of ordinals and numbers as
-    // many as the parts have.
+unsafe fn of_lane<V: UpToFour, const PARTS: usize>(
+    rows: &InRecord<'_>,
+    lane: &StampLane,
+    (as_if_all, biases): (bool, V),
+    numbers: &mut Numbers,
+) -> Known<V, PARTS> {
+    let of = (lane.column, lane.mask);
+    // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
-        let zero = V::splat(0);
-        let mut added = Added {
-            all: [zero; PARTS],
-            counts: [zero; PARTS],
-            sums: [zero; PARTS],
-            least: [V::splat(i64::MAX as u64); PARTS],
-            greatest: [V::splat(i64::MIN as u64); PARTS],
-            bits: [zero; PARTS],
+        let added = match (as_if_all, lane.wanted) {
+            (true, Wanted::SumAndLeast) => add::<V, PARTS, false, true, true>(rows, of, biases),
+            (true, _) => add::<V, PARTS, false, true, false>(rows, of, biases),
+            (false, Wanted::Count) => add::<V, PARTS, true, false, false>(rows, of, biases),
+            (false, Wanted::Sum) => add::<V, PARTS, true, true, false>(rows, of, biases),
+            (false, Wanted::SumAndLeast) => add::<V, PARTS, true, true, true>(rows, of, biases),
         };
-        let every = V::some(u64::MAX);
-        if let Some((row, windows)) = few.own {
-            let (windows, value) = (V::splat(windows as u64), V::splat(row[column]));
-            let is_of_lane = V::some(u64::from(lane.has(row)).wrapping_neg());
-            for part in 0..PARTS {
-                let ordinals = V::load(every, ORDINALS.as_ptr().wrapping_add(part * V::ROWS));
-                let here = windows.above(every, ordinals);
-                if ALL {
-                    added.all[part] = added.all[part].one_more(here);
-                }
-                let here = windows.above(is_of_lane, ordinals);
-                added.take::<VALUES, LEAST, GREATEST>(part, here, value);
-            }
-        }
-        let [first, second] = lane.tests();
-        let first = first.unwrap_or(Test { column: 0, mask: 0 });
-        let second = second.unwrap_or(first);
-        let masks = [V::splat(first.mask), V::splat(second.mask)];
-        for block in few.blocks {
-            debug_assert!(
-                block.count <= block.capacity && (column + 1) * block.capacity <= block.words.len()
-            );
-            let column_of = |column: usize| block.words.as_ptr().wrapping_add(column * block.capacity);
-            let (stamps, values) = (column_of(0), column_of(column));
-            let tested = [column_of(first.column), column_of(second.column)];
-            for row in 0..rows_until(block, few.until) {
-                let stamp = V::splat(*stamps.add(row));
-                for (part, &start) in starts.iter().enumerate() {
-                    let mut here = stamp.above(every, start);
-                    if ALL {
-                        added.all[part] = added.all[part].one_more(here);
-                    }
-                    if TESTS {
-                        here = V::splat(*tested[0].add(row)).having(here, masks[0]);
-                        here = V::splat(*tested[1].add(row)).having(here, masks[1]);
-                    } else {
-                        here = stamp.having(here, masks[0]);
-                    }
-                    let value = V::splat(if VALUES { *values.add(row) } else { 0 });
-                    added.take::<VALUES, LEAST, GREATEST>(part, here, value);
-                }
-            }
-        }
-        let (all, rest) = numbers.split_at_mut(usize::from(ALL));
-        let numbers = &mut rest[0];
+        let (zero, every) = (V::splat(0), V::some(u64::MAX));
         let mut is_large = false;
         for part in 0..PARTS {
-            if ALL {
-                added.all[part].store(&mut all[0].count, part * V::ROWS);
-            }
-            added.counts[part].store(&mut numbers.count, part * V::ROWS);
-            if VALUES {
-                added.sums[part].store(&mut numbers.sum, part * V::ROWS);
-                is_large |= added.bits[part].any_has(V::splat(BEYOND));
-            }
-            if LEAST {
+            let counts = added.counts[part];
+            counts.store(&mut numbers.count, part * V::ROWS);
+            added.sums[part].minus(counts.biases()).store(&mut numbers.sum, part * V::ROWS);
+            let greatest = added.greatest[part].minus(biases);
+            let greatest = V::splat(i64::MIN as u64).greater(counts.above(every, zero), greatest);
+            greatest.store(&mut numbers.greatest, part * V::ROWS);
+            if matches!(lane.wanted, Wanted::SumAndLeast) {
                 added.least[part].store(&mut numbers.least, part * V::ROWS);
             }
-            if GREATEST {
-                added.greatest[part].store(&mut numbers.greatest, part * V::ROWS);
-            }
+            is_large |= added.some[part].any_has(V::splat(BEYOND));
         }
-        !is_large
+        let is_of_all = as_if_all && added.every.all_have(V::splat(lane.mask));
+        Known { is_large, counts_of_all: is_of_all.then_some(added.counts) }
     }
 }
 
-/// Places of windows.
-const ORDINALS: [u64; Few::WINDOWS] = [0, 1, 2, 3];
+/// Adds up a column: with `ASKED` of the rows whose stamps have these bits.
+///
+/// # Safety
+///
+/// As for [`AddUp::add_up`].
+#[inline(always)]
+unsafe fn add<V: UpToFour, const PARTS: usize, const ASKED: bool, const VALUES: bool, const LEAST: bool>(
+    rows: &InRecord<'_>,
+    (column, mask): (usize, u64),
+    biases: V,
+) -> Added<V, PARTS> {
+    let InRecord { block, own, starts } = rows;
+    debug_assert!(block.count <= block.capacity && (column + 1) * block.capacity <= block.words.len());
+    let stamps = block.words.as_ptr();
+    let values = stamps.wrapping_add(column * block.capacity);
+    // No closures that take vectors: they would be functions of their own, without the instructions.
+    // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read, and there are as many starts
+    // as the parts have numbers.
+    unsafe {
+        let (zero, every) = (V::splat(0), V::some(u64::MAX));
+        let mask = V::splat(mask);
+        let mut added = Added {
+            counts: [zero; PARTS],
+            sums: [zero; PARTS],
+            least: [V::splat(i64::MAX as u64); PARTS],
+            greatest: [zero; PARTS],
+            some: [zero; PARTS],
+            every,
+        };
+        if let Some(own) = own {
+            let (stamp, value) = (V::splat(own[0]), V::splat(own[column]));
+            let here = if ASKED { stamp.having(every, mask) } else { every };
+            added.every = added.every.and(stamp);
+            for part in 0..PARTS {
+                added.take::<VALUES, LEAST>(part, here, value, biases);
+            }
+        }
+        let mut after = [zero; PARTS];
+        for (part, after) in after.iter_mut().enumerate() {
+            *after = V::load(every, starts.0.as_ptr().wrapping_add(part * V::ROWS));
+        }
+        // Two at a time, as the compiler does not by itself.
+        let mut row = 0;
+        macro_rules! add_row {
+            ($row:expr) => {
+                let stamp = V::splat_at(stamps.add($row));
+                let value = if VALUES { V::splat_at(values.add($row)) } else { zero };
+                added.every = added.every.and(stamp);
+                for (part, &after) in after.iter().enumerate() {
+                    let mut here = stamp.above(every, after);
+                    if ASKED {
+                        here = stamp.having(here, mask);
+                    }
+                    added.take::<VALUES, LEAST>(part, here, value, biases);
+                }
+            };
+        }
+        while row + 1 < block.count {
+            add_row!(row);
+            add_row!(row + 1);
+            row += 2;
+        }
+        if row < block.count {
+            add_row!(row);
+        }
+        added
+    }
+}
 
 impl<V: UpToFour, const PARTS: usize> Added<V, PARTS> {
     /// Adds a row of this value to those windows of a part that the mask names.
@@ -203,25 +191,25 @@ impl<V: UpToFour, const PARTS: usize> Added<V, PARTS> {
     ///
     /// The processor must have the instructions of `V`.
     #[inline(always)]
-    unsafe fn take<const VALUES: bool, const LEAST: bool, const GREATEST: bool>(
+    unsafe fn take<const VALUES: bool, const LEAST: bool>(
         &mut self,
         part: usize,
-        here: V::Mask,
+        here: V,
         value: V,
+        biases: V,
     ) {
         // SAFETY: the instructions are there, as the caller has made sure.
         unsafe {
             self.counts[part] = self.counts[part].one_more(here);
             if VALUES {
-                self.sums[part] = self.sums[part].plus(here, value);
-                let biased = V::splat(BIAS).plus(here, value);
-                self.bits[part] = self.bits[part].or(biased);
+                let every = V::some(u64::MAX);
+                let biased = value.plus(every, biases).and(here);
+                self.sums[part] = self.sums[part].plus(every, biased);
+                self.greatest[part] = self.greatest[part].greater_of(biased);
+                self.some[part] = self.some[part].or(biased);
             }
             if LEAST {
                 self.least[part] = self.least[part].lesser(here, value);
-            }
-            if GREATEST {
-                self.greatest[part] = self.greatest[part].greater(here, value);
             }
         }
     }

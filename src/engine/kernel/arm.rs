@@ -1,13 +1,19 @@
 //! The vectors of 64-bit ARM.
 
-use super::{Kernel, UpToFour, Vector, add_vectors, few_vectors};
+#[cfg(test)]
+use super::AddUp;
+use super::abreast::Abreast;
+use super::{BIAS, Kernel, UpToFour, Vector, add_vectors, direct, few_vectors};
 use std::arch::aarch64::*;
 
 /// Every processor of this architecture has NEON.
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    few: few_vectors::<uint64x2_t, uint64x2_t, 2>,
+    few: few_vectors::<uint64x2_t>,
+    direct: direct::run::<Abreast<uint64x2_t, 2>>,
+    #[cfg(test)]
+    in_record: Abreast::<uint64x2_t, 2>::add_up,
 };
 
 // SAFETY (of all below): see `Vector`.
@@ -102,8 +108,33 @@ impl Vector for uint64x2_t {
 #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
 impl UpToFour for uint64x2_t {
     #[inline(always)]
+    unsafe fn splat_at(place: *const u64) -> Self {
+        vld1q_dup_u64(place)
+    }
+    #[inline(always)]
     unsafe fn store(self, to: &mut [i64; 4], first: usize) {
         to[first] = vgetq_lane_u64::<0>(self) as i64;
         to[first + 1] = vgetq_lane_u64::<1>(self) as i64;
+    }
+    #[inline(always)]
+    unsafe fn and(self, others: Self) -> Self {
+        vandq_u64(self, others)
+    }
+    #[inline(always)]
+    unsafe fn all_have(self, bits: Self) -> bool {
+        let missing = vbicq_u64(bits, self);
+        vgetq_lane_u64::<0>(missing) | vgetq_lane_u64::<1>(missing) == 0
+    }
+    #[inline(always)]
+    unsafe fn minus(self, others: Self) -> Self {
+        vsubq_u64(self, others)
+    }
+    #[inline(always)]
+    unsafe fn biases(self) -> Self {
+        vshlq_n_u64::<{ BIAS.trailing_zeros() as i32 }>(self)
+    }
+    #[inline(always)]
+    unsafe fn greater_of(self, others: Self) -> Self {
+        vreinterpretq_u64_f64(vmaxq_f64(vreinterpretq_f64_u64(self), vreinterpretq_f64_u64(others)))
     }
 }

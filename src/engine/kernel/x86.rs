@@ -1,6 +1,11 @@
 //! The vectors of x86-64.
 
-use super::{Block, Few, Kernel, Numbers, Sum, Task, UpToFour, Vector, add_vectors, few_vectors};
+use super::abreast::Abreast;
+#[cfg(test)]
+use super::{AddUp, InRecord, Lanes};
+use super::{
+    BIAS, Block, Few, Kernel, Numbers, Run, Sum, Task, UpToFour, Vector, add_vectors, direct, few_vectors,
+};
 use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
@@ -14,12 +19,30 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             // SAFETY: these are the instructions of the vector, and the rest is the caller's.
-            unsafe { few_vectors::<$vector, __m256i, 1>(few, numbers) }
+            unsafe { few_vectors::<$vector>(few, numbers) }
+        }
+        #[target_feature(enable = $features)]
+        unsafe fn direct(run: &mut Run<'_>) {
+            // SAFETY: as above.
+            unsafe { direct::run::<Abreast<__m256i, 1>>(run) }
+        }
+        #[cfg(test)]
+        #[target_feature(enable = $features)]
+        unsafe fn in_record(
+            rows: &InRecord<'_>,
+            lanes: &Lanes,
+            numbers: &mut [Numbers; Numbers::LANES],
+        ) -> bool {
+            // SAFETY: as above.
+            unsafe { Abreast::<__m256i, 1>::add_up(rows, lanes, numbers) }
         }
         Kernel {
             // SAFETY: `all` gives this out only where the instructions are.
             add: |task, block, sums| unsafe { add(task, block, sums) },
             few,
+            direct,
+            #[cfg(test)]
+            in_record,
         }
     }};
 }
@@ -297,7 +320,32 @@ impl Vector for __m256i {
 #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
 impl UpToFour for __m256i {
     #[inline(always)]
+    unsafe fn splat_at(place: *const u64) -> Self {
+        // By the instruction of floating-point numbers, as there is no other that reads and spreads at once.
+        _mm256_castpd_si256(_mm256_broadcast_sd(&*place.cast()))
+    }
+    #[inline(always)]
     unsafe fn store(self, to: &mut [i64; 4], _: usize) {
         _mm256_storeu_si256(to.as_mut_ptr().cast(), self);
+    }
+    #[inline(always)]
+    unsafe fn and(self, others: Self) -> Self {
+        _mm256_and_si256(self, others)
+    }
+    #[inline(always)]
+    unsafe fn all_have(self, bits: Self) -> bool {
+        _mm256_testc_si256(self, bits) == 1
+    }
+    #[inline(always)]
+    unsafe fn minus(self, others: Self) -> Self {
+        _mm256_sub_epi64(self, others)
+    }
+    #[inline(always)]
+    unsafe fn biases(self) -> Self {
+        _mm256_slli_epi64::<{ BIAS.trailing_zeros() as i32 }>(self)
+    }
+    #[inline(always)]
+    unsafe fn greater_of(self, others: Self) -> Self {
+        _mm256_castpd_si256(_mm256_max_pd(_mm256_castsi256_pd(self), _mm256_castsi256_pd(others)))
     }
 }

@@ -1,0 +1,168 @@
+//! The direct way to a windowed feature: of keys whose rows in reach are all in their records. Nearly all are.
+//!
+//! What is known of such a scan beforehand is in a [`Direct`]: in which table and where in the record its rows are, what of them is
+//! added up, and which features are told from it. So all there is to do for a key is to look whether its record has all
+//! rows, to compare each with the starts of the windows, and to set registers. A judged event's keys are gone through in one
+//! function, which is compiled for the vectors of each [`Kernel`](super::kernel::Kernel). What turns out not to be so simple is left
+//! to [`windows`](super::windows).
+
+use super::LookedUp;
+use super::kernel::{InRecord, Lanes, NumberAt, Numbers};
+use super::plan::Group;
+use super::rows::Inline;
+use super::table::Table;
+use super::units::Value;
+use super::windows::{Scan, Seen, WindowSet};
+
+/// See the module.
+pub(super) struct Direct {
+    /// Index into the event's keys.
+    key: usize,
+    table: usize,
+    inline: Inline,
+    /// Where the event's own row is staged, and how long it is, if it is in the windows: then it is in all.
+    own: Option<(usize, usize)>,
+    /// Index into the event's sets of windows.
+    windows: usize,
+    lanes: Lanes,
+    told: Told,
+}
+
+impl Direct {
+    /// For a scan whose features are told like this; `None` where the rows' stamps do not tell of which lanes they are, or the
+    /// event's own row is perhaps another key's.
+    pub(super) fn new(scan: &Scan, set: &WindowSet, group: &Group, told: Told) -> Option<Self> {
+        let own = scan.own.filter(|_| set.is_up_to_now());
+        Some(Self {
+            key: scan.key,
+            table: group.table,
+            inline: group.shape.inline,
+            own: own.map(|own| (own.staged, group.shape.row_words)),
+            windows: scan.windows,
+            lanes: Lanes::of(&scan.lanes)?,
+            told,
+        })
+        .filter(|_| scan.own.is_none_or(|own| own.key == scan.key))
+    }
+}
+
+/// A feature, and where among the [`Numbers`] it is told from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number {
+    pub(super) den: i64,
+    pub(super) feature: u32,
+    pub(super) place: NumberAt,
+}
+
+/// Features by how they are told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    /// As the number is: counts and sums.
+    pub(super) plain: Vec<Number>,
+    /// As the number is, if the rows that are counted here are any: extremes.
+    pub(super) of_some: Vec<(Number, NumberAt)>,
+    /// Sums, and of how many.
+    pub(super) averages: Vec<(Number, NumberAt)>,
+    /// Counts, and what they are a part of.
+    pub(super) ratios: Vec<(Number, NumberAt)>,
+}
+
+impl Told {
+    /// Sets the registers of these features, which are missing so far.
+    #[inline(always)]
+    pub(super) fn tell(&self, numbers: &[Numbers; Numbers::LANES], registers: &mut [Value]) {
+        for &Number { feature, place, den } in &self.plain {
+            registers[feature as usize] = Value { num: place.of(numbers), den };
+        }
+        for &(Number { feature, place, den }, counted) in &self.of_some {
+            if counted.of(numbers) > 0 {
+                registers[feature as usize] = Value { num: place.of(numbers), den };
+            }
+        }
+        for &(Number { feature, place, den }, counted) in &self.averages {
+            registers[feature as usize] = average(place.of(numbers).into(), counted.of(numbers).into(), den);
+        }
+        for &(Number { feature, place, .. }, whole) in &self.ratios {
+            registers[feature as usize] = share(place.of(numbers), whole.of(numbers));
+        }
+    }
+}
+
+/// Of no values, none.
+#[inline(always)]
+pub(super) fn average(sum: i128, count: i128, den: i64) -> Value {
+    Value::from_wide(sum, count * i128::from(den))
+}
+
+/// Of nothing, 0.
+#[inline(always)]
+pub(super) fn share(part: i64, all: i64) -> Value {
+    if all == 0 { Value::int(0) } else { Value::ratio(part, all) }
+}
+
+/// All of them for one event.
+pub(super) struct Run<'a> {
+    pub(super) directs: &'a [Direct],
+    pub(super) looked_up: &'a [LookedUp],
+    pub(super) tables: &'a [Table],
+    /// The event's own rows.
+    pub(super) staged: &'a [u64],
+    /// By set of windows.
+    pub(super) seen: &'a [Seen],
+    pub(super) registers: &'a mut [Value],
+    /// Working memory.
+    pub(super) numbers: &'a mut [Numbers; Numbers::LANES],
+    /// Out: those that are something else. There must be room for all.
+    pub(super) left: &'a mut Vec<usize>,
+    /// Out: how many rows were looked at.
+    pub(super) work: u64,
+    /// Out: whether a window reaches rows that were given up.
+    pub(super) inexact: bool,
+}
+
+/// How rows of a record are added up.
+pub(super) trait AddUp {
+    /// What each lane comes to is written to its place among `numbers`. False, and nothing is told, where there is a value below −2⁵⁴,
+    /// or of 2⁵⁴ or more, in one of the windows.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions; the rows must be as [`InRecord`] says, and the columns of the lanes among theirs.
+    unsafe fn add_up(rows: &InRecord<'_>, lanes: &Lanes, numbers: &mut [Numbers; Numbers::LANES]) -> bool;
+}
+
+/// Sets the registers of the features of keys whose rows in reach are all in their records, if they have one.
+///
+/// # Safety
+///
+/// The processor must have the instructions.
+#[inline(always)]
+pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
+    for (number, direct) in run.directs.iter().enumerate() {
+        let LookedUp { key: Some(_), record } = &run.looked_up[direct.key] else { continue };
+        let (seen, table) = (&run.seen[direct.windows], &run.tables[direct.table]);
+        let (block, lost) = match *record {
+            Some(record) => {
+                let record = table.record(record);
+                let block =
+                    direct.inline.all_between(record, seen.starts.0[0], seen.until, InRecord::ROWS_MAX);
+                (block, direct.inline.lost_until(record))
+            }
+            None => (Some(direct.inline.none()), table.lost_until()),
+        };
+        let Some(block) = block else {
+            run.left.push(number);
+            continue;
+        };
+        let own = direct.own.map(|(start, words)| &run.staged[start..start + words]);
+        let rows = InRecord { block, own, starts: &seen.starts };
+        // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
+        if !unsafe { A::add_up(&rows, &direct.lanes, run.numbers) } {
+            run.left.push(number);
+            continue;
+        }
+        run.work += block.count as u64;
+        run.inexact |= lost.is_some_and(|lost| lost > seen.oldest);
+        direct.told.tell(run.numbers, run.registers);
+    }
+}
