@@ -10,7 +10,8 @@ use crate::engine::units::mix;
 #[test]
 fn all_kernels_are_equal() {
     let kernels = all();
-    println!("{:?}", kernels.iter().map(|kernel| kernel.0).collect::<Vec<_>>());
+    // Every processor of that kind has another: the portable one by itself would show nothing.
+    assert!(kernels.len() > usize::from(cfg!(target_arch = "aarch64")), "there is only the portable one");
     let mut random = 5_u64;
     let mut next = move || {
         random = mix(random, 1);
