@@ -1,7 +1,9 @@
 //! `features`: what 45 features over five keys cost, beside five lookups that do nothing.
 //!
-//! A decision is measured with the features, and by another engine without: the same payments, and a policy that is the same but for
-//! them. What there is between the two is the features' share.
+//! A decision is measured with the features, and by another engine without: payments of the same kind, and a policy that is the same but
+//! for them. What there is between the two is the features' share: looking ahead and up, own rows, computing, storing, sweeping, and
+//! what the digest and the caches feel of it. A reading of the clock is in both of them and so in none of it; hence the floor, too, is
+//! without.
 //!
 //! The floor reads as many bytes of memory as the engine has for its index and its records, at as many random places, and
 //! in the same two rounds. All ways take turns in slices, as in `ring`. And what keys and their events take in memory, when how
@@ -91,13 +93,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "decision.45: one whole decision of the engine, without ring and journal: decode, duplicates, 45 features over five keys, \
          a rule, five rows stored. decision.0: the same without features. features.45: the one less the other: keys \
          looked up, features computed, rows stored. Every decision is timed by itself, and so is every floor: five lookups in two \
-         dependent rounds over as many bytes. value: the median of the slices' medians, of features.45 of their differences; \
+         dependent rounds over as many bytes, less what timing nothing takes (clock_ns). value: the median of the slices' medians, of features.45 of their differences; \
          ratio: the median of the slices' ratios. plain: without prefetch; bursts: 16 prefetched together, an event's share \
          of the time. memory: what a key takes with all its events, 20 on average; beside it, as floor, what it should take \
          at most: 96 bytes, and 32 for each event.",
     );
     report.finish()
 }
+
+/// Decisions without features.
+const BARE: &str = "decision.0";
 
 /// How an engine is asked.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -180,9 +185,10 @@ impl Case {
     }
 
     fn measure(&self, args: &Args, policies: &Policies, report: &mut Report) -> Result<()> {
-        let mut fed = self.fill(args, &policies.with)?;
+        // First, so that it is given large pages too.
         let payments = Payments::new(&policies.without, self.keys_log2, self.population)?;
         let mut bare = Fed::new(engine(&policies.without, &payments, self.population)?, payments)?;
+        let mut fed = self.fill(args, &policies.with)?;
         for draw in [Draw::Uniform, Draw::Zipf] {
             fed.payments.set(draw, self.population);
             bare.payments.set(draw, self.population);
@@ -193,9 +199,13 @@ impl Case {
             let (footprint, before) = (fed.engine.footprint(), *fed.engine.counters());
             let figures = self.slices(args, &mut fed, &mut bare, draw)?;
             for figure in figures {
-                let mut more = parts(&footprint);
+                let mut more = figure.more;
                 more.push(("population", json!(self.population)));
-                more.extend(work(&before, fed.engine.counters()));
+                // The other engine has no keys.
+                if !figure.name.starts_with(BARE) {
+                    more.extend(parts(&footprint));
+                    more.extend(work(&before, fed.engine.counters()));
+                }
                 report.add(Figure { more, ..figure });
             }
         }
@@ -220,28 +230,33 @@ impl Case {
 
     fn slices(&self, args: &Args, fed: &mut Fed<'_>, bare: &mut Fed<'_>, draw: Draw) -> Result<Vec<Figure>> {
         let slice_ns = args.slice_ms * 1_000_000;
-        let mut floors = Series::new()?;
+        let (mut floors, mut nothing) = (Series::new()?, Series::new()?);
         let series = |&way| Ok((way, Series::new()?, Series::new()?));
         let mut all = args.ways.iter().map(series).collect::<Result<Vec<(Way, Series, Series)>>>()?;
         for round in 0..=args.slices {
-            let slice = |series: &mut Series, fed: &mut Fed<'_>, way: Option<Way>| -> Result<()> {
+            let slice = |series: &mut Series, fed: &mut Fed<'_>, way: Way| -> Result<()> {
                 let mut times = histogram()?;
-                match way {
-                    None => fed.floor_slice(slice_ns, &mut times)?,
-                    Some(way) => fed.slice(way, slice_ns, &mut times)?,
-                }
+                fed.slice(way, slice_ns, &mut times)?;
                 if round > 0 { series.add(&times) } else { Ok(()) }
             };
-            slice(&mut floors, fed, None)?;
+            let (mut floor, mut clock) = (histogram()?, histogram()?);
+            fed.floor_slice(slice_ns, &mut floor, &mut clock)?;
+            if round > 0 {
+                floors.add(&floor)?;
+                nothing.add(&clock)?;
+            }
             for (way, with, without) in &mut all {
-                slice(with, fed, Some(*way))?;
+                slice(with, fed, *way)?;
                 if !args.decisions_only {
-                    slice(without, bare, Some(*way))?;
+                    slice(without, bare, *way)?;
                 }
             }
         }
-        let mut figures = vec![floors.figure(self.name("floor.lookups", draw))];
-        let floors = &floors.medians;
+        let without_clock = floors.medians.iter().zip(&nothing.medians).map(|(floor, clock)| floor - clock);
+        let floor = Series { medians: without_clock.collect(), times: floors.times };
+        let mut figures = vec![floor.figure(self.name("floor.lookups", draw))];
+        figures[0].more.push(("clock_ns", json!(median(&mut nothing.medians))));
+        let floors = &floor.medians;
         // Beside the floor, slice by slice.
         let beside = |figure: Figure, values: &[f64]| {
             let mut ratios: Vec<f64> = values.iter().zip(floors).map(|(one, floor)| one / floor).collect();
@@ -253,7 +268,7 @@ impl Case {
             if args.decisions_only {
                 continue;
             }
-            figures.push(beside(without.figure(name("decision.0")), &without.medians));
+            figures.push(beside(without.figure(name(BARE)), &without.medians));
             let shares: Vec<f64> =
                 with.medians.iter().zip(&without.medians).map(|(with, without)| with - without).collect();
             let share = Figure::of_slices(name("features.45"), median(&mut shares.clone()), shares.len());
@@ -413,10 +428,20 @@ impl<'p> Fed<'p> {
         Ok(())
     }
 
-    fn floor_slice(&mut self, time_ns: u64, times: &mut Histogram<u64>) -> Result<()> {
+    /// The floor, and what timing nothing takes.
+    fn floor_slice(
+        &mut self,
+        time_ns: u64,
+        times: &mut Histogram<u64>,
+        nothing: &mut Histogram<u64>,
+    ) -> Result<()> {
         let end = monotonic_ns() + time_ns;
         while monotonic_ns() < end {
             interrupt::check()?;
+            let mut stopwatch = Stopwatch::start(nothing);
+            for _ in 0..BATCH {
+                stopwatch.note(1);
+            }
             let mut stopwatch = Stopwatch::start(times);
             for _ in 0..BATCH {
                 self.floor_number += 1;

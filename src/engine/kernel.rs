@@ -570,7 +570,7 @@ unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool
 }
 
 /// What is added to values before their bits are looked at: those from −2⁵⁴ to 2⁵⁴ − 1 then have none [`BEYOND`]. Of four blocks of 64
-/// rows and the event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³.
+/// rows and the event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³; and with the bias, of those in a record, (20 + 1) × 2⁵⁵.
 const BIAS: u64 = 1 << 54;
 const BEYOND: u64 = u64::MAX << 55;
 

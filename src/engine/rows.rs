@@ -365,7 +365,7 @@ impl Inline {
             [] => (i64::MAX as u64, 0),
         };
         let is_beyond = head > 0xff && first as i64 > after as i64;
-        let is_told = count <= most && !is_beyond && last as i64 <= until as i64;
+        let is_told = count <= most.min(self.rows) && !is_beyond && last as i64 <= until as i64;
         is_told.then_some(Block { words, capacity: self.rows, count })
     }
 

@@ -156,7 +156,7 @@ pub(super) struct Output {
 pub(super) struct Seen {
     /// Of a fixed set of a few; those of no window are above all stamps.
     pub(super) starts: Starts,
-    /// The greatest stamp in them.
+    /// Of such a set, the greatest stamp in them.
     pub(super) until: u64,
     /// The time after which the longest begins.
     pub(super) oldest: i64,
@@ -233,7 +233,7 @@ pub(super) struct Scratch {
     sums: Vec<Sum>,
     /// By set of windows.
     seen: Vec<Seen>,
-    /// By lane of a scan, if [`Kernel::few`] does for it.
+    /// By lane of a scan, if [`Kernel::few`] or [`Kernel::direct`] does for it.
     numbers: [Numbers; Numbers::LANES],
     /// Direct scans that are none after all.
     left: Vec<usize>,
