@@ -252,7 +252,8 @@ impl Case {
                 }
             }
         }
-        let without_clock = floors.medians.iter().zip(&nothing.medians).map(|(floor, clock)| floor - clock);
+        let without_clock =
+            floors.medians.iter().zip(&nothing.medians).map(|(floor, clock)| (floor - clock).max(1.0));
         let floor = Series { medians: without_clock.collect(), times: floors.times };
         let mut figures = vec![floor.figure(self.name("floor.lookups", draw))];
         figures[0].more.push(("clock_ns", json!(median(&mut nothing.medians))));
