@@ -32,6 +32,9 @@ impl Direct {
     /// For a scan whose features are told like this; `None` where the rows' stamps do not tell of which lanes they are, or the
     /// event's own row is perhaps another key's.
     pub(super) fn new(scan: &Scan, set: &WindowSet, group: &Group, told: Told) -> Option<Self> {
+        if scan.own.is_some_and(|own| own.key != scan.key) {
+            return None;
+        }
         let own = scan.own.filter(|_| set.is_up_to_now());
         Some(Self {
             key: scan.key,
@@ -42,7 +45,6 @@ impl Direct {
             lanes: Lanes::of(&scan.lanes)?,
             told,
         })
-        .filter(|_| scan.own.is_none_or(|own| own.key == scan.key))
     }
 }
 

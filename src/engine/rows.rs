@@ -103,9 +103,7 @@ pub(super) struct Shape {
     pub(super) row_words: usize,
     pub(super) id_column: Option<usize>,
     pub(super) inline: Inline,
-    record_word: usize,
-    inline_rows: usize,
-    /// `inline_rows`, or fewer where `rows_per_key_max` says so.
+    /// As many rows as there is room for in the record, or fewer where `rows_per_key_max` says so.
     inline_max: usize,
     rows_max: usize,
     /// By level.
@@ -153,8 +151,6 @@ impl Shape {
             row_words,
             id_column,
             inline: Inline { record_word, rows: inline_rows, row_words },
-            record_word,
-            inline_rows,
             inline_max: inline_rows.min(rows_per_key_max),
             rows_max: rows_per_key_max,
             classes: TIERS.map(|rows| sizes.class(row_words * rows)),
@@ -176,8 +172,7 @@ impl Shape {
     }
 
     fn inline_words(&self) -> Range<usize> {
-        let start = self.record_word + GROUP_HEADER_WORDS;
-        start..start + self.inline_rows * self.row_words
+        self.inline.words()
     }
 
     /// Rows of a slab of this level.
@@ -344,6 +339,12 @@ pub(super) struct Inline {
 }
 
 impl Inline {
+    #[inline(always)]
+    fn words(&self) -> Range<usize> {
+        let start = self.record_word + GROUP_HEADER_WORDS;
+        start..start + self.rows * self.row_words
+    }
+
     /// The rows, if they are all that windows can reach which begin after the row of one stamp and end with that of another, and
     /// none is after these; and if they are at most so many.
     #[inline(always)]
@@ -354,8 +355,7 @@ impl Inline {
         until: u64,
         most: usize,
     ) -> Option<Block<'a>> {
-        let start = self.record_word + GROUP_HEADER_WORDS;
-        let words = &record[start..start + self.rows * self.row_words];
+        let words = &record[self.words()];
         // Without a branch, nothing else is in the word than how many rows there are.
         let head = record[self.record_word + HEAD];
         let count = head as usize & 0xff;
@@ -387,7 +387,7 @@ impl Inline {
 
 #[inline]
 fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> Block<'a> {
-    Block { words: &record[shape.inline_words()], capacity: shape.inline_rows, count: head.count }
+    Block { words: &record[shape.inline_words()], capacity: shape.inline.rows, count: head.count }
 }
 
 /// Greatest time of the rows that were given up; `None` when none was.
@@ -398,7 +398,7 @@ pub(super) fn lost_until(record: &[u64], shape: &Shape) -> Option<i64> {
 
 /// Remembers that rows up to this time were given up.
 pub(super) fn lose_until(record: &mut [u64], shape: &Shape, time: i64) {
-    let lost = &mut record[shape.record_word + LOST];
+    let lost = &mut record[shape.inline.record_word + LOST];
     *lost = (*lost).max(time as u64 + 1);
 }
 
@@ -413,7 +413,7 @@ struct Head {
 impl Head {
     #[inline]
     fn of(record: &[u64], shape: &Shape) -> Self {
-        let word = record[shape.record_word + HEAD];
+        let word = record[shape.inline.record_word + HEAD];
         let branch = Branch {
             slab: (word >> 32) as u32,
             level: (word >> 16) as u8,
@@ -425,7 +425,7 @@ impl Head {
     #[inline]
     fn store(self, record: &mut [u64], shape: &Shape) {
         let Branch { slab, level, count } = self.branch;
-        record[shape.record_word + HEAD] =
+        record[shape.inline.record_word + HEAD] =
             u64::from(slab) << 32 | u64::from(level) << 16 | (count as u64) << 8 | self.count as u64;
     }
 }
@@ -433,12 +433,12 @@ impl Head {
 /// Whether the group's header is in the first line of the record.
 #[inline]
 pub(super) fn is_headed_first(shape: &Shape) -> bool {
-    shape.record_word < LINE_WORDS
+    shape.inline.record_word < LINE_WORDS
 }
 
 /// Where in a record that is, of a group that is headed there.
 pub(super) fn head_word(shape: &Shape) -> usize {
-    shape.record_word + HEAD
+    shape.inline.record_word + HEAD
 }
 
 /// Whether there are rows beyond a record, by this word of it.
@@ -534,7 +534,7 @@ fn push(
     counters: &mut Counters,
 ) -> bool {
     // Without a branch, nothing else is in the word than how many rows there are.
-    let head = record[shape.record_word + HEAD];
+    let head = record[shape.inline.record_word + HEAD];
     if head > shape.inline_max as u64 {
         return false;
     }
@@ -544,10 +544,10 @@ fn push(
         return false;
     }
     if count < shape.inline_max {
-        for (place, &word) in (count..).step_by(shape.inline_rows).zip(row) {
+        for (place, &word) in (count..).step_by(shape.inline.rows).zip(row) {
             words[place] = word;
         }
-        record[shape.record_word + HEAD] = head + 1;
+        record[shape.inline.record_word + HEAD] = head + 1;
         return true;
     }
     let [oldest, next, ..] = *words else { return false };
@@ -555,7 +555,7 @@ fn push(
     if count < 2 || time_of(oldest) > dead || time_of(next) <= dead {
         return false;
     }
-    for (column, &word) in words.chunks_exact_mut(shape.inline_rows).zip(row) {
+    for (column, &word) in words.chunks_exact_mut(shape.inline.rows).zip(row) {
         column.copy_within(1..count, 0);
         column[count - 1] = word;
     }
@@ -589,14 +589,14 @@ fn place(
         }
     }
     let words = &mut record[shape.inline_words()];
-    counters.rows_moved += place_row(words, shape.inline_rows, head.count, row, shape.id_column) as u64;
+    counters.rows_moved += place_row(words, shape.inline.rows, head.count, row, shape.id_column) as u64;
     Head { count: head.count + 1, ..head }.store(record, shape);
 }
 
 /// The oldest of the inline rows, of which there must be one.
 #[inline]
 fn first_inline(record: &[u64], shape: &Shape) -> At {
-    row_at(&record[shape.inline_words()], shape.inline_rows, 0, shape.id_column)
+    row_at(&record[shape.inline_words()], shape.inline.rows, 0, shape.id_column)
 }
 
 /// Drops the first rows of a block.
@@ -649,7 +649,7 @@ impl Group<'_> {
             let inline = &self.record[self.shape.inline_words()];
             row.clear();
             row.extend(
-                (0..self.shape.row_words).map(|column| inline[column * self.shape.inline_rows + moved]),
+                (0..self.shape.row_words).map(|column| inline[column * self.shape.inline.rows + moved]),
             );
             if !self.push(&row, &mut room) {
                 break;
@@ -666,7 +666,7 @@ impl Group<'_> {
     fn drop_inline_rows(&mut self, dropped: usize) {
         let head = self.head();
         let range = self.shape.inline_words();
-        drop_first(&mut self.record[range], self.shape.inline_rows, head.count, dropped);
+        drop_first(&mut self.record[range], self.shape.inline.rows, head.count, dropped);
         self.counters.rows_moved += (head.count - dropped) as u64;
         Head { count: head.count - dropped, ..head }.store(self.record, self.shape);
     }
@@ -849,7 +849,7 @@ pub(super) fn change_rows(
     let Some(id_column) = shape.id_column else { return 0 };
     let head = Head::of(record, shape);
     let words = &mut record[shape.inline_words()];
-    let mut found = change_rows_at(words, shape.inline_rows, head.count, (at, id_column), &mut change);
+    let mut found = change_rows_at(words, shape.inline.rows, head.count, (at, id_column), &mut change);
     counters.rows_moved += head.count as u64;
     if head.branch.level > 0 {
         let mut trees = Trees { spill, shape, work: 0 };
