@@ -18,8 +18,10 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENGINE = "tollgate::engine::Engine::"
 AHEAD = "tollgate::engine::ahead::Ahead::"
+NOTE = ENGINE + "note_keys"
+STORE = "tollgate::engine::store::<impl tollgate::engine::Engine>::store_own_rows"
 STAGES = [
-    ("note the keys of an event to come", ENGINE + "note_keys"),
+    ("note the keys of an event to come", NOTE),
     ("ask for its index buckets, and for the first lines of its records", AHEAD + "ask_for_records"),
     ("ask for their other lines and slabs", AHEAD + "ask_for_rest"),
     ("ask for what is further away", AHEAD + "ask_for_rows"),
@@ -28,7 +30,7 @@ STAGES = [
     ("make the event's own rows", ENGINE + "make_own_rows"),
     ("compute the features", ENGINE + "compute_features"),
     ("rules, decision", ENGINE + "judge"),
-    ("store the rows", ENGINE + "store_own_rows"),
+    ("store the rows", STORE),
     ("apply an amendment", ENGINE + "amend"),
     ("sweep idle keys", ENGINE + "drop_idle_keys"),
     ("remember the answer", ENGINE + "conclude"),
@@ -93,7 +95,7 @@ def main():
     for stage, function in STAGES:
         counts = inclusive.get(function, [0] * len(events))
         # Not every decision is looked ahead at.
-        times = calls[STAGES[0][1]] if function.startswith(AHEAD) else calls.get(function) or decisions
+        times = calls[NOTE] if function == NOTE or function.startswith(AHEAD) else decisions
         of = lambda *names: sum(counts[place[name]] for name in names) / times
         print(f"{stage:<36}{of('Ir'):>13.0f}{of('D1mr', 'D1mw'):>20.1f}{of('DLmr', 'DLmw'):>19.1f}")
 

@@ -229,6 +229,9 @@ fn features_are_measured_against_bare_lookups() {
                 // Of one slice.
                 assert_eq!(number(line, "value"), number(with, "value") - number(without, "value"));
                 assert!(line["p50"].is_null() && with["p50"].is_u64(), "{line}");
+                // Which is as quiet as any.
+                let quiet = &lines[&(name("features.45") + way + ".quiet")];
+                assert!(["value", "floor", "ratio", "slices"].iter().all(|part| quiet[part] == line[part]));
                 assert_eq!(number(line, "keys"), f64::from(keys));
                 let parts = ["index_bytes", "record_bytes", "slab_bytes"].map(|part| number(line, part));
                 let bytes = number(line, "bytes_per_key") * f64::from(keys);
@@ -249,7 +252,7 @@ fn features_are_measured_against_bare_lookups() {
         let ratio = number(line, "bytes_per_stored") * stored / number(line, "budget_bytes");
         assert!((number(line, "ratio") / ratio - 1.0).abs() < 1e-9, "{line}");
     }
-    assert_eq!(lines.len(), 2 * 2 * (1 + 3 * 3) + 2);
+    assert_eq!(lines.len(), 2 * 2 * (1 + 3 * 4) + 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! its key has been compared; if it is not, the key is looked up as if nobody had looked ahead. Hence looking ahead
 //! changes no decision, whatever was looked at.
 
+use super::index::Start;
 use super::plan::Plan;
 use super::rows;
 use super::spill::Spill;
@@ -31,12 +32,18 @@ const ROWS: usize = 1;
 /// Where one key of an event is likely to be.
 #[derive(Clone, Copy)]
 pub(super) struct Sight {
-    table: usize,
-    hash: u64,
+    table: u32,
+    /// `None` where the event has no such key.
+    start: Option<Start>,
     /// Once its group has been asked for.
     record: Option<RecordNumber>,
-    /// Whether there is something to ask for in the last round.
-    is_deep: bool,
+}
+
+impl Sight {
+    #[inline(always)]
+    fn table(self) -> usize {
+        self.table as usize
+    }
 }
 
 /// See the module.
@@ -47,7 +54,7 @@ pub(super) struct Ahead {
     ends: Vec<u32>,
     /// The next event to be decided.
     next: usize,
-    /// Those events of which a key has something to ask for in the last round, a bit for each.
+    /// Those events that have something to ask for in the last round, a bit for each.
     deep: u64,
 }
 
@@ -80,12 +87,12 @@ impl Ahead {
     }
 
     /// Notes a key of an event.
-    #[inline]
-    pub(super) fn note(&mut self, number: usize, table: &Table, key: Option<RecordKey>) {
-        let hash = key.map_or(0, |key| table.hash(key));
+    #[inline(always)]
+    pub(super) fn note(&mut self, number: usize, table: &Table, key: Option<RecordKey<'_>>) {
+        let start = key.map(|key| table.search_start(key));
         // There is always room: see `reserve`.
         if self.sights.len() < self.sights.capacity() {
-            self.sights.push(Sight { table: number, hash, record: None, is_deep: false });
+            self.sights.push(Sight { table: number as u32, start, record: None });
         }
     }
 
@@ -131,19 +138,22 @@ impl Ahead {
         if event < end { self.keys(event).start..self.keys(end - 1).end } else { 0..0 }
     }
 
-    /// Asks for the index buckets of a group of events, and for the first lines of the records that they name.
+    /// Asks for the index buckets of a group of events, and for the first lines of the records that they name. What asks is
+    /// in loops of its own, with as little else in them as can be, so that many searches for pages are under way at a time.
     #[inline(never)]
     fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
         let group = self.group(event);
         for sight in &self.sights[group.clone()] {
-            tables[sight.table].prefetch_index(sight.hash);
+            if let Some(start) = sight.start {
+                tables[sight.table()].prefetch_index(start);
+            }
         }
         for sight in &mut self.sights[group.clone()] {
-            sight.record = tables[sight.table].likely(sight.hash);
+            sight.record = sight.start.and_then(|start| tables[sight.table()].likely(start));
         }
         for sight in &self.sights[group] {
             if let Some(record) = sight.record {
-                tables[sight.table].prefetch_first_line(record);
+                tables[sight.table()].prefetch_first_line(record);
             }
         }
     }
@@ -151,19 +161,19 @@ impl Ahead {
     /// Asks for the other lines of the records, and for what is beyond those whose first line tells.
     #[inline(never)]
     fn ask_for_rest(&mut self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
-        let keys = self.keys(event);
-        for sight in &mut self.sights[keys] {
-            let Some(record) = sight.record else { continue };
-            let table = &tables[sight.table];
-            table.prefetch_other_lines(record);
-            let (record, spec) = (table.record(record), &plan.tables[sight.table]);
-            sight.is_deep = !spec.are_headed_first;
-            for &(head, group) in &spec.heads {
-                if rows::is_beyond(record, head) {
-                    sight.is_deep |= rows::prefetch(record, &plan.groups[group].shape, spill);
-                }
+        let mut is_deep = false;
+        for sight in &self.sights[self.keys(event)] {
+            let Some(number) = sight.record else { continue };
+            let (table, spec) = (&tables[sight.table()], &plan.tables[sight.table()]);
+            table.prefetch_other_lines(number);
+            let record = table.record(number);
+            is_deep |= !spec.are_headed_first;
+            if spec.heads.iter().any(|&(head, _)| rows::is_beyond(record, head)) {
+                is_deep |= ask_beyond(record, &spec.heads, plan, spill);
             }
-            self.deep |= u64::from(sight.is_deep) << event;
+        }
+        if is_deep {
+            self.deep |= 1 << event;
         }
     }
 
@@ -174,10 +184,11 @@ impl Ahead {
         if event >= EVENTS_MAX || self.deep >> event & 1 == 0 {
             return;
         }
-        for &Sight { table, record, is_deep, .. } in &self.sights[self.keys(event)] {
-            let Some(record) = record.filter(|_| is_deep) else { continue };
-            for &group in &plan.tables[table].groups {
-                let (record, shape) = (tables[table].record(record), &plan.groups[group].shape);
+        for sight in &self.sights[self.keys(event)] {
+            let Some(number) = sight.record else { continue };
+            let record = tables[sight.table()].record(number);
+            for &group in &plan.tables[sight.table()].groups {
+                let shape = &plan.groups[group].shape;
                 if rows::is_headed_first(shape) {
                     rows::prefetch_leaves(record, shape, spill);
                 } else {
@@ -192,4 +203,14 @@ impl Ahead {
     pub(super) fn likely(&self, keys: Range<usize>) -> impl Iterator<Item = Option<RecordNumber>> {
         self.sights[keys].iter().map(|sight| sight.record)
     }
+}
+
+/// Asks for the newest rows beyond a record, of those groups that have any. Whether some are in a tree.
+#[inline(never)]
+fn ask_beyond(record: &[u64], heads: &[(usize, usize)], plan: &Plan, spill: &Spill) -> bool {
+    let mut is_deep = false;
+    for &(head, group) in heads {
+        is_deep |= rows::is_beyond(record, head) && rows::prefetch(record, &plan.groups[group].shape, spill);
+    }
+    is_deep
 }

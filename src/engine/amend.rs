@@ -16,6 +16,7 @@ use super::units::{Time, Value};
 use super::vm::{Basis, execute};
 
 /// Writes the row of `event` at `time` into `row`.
+#[inline(never)]
 pub(super) fn encode_row(
     basis: Basis<'_>,
     plan: &ArchivedGroupPlan,

@@ -149,7 +149,7 @@ impl Dedup {
     /// Asks for the index bucket.
     #[inline]
     pub(super) fn prefetch_index(&self, principal: u32, id: EventId) {
-        self.index.prefetch(self.hash(principal, id));
+        self.index.prefetch(self.index.start(self.hash(principal, id)));
     }
 
     /// The entry that is written so many decisions after `number`; in a small ring there may be none.

@@ -141,9 +141,9 @@ pub(super) trait AddUp {
 #[inline(always)]
 pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     for (number, direct) in run.directs.iter().enumerate() {
-        let LookedUp { key: Some(_), record } = &run.looked_up[direct.key] else { continue };
+        let LookedUp { is_there: true, record } = run.looked_up[direct.key] else { continue };
         let (seen, table) = (&run.seen[direct.windows], &run.tables[direct.table]);
-        let (block, lost) = match *record {
+        let (block, lost) = match record {
             Some(record) => {
                 let record = table.record(record);
                 let block =

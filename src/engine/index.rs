@@ -31,6 +31,13 @@ pub(super) struct Index {
     buckets: usize,
 }
 
+/// Where a search for a hash begins, and what it looks for.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    bucket: u32,
+    tag: u32,
+}
+
 impl Index {
     fn buckets_for(entries: u32) -> usize {
         entries as usize / MEAN_LOAD + 2
@@ -62,6 +69,13 @@ impl Index {
         ((u128::from(hash) * self.buckets as u128) >> 64) as usize
     }
 
+    /// Where a search for this hash begins.
+    #[inline]
+    pub(super) fn start(&self, hash: u64) -> Start {
+        // There are fewer buckets than entries.
+        Start { bucket: self.home(hash) as u32, tag: hash as u32 }
+    }
+
     #[inline]
     fn next(&self, bucket: usize) -> usize {
         if bucket + 1 == self.buckets { 0 } else { bucket + 1 }
@@ -79,20 +93,41 @@ impl Index {
         self.lines[start..start + LINE_WORDS].first_chunk_mut().expect("a bucket is a whole line")
     }
 
-    /// Asks for the bucket where a search for `hash` starts.
+    /// Asks for the bucket where a search begins.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        self.lines.prefetch(self.home(hash) * LINE_WORDS);
+    pub(super) fn prefetch(&self, start: Start) {
+        self.lines.prefetch(start.bucket as usize * LINE_WORDS);
     }
 
     /// The first entry of this hash that `is_it`.
     #[inline]
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let tag = hash as u32;
-        let mut bucket = self.home(hash);
+    pub(super) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.find_from(self.start(hash), is_it)
+    }
+
+    /// The first entry that a search comes by.
+    #[inline(always)]
+    pub(super) fn first(&self, start: Start) -> Option<u32> {
+        let line = self.bucket(start.bucket as usize);
+        let tagged = halves::high(line, start.tag) & ALL_SLOTS;
+        let number = line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32;
+        if tagged != 0 && number != 0 {
+            return Some(number - 1);
+        }
+        if tagged == 0 && line[PASSED] == 0 { None } else { self.first_of_any(start) }
+    }
+
+    #[inline(never)]
+    fn first_of_any(&self, start: Start) -> Option<u32> {
+        self.find_from(start, |_| true)
+    }
+
+    #[inline]
+    fn find_from(&self, start: Start, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut bucket = start.bucket as usize;
         for _ in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket(bucket);
-            let mut tagged = halves::high(line, tag) & ALL_SLOTS;
+            let mut tagged = halves::high(line, start.tag) & ALL_SLOTS;
             while tagged != 0 {
                 let number = line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32;
                 if number != 0 && is_it(number - 1) {
@@ -245,6 +280,7 @@ mod tests {
                 let probe = (random >> 13) as u32 % entries;
                 let hash = model.get(&probe).copied().unwrap_or(mix(random % spread, 99));
                 assert_eq!(index.find(hash, |found| found == probe).is_some(), model.contains_key(&probe));
+                assert_eq!(index.first(index.start(hash)), index.find(hash, |_| true));
             }
         }
     }

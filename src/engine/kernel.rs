@@ -507,6 +507,11 @@ trait UpToFour: Vector<Mask = Self> {
     /// Of each two, the greater. They are compared as floating-point numbers, which numbers without a sign are in the order of
     /// unless they are as large as infinity: that takes one instruction everywhere.
     unsafe fn greater_of(self, others: Self) -> Self;
+    /// As many numbers, from this place on.
+    unsafe fn load_all(at: *const u64) -> Self;
+    /// Of each of the first of these vectors, as many as one has numbers, what its numbers come to, or the greatest of them as
+    /// [`greater_of`](Self::greater_of) has it.
+    unsafe fn turned(vectors: &[Self], greatest: bool) -> Self;
 }
 
 /// What [`add_rows`] does, by vectors.

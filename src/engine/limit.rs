@@ -1,22 +1,25 @@
 //! At the limit of keys: who gets a record, what becomes of the rows of those who do not, and what is told of them.
 
+use super::decode::Decoded;
 use super::plan::Insert;
 use super::rows::{lose_until, lost_until};
 use super::table::RecordNumber;
-use super::{Engine, LookedUp, Moment, SWEEP_PER_KEY};
+use super::{Engine, Moment, SWEEP_PER_KEY};
 
 impl Engine {
     /// The record that a row of the event goes to whose key had none when it was looked up, made if there is still none; `None` without a
     /// key or room for it.
+    #[inline(never)]
     pub(super) fn record_for(
         &mut self,
         kind: usize,
         insert: usize,
+        event: &Decoded<'_>,
         moment: &mut Moment,
     ) -> Option<RecordNumber> {
-        let (before, at) = self.plan.events[kind].inserts.split_at(insert);
-        let key = self.looked_up[at[0].key].key?;
-        let number = self.plan.groups[at[0].group].table;
+        let plan = &self.plan.events[kind];
+        let (before, at) = plan.inserts.split_at(insert);
+        let (key, number) = (plan.keys[at[0].key].of(event)?, at[0].table);
         let table = &mut self.tables[number];
         // Another role of this event may have just added the same key.
         if let Some(record) = table.find(key) {
@@ -26,9 +29,7 @@ impl Engine {
         let mut turned_away = false;
         if table.is_nearly_full() {
             // An event is seen once, in however many roles it has the key.
-            let same = |other: &Insert| {
-                self.plan.groups[other.group].table == number && self.looked_up[other.key].key == Some(key)
-            };
+            let same = |other: &Insert| other.table == number && plan.keys[other.key].of(event) == Some(key);
             let is_new = before.iter().any(same) || !table.has_seen(key, moment.time.0);
             turned_away = is_new && !table.is_full();
         }
@@ -50,29 +51,32 @@ impl Engine {
     }
 
     /// Adds a row that is not kept to what upper bounds are told from.
-    pub(super) fn share(&mut self, insert: &Insert) {
+    #[inline(never)]
+    pub(super) fn share(&mut self, kind: usize, insert: usize, event: &Decoded<'_>) {
+        let insert = &self.plan.events[kind].inserts[insert];
         let group = &self.plan.groups[insert.group];
-        let (Some(key), Some(shared)) = (self.looked_up[insert.key].key, &mut self.shared[insert.group])
-        else {
+        let key = self.plan.events[kind].keys[insert.key].of(event);
+        let (Some(key), Some(shared)) = (key, &mut self.shared[insert.group]) else {
             return;
         };
         let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
-        let hash = self.tables[group.table].hash(key);
+        let hash = self.tables[insert.table].hash(key);
         shared.add(&self.plan.shared[insert.group], hash, row, self.watermark);
     }
 
     /// Raises the features that say `assume high` and reach back to where rows were not kept, to what there can be at most.
     #[inline(never)]
-    pub(super) fn tell_bounds(&mut self, kind: usize, time: i64) {
+    pub(super) fn tell_bounds(&mut self, kind: usize, event: &Decoded<'_>, time: i64) {
         let program = self.loaded.program();
         let plan = &self.plan.events[kind];
         let mut told = false;
         for bounded in &plan.bounded {
-            let LookedUp { key: Some(key), record } = self.looked_up[bounded.key] else { continue };
+            let Some(key) = plan.keys[bounded.key].of(event) else { continue };
             let Some(shared) = &self.shared[bounded.group] else { continue };
             let table = &self.tables[plan.keys[bounded.key].table];
             let shape = &self.plan.groups[bounded.group].shape;
-            let lost = record
+            let lost = self.looked_up[bounded.key]
+                .record
                 .map_or(table.lost_until(), |number| lost_until(table.record(number), shape))
                 .unwrap_or(i64::MIN);
             let until = time.saturating_sub(bounded.window.delay);

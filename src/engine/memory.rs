@@ -12,6 +12,8 @@ use std::ptr::NonNull;
 pub(super) const LINE_BYTES: usize = 64;
 /// Words of a cache line.
 pub(super) const LINE_WORDS: usize = LINE_BYTES / 8;
+/// That most records have at most, after the first.
+const FEW_LINES: usize = 6;
 
 /// A fixed number of 8-byte words, zero at first, starting on a line.
 pub(super) struct Memory {
@@ -56,7 +58,15 @@ impl Memory {
     #[inline]
     pub(super) fn prefetch_lines(&self, word: usize, lines: usize) {
         let start = self.start.as_ptr().wrapping_add(word);
-        (0..lines).for_each(|line| prefetch(start.wrapping_add(line * LINE_WORDS)));
+        let ask = |line: usize| prefetch(start.wrapping_add(line * LINE_WORDS));
+        // Most are a few: one by one, without the loops that a compiler makes for many.
+        for line in 0..FEW_LINES {
+            if line == lines {
+                return;
+            }
+            ask(line);
+        }
+        (FEW_LINES..lines).for_each(ask);
     }
 }
 

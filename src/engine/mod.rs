@@ -62,6 +62,7 @@ mod shared;
 mod sketch;
 mod skewed;
 mod spill;
+mod store;
 mod swap;
 mod table;
 mod tally;
@@ -80,13 +81,13 @@ use orders::{Order, Orders};
 use plan::{Insert, Plan};
 use program::KEYS_MAX;
 use rates::Rates;
-use rows::{Block, Rows, any_alive, lose_until, lost_until, release};
+use rows::{Block, Rows, any_alive, lost_until, release};
 use shared::Shared;
 use sketch::Sketched;
 use skewed::{Skewed, named};
 use spill::{Sizes, Spill};
 use std::ops::Range;
-use table::{RecordKey, RecordNumber, Table};
+use table::{RecordNumber, Table};
 use tree::free_felled;
 use units::{TIME_END, TIME_MIN, Time, Value};
 use vm::{Basis, execute};
@@ -230,10 +231,11 @@ pub struct Engine {
     sweeps: Vec<u32>,
 }
 
-/// One key of the event, or a pair of them.
+/// What is known of one key of the event, or of a pair of them.
 #[derive(Clone, Copy, Default)]
 struct LookedUp {
-    key: Option<RecordKey>,
+    /// Whether the event has the key.
+    is_there: bool,
     record: Option<RecordNumber>,
 }
 
@@ -253,6 +255,7 @@ struct Moment {
 struct View<'a> {
     plan: &'a Plan,
     event: &'a plan::Event,
+    decoded: &'a Decoded<'a>,
     tables: &'a [Table],
     spill: &'a Spill,
     looked_up: &'a [LookedUp],
@@ -263,12 +266,12 @@ impl<'a> View<'a> {
     /// The rows of a group under one of the event's keys, and until when some were given up; `None` without that key.
     #[inline(always)]
     fn rows(&self, key: usize, group: usize, own: Option<Insert>) -> Option<(Rows<'a>, Option<i64>)> {
-        let LookedUp { key: looked_up, record } = &self.looked_up[key];
-        let looked_up = looked_up.as_ref()?;
+        let LookedUp { is_there: true, record } = self.looked_up[key] else { return None };
         let plan::Group { table, shape, .. } = &self.plan.groups[group];
         let table = &self.tables[*table];
         let record = record.map(|number| table.record(number));
-        let own = own.filter(|own| own.key == key || self.looked_up[own.key].key.as_ref() == Some(looked_up));
+        let of = |key: usize| self.event.keys[key].of(self.decoded);
+        let own = own.filter(|own| own.key == key || of(own.key) == of(key));
         let own = own.map(|own| Block::of_row(&self.staged[own.staged..own.staged + shape.row_words]));
         let lost = record.map_or(table.lost_until(), |record| lost_until(record, shape));
         Some((Rows { shape, spill: self.spill, record, own }, lost))
@@ -487,7 +490,9 @@ impl Engine {
             self.advance(moment.time.0);
             self.store_own_rows(kind, event, &mut moment);
             self.amend(kind, event, &moment);
-            self.drop_idle_keys();
+            if self.sweeps.iter().any(|&looks| looks > 0) {
+                self.drop_idle_keys();
+            }
         }
         self.count_work();
         outcome.policy_revision = self.plan.revision;
@@ -585,10 +590,13 @@ impl Engine {
     fn look_up_keys(&mut self, kind: usize, event: &Decoded<'_>) {
         let mut likely = self.ahead.likely(self.sights.clone());
         for (looked_up, spec) in self.looked_up.iter_mut().zip(&self.plan.events[kind].keys) {
-            let key = spec.read(event.words, event.presence);
-            let (table, likely) = (&self.tables[spec.table], likely.next().flatten());
-            let record = key.and_then(|key| table.find_near(key, likely));
-            *looked_up = LookedUp { key, record };
+            let likely = likely.next().flatten();
+            *looked_up = match spec.of(event) {
+                Some(key) => {
+                    LookedUp { is_there: true, record: self.tables[spec.table].find_near(key, likely) }
+                }
+                None => LookedUp::default(),
+            };
         }
     }
 
@@ -600,7 +608,7 @@ impl Engine {
         let program = self.loaded.program();
         let basis = Basis { program, rates: &self.rates, edits: &self.orders.edits };
         for own in &self.plan.events[kind].rows {
-            if own.keys.iter().any(|&key| self.looked_up[key].key.is_some()) {
+            if own.keys.iter().any(|&key| self.looked_up[key].is_there) {
                 let (plan, group) = (&program.groups[own.group], &self.plan.groups[own.group]);
                 let row = &mut self.staged[own.staged..own.staged + group.shape.row_words];
                 encode_row(basis, plan, group, event, moment.time, &mut self.registers, row);
@@ -623,17 +631,30 @@ impl Engine {
             return;
         }
         let plan = &self.plan.events[kind];
+        self.scratch.begin(&plan.window_sets, program, moment.time.0);
+        let known = (&self.looked_up[..], &self.tables[..]);
+        moment.inexact |= self.scratch.run_direct(&plan.directs, known, &self.staged, &mut self.registers);
+        if plan.is_more_than_direct() || self.scratch.left(0).is_some() {
+            self.compute_others(kind, event, moment);
+        }
+        if moment.inexact && !self.plan.events[kind].bounded.is_empty() {
+            self.tell_bounds(kind, event, moment.time.0);
+        }
+    }
+
+    /// Sets those that are left.
+    #[inline(never)]
+    fn compute_others(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
+        let (program, plan) = (self.loaded.program(), &self.plan.events[kind]);
         let view = View {
             plan: &self.plan,
             event: plan,
+            decoded: event,
             tables: &self.tables,
             spill: &self.spill,
             looked_up: &self.looked_up,
             staged: &self.staged,
         };
-        self.scratch.begin(&plan.window_sets, program, moment.time.0);
-        let known = (&self.looked_up[..], &self.tables[..]);
-        moment.inexact |= self.scratch.run_direct(&plan.directs, known, &self.staged, &mut self.registers);
         let mut scan = |scratch: &mut Scratch, scan: &Scan| {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { return };
             let windows = &plan.window_sets[scan.windows];
@@ -655,12 +676,9 @@ impl Engine {
         let at = (program, moment.time.0);
         moment.inexact |= self.sketched.tell(&view, at, &mut self.registers, &mut self.counters);
         for output in &plan.outputs {
-            if self.looked_up[output.key].key.is_some() {
+            if self.looked_up[output.key].is_there {
                 self.scratch.tell(std::slice::from_ref(output), &mut self.registers);
             }
-        }
-        if moment.inexact && !plan.bounded.is_empty() {
-            self.tell_bounds(kind, moment.time.0);
         }
     }
 
@@ -724,66 +742,6 @@ impl Engine {
                 })
             })
         })
-    }
-
-    #[inline(never)]
-    fn store_own_rows(&mut self, kind: usize, event: &Decoded<'_>, moment: &mut Moment) {
-        if moment.too_late {
-            return;
-        }
-        let is_findable = self.skewed.as_mut().is_none_or(|skewed| {
-            skewed.note(kind, event, moment.time, self.mark, &mut self.spill, &mut self.counters)
-        });
-        let moved_or_lost = |counters: &Counters| counters.promoted + counters.rows_lost;
-        let before = moved_or_lost(&self.counters);
-        let inserts = self.plan.events[kind].inserts.len();
-        let mut stored = self.store_known(kind, (0..inserts, None), is_findable, moment.time.0);
-        while stored < inserts {
-            let insert = self.plan.events[kind].inserts[stored];
-            let record = self.record_for(kind, stored, moment);
-            if record.is_none() {
-                self.share(&insert);
-                stored += 1;
-            }
-            stored = self.store_known(kind, (stored..inserts, record), is_findable, moment.time.0);
-        }
-        // Slabs of idle keys are wanted back before memory for slabs runs out, and more so after.
-        let moved = moved_or_lost(&self.counters) - before;
-        if moved > 0 && self.spill.is_past_half() {
-            let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
-            self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
-        }
-    }
-
-    /// Stores rows up to the first whose key has no record; that of the first in the range may be given. Returns where that is.
-    #[inline]
-    fn store_known(
-        &mut self,
-        kind: usize,
-        (range, mut first): (Range<usize>, Option<RecordNumber>),
-        is_findable: bool,
-        time: i64,
-    ) -> usize {
-        let Self { plan, tables, looked_up, staged, spill, counters, mark, .. } = self;
-        let end = range.end;
-        for (number, insert) in range.clone().zip(&plan.events[kind].inserts[range]) {
-            let group = &plan.groups[insert.group];
-            let table = &mut tables[group.table];
-            if table.is_asleep() {
-                continue;
-            }
-            let Some(record) = first.take().or(looked_up[insert.key].record) else { return number };
-            let row = &staged[insert.staged..insert.staged + group.shape.row_words];
-            let record = table.record_mut(record);
-            let dead = || mark.saturating_sub(group.dead_after);
-            rows::insert(record, &group.shape, spill, row, dead, counters);
-            if !is_findable && !group.amends.is_empty() {
-                counters.rows_lost += 1;
-                lose_until(record, &group.shape, time);
-            }
-            Table::touch(record, time);
-        }
-        end
     }
 
     /// Lets an amendment change the rows of its target.

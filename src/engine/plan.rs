@@ -8,7 +8,7 @@ mod recipe;
 mod tests;
 
 use super::Limits;
-use super::decode::EventForm;
+use super::decode::{Decoded, EventForm};
 use super::direct::{Direct, Number, Told};
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
@@ -24,9 +24,9 @@ use super::rows::{Geometry, Shape, head_word, is_headed_first};
 use super::shared::{self, Bounded};
 use super::sketch::{self, Sketch};
 use super::spill::Sizes;
-use super::table::RecordKey;
+use super::table::{KEY_WORDS, NO_SECOND, RecordKey};
 use super::tally::Lane;
-use super::units::{Action, Key};
+use super::units::Action;
 use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
 use recipe::Recipe;
 
@@ -101,33 +101,45 @@ pub(super) struct KeySpec {
     pub(super) table: usize,
     /// See [`KeyPlan`](super::program::KeyPlan).
     pub(super) tells_history: bool,
-    first: KeyAt,
-    second: Option<KeyAt>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct KeyAt {
-    word: usize,
-    bit: u32,
-}
-
-impl KeyAt {
-    #[inline]
-    fn read(self, words: &[u64], presence: u64) -> Option<Key> {
-        (presence >> self.bit & 1 == 1).then(|| Key([words[self.word], words[self.word + 1]]))
-    }
+    /// Those of the fields, of which all must be present.
+    bits: u64,
+    /// Where the key is, and the second one of a pair.
+    first: u16,
+    second: Option<u16>,
 }
 
 impl KeySpec {
+    fn new(plan: &super::program::ArchivedKeyPlan) -> Self {
+        let second = plan.second.as_ref();
+        let bit = |at: &super::program::ArchivedKeyAt| 1_u64 << at.bit;
+        let word = |at: &super::program::ArchivedKeyAt| at.word.to_native();
+        Self {
+            table: index(plan.table),
+            tells_history: plan.tells_history,
+            bits: bit(&plan.first) | second.map_or(0, bit),
+            first: word(&plan.first),
+            second: second.map(word),
+        }
+    }
+
     /// The key in the words of an event; `None` when it, or one of the pair, is absent.
-    #[inline]
-    pub(super) fn read(&self, words: &[u64], presence: u64) -> Option<RecordKey> {
-        let first = self.first.read(words, presence)?;
+    #[inline(always)]
+    pub(super) fn read<'a>(&self, words: &'a [u64], presence: u64) -> Option<RecordKey<'a>> {
+        if presence & self.bits != self.bits {
+            return None;
+        }
+        let key = |word: u16| words.get(usize::from(word)..usize::from(word) + KEY_WORDS)?.first_chunk();
         let second = match self.second {
-            None => None,
-            Some(at) => Some(at.read(words, presence)?),
+            None => NO_SECOND,
+            Some(word) => key(word)?,
         };
-        Some(RecordKey { first, second })
+        Some(RecordKey { first: key(self.first)?, second })
+    }
+
+    /// The key of an event that has been checked.
+    #[inline(always)]
+    pub(super) fn of<'a>(&self, event: &Decoded<'a>) -> Option<RecordKey<'a>> {
+        self.read(event.words, event.presence)
     }
 }
 
@@ -144,6 +156,7 @@ pub(super) struct OwnRow {
 /// A row to add.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Insert {
+    pub(super) table: usize,
     pub(super) group: usize,
     pub(super) key: usize,
     /// Where the row is staged.
@@ -495,7 +508,7 @@ fn event(
             rows.len() - 1
         });
         rows[row].keys.push(key);
-        inserts.push(Insert { group, key, staged: rows[row].staged });
+        inserts.push(Insert { table: groups[group].table, group, key, staged: rows[row].staged });
     }
     bounds.keys = bounds.keys.max(event.keys.len());
     bounds.staged_words = bounds.staged_words.max(staged_words);
@@ -506,18 +519,11 @@ fn event(
     bounds.windows = bounds.windows.max(windows);
     bounds.sums = bounds.sums.max(sums);
     bounds.distinct |= scans.iter().any(|scan| !scan.distinct.is_empty());
-    let at = |at: &super::program::ArchivedKeyAt| KeyAt { word: index(at.word), bit: u32::from(at.bit) };
     let gathers = gathers(program, event, &inserts, groups);
     bounds.gathers |= !gathers.is_empty();
     let sketches = sketch::sketches(program, &event.windows, groups, |group| own_row(&inserts, group));
     let sketched_rows = sketches.iter().map(|sketch| sketch.rows).max().unwrap_or(0);
     bounds.sketched_rows = bounds.sketched_rows.max(sketched_rows);
-    let key = |key: &super::program::ArchivedKeyPlan| KeySpec {
-        table: index(key.table),
-        tells_history: key.tells_history,
-        first: at(&key.first),
-        second: key.second.as_ref().map(at),
-    };
     let target = |target: &super::program::ArchivedTargetPlan| Target {
         group: index(target.group),
         key: index(target.key),
@@ -528,7 +534,7 @@ fn event(
     bounds.matcher_bytes += matcher.bytes();
     Event {
         form: EventForm::new(event),
-        keys: event.keys.iter().map(key).collect(),
+        keys: event.keys.iter().map(KeySpec::new).collect(),
         inserts,
         rows,
         targets: event.targets.iter().map(target).collect(),
@@ -542,6 +548,14 @@ fn event(
         rules,
         matcher,
         decide: event.decide.as_ref().map(decide),
+    }
+}
+
+impl Event {
+    /// Whether some features are not those of direct scans.
+    pub(super) fn is_more_than_direct(&self) -> bool {
+        let Self { scans, directs, outputs, gathers, sketches, .. } = self;
+        scans.len() > directs.len() || !(outputs.is_empty() && gathers.is_empty() && sketches.is_empty())
     }
 }
 

@@ -103,8 +103,6 @@ pub(super) struct Shape {
     pub(super) row_words: usize,
     pub(super) id_column: Option<usize>,
     pub(super) inline: Inline,
-    /// As many rows as there is room for in the record, or fewer where `rows_per_key_max` says so.
-    inline_max: usize,
     rows_max: usize,
     /// By level.
     classes: [usize; TIERS.len()],
@@ -150,8 +148,12 @@ impl Shape {
             group,
             row_words,
             id_column,
-            inline: Inline { record_word, rows: inline_rows, row_words },
-            inline_max: inline_rows.min(rows_per_key_max),
+            inline: Inline {
+                record_word,
+                rows: inline_rows,
+                len: inline_rows * row_words,
+                max: inline_rows.min(rows_per_key_max),
+            },
             rows_max: rows_per_key_max,
             classes: TIERS.map(|rows| sizes.class(row_words * rows)),
             node_class: sizes.class(node_words(&lanes)),
@@ -168,7 +170,7 @@ impl Shape {
 
     /// The most rows kept inside the record, and the most kept of a key.
     pub(super) fn rows_max(&self) -> (usize, usize) {
-        (self.inline_max, self.rows_max)
+        (self.inline.max, self.rows_max)
     }
 
     fn inline_words(&self) -> Range<usize> {
@@ -335,14 +337,17 @@ pub(super) struct Inline {
     record_word: usize,
     /// For so many there is room.
     rows: usize,
-    row_words: usize,
+    /// What these take.
+    len: usize,
+    /// So many there may be: as many, or fewer where `rows_per_key_max` says so.
+    max: usize,
 }
 
 impl Inline {
     #[inline(always)]
     fn words(&self) -> Range<usize> {
         let start = self.record_word + GROUP_HEADER_WORDS;
-        start..start + self.rows * self.row_words
+        start..start + self.len
     }
 
     /// The rows, if they are all that windows can reach which begin after the row of one stamp and end with that of another, and
@@ -355,9 +360,9 @@ impl Inline {
         until: u64,
         most: usize,
     ) -> Option<Block<'a>> {
-        let words = &record[self.words()];
+        let [head, _, words @ ..] = &record[self.record_word..] else { return None };
+        let (head, words) = (*head, &words[..self.len]);
         // Without a branch, nothing else is in the word than how many rows there are.
-        let head = record[self.record_word + HEAD];
         let count = head as usize & 0xff;
         let (first, last) = match words[..count] {
             [first, .., last] => (first, last),
@@ -367,6 +372,38 @@ impl Inline {
         let is_beyond = head > 0xff && first as i64 > after as i64;
         let is_told = count <= most.min(self.rows) && !is_beyond && last as i64 <= until as i64;
         is_told.then_some(Block { words, capacity: self.rows, count })
+    }
+
+    /// Adds a row that is newer than all others, where nothing is beyond the record, and there is room in it or will be without
+    /// the oldest rows, which are dead: nearly always. Returns how many had to move; `None`, and nothing changed, where it is
+    /// not so.
+    #[inline(always)]
+    fn push(&self, record: &mut [u64], row: &[u64], dead: impl Fn() -> i64) -> Option<usize> {
+        let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
+        // Without a branch, nothing else is in the word than how many rows there are.
+        let count = *head as usize;
+        if count > self.max || count > 0 && time_of(words[count - 1]) >= time_of(row[0]) {
+            return None;
+        }
+        let (mut place, mut moved) = (count, 0);
+        if count == self.max {
+            let dead = dead();
+            let dropped = words[..count].iter().position(|&stamp| time_of(stamp) > dead).unwrap_or(count);
+            if dropped == 0 {
+                return None;
+            }
+            place -= dropped;
+            moved = place;
+            for start in (0..row.len()).map(|column| column * self.rows) {
+                words.copy_within(start + dropped..start + count, start);
+            }
+        }
+        *head = place as u64 + 1;
+        for &word in row {
+            words[place] = word;
+            place += self.rows;
+        }
+        Some(moved)
     }
 
     /// No rows.
@@ -449,7 +486,7 @@ pub(super) fn is_beyond(record: &[u64], head: usize) -> bool {
 
 /// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
 /// a tree.
-#[inline]
+#[inline(never)]
 pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) -> bool {
     let branch = Head::of(record, shape).branch;
     if branch.level == 0 {
@@ -472,7 +509,6 @@ const LEAVES_AHEAD: usize = 2;
 ///
 /// The record may have been dropped since it was guessed, and its root be anything by now: no more is read of it than every
 /// node has room for, and whatever that says, a few lines are asked for.
-#[inline]
 pub(super) fn prefetch_leaves(record: &[u64], shape: &Shape, spill: &Spill) {
     let root = Head::of(record, shape).branch;
     if root.level == LEAF_LEVEL + 1 {
@@ -509,7 +545,7 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
 }
 
 /// Adds a row. Rows at or before what `dead` says may be dropped.
-#[inline]
+#[inline(always)]
 pub(super) fn insert(
     record: &mut [u64],
     shape: &Shape,
@@ -518,52 +554,14 @@ pub(super) fn insert(
     dead: impl Fn() -> i64,
     counters: &mut Counters,
 ) {
-    if !push(record, shape, row, &dead, counters) {
-        place(record, shape, spill, row, dead(), counters);
+    match shape.inline.push(record, row, &dead) {
+        Some(moved) => counters.rows_moved += moved as u64,
+        None => place(record, shape, spill, row, dead(), counters),
     }
-}
-
-/// Adds a row that is newer than all others, where nothing is beyond the record, and there is room in it or will be without
-/// the oldest row, which alone is dead: nearly always. False, and nothing changed, where it is not so.
-#[inline(always)]
-fn push(
-    record: &mut [u64],
-    shape: &Shape,
-    row: &[u64],
-    dead: &impl Fn() -> i64,
-    counters: &mut Counters,
-) -> bool {
-    // Without a branch, nothing else is in the word than how many rows there are.
-    let head = record[shape.inline.record_word + HEAD];
-    if head > shape.inline_max as u64 {
-        return false;
-    }
-    let count = head as usize;
-    let words = &mut record[shape.inline_words()];
-    if count > 0 && time_of(words[count - 1]) >= time_of(row[0]) {
-        return false;
-    }
-    if count < shape.inline_max {
-        for (place, &word) in (count..).step_by(shape.inline.rows).zip(row) {
-            words[place] = word;
-        }
-        record[shape.inline.record_word + HEAD] = head + 1;
-        return true;
-    }
-    let [oldest, next, ..] = *words else { return false };
-    let dead = dead();
-    if count < 2 || time_of(oldest) > dead || time_of(next) <= dead {
-        return false;
-    }
-    for (column, &word) in words.chunks_exact_mut(shape.inline.rows).zip(row) {
-        column.copy_within(1..count, 0);
-        column[count - 1] = word;
-    }
-    counters.rows_moved += count as u64 - 1;
-    true
 }
 
 /// Adds a row where it belongs, once there is room for it.
+#[inline(never)]
 fn place(
     record: &mut [u64],
     shape: &Shape,
@@ -574,7 +572,7 @@ fn place(
 ) {
     let mut head = Head::of(record, shape);
     let has_branch = head.branch.level > 0;
-    if head.count >= shape.inline_max
+    if head.count >= shape.inline.max
         || has_branch && head.count > 0 && first_inline(record, shape).time <= dead
     {
         Group { record, shape, spill, dead, counters }.make_room();
@@ -637,12 +635,12 @@ impl Group<'_> {
     /// Makes room among the inline rows.
     fn make_room(&mut self) {
         self.drop_dead_inline_rows();
-        if self.head().count < self.shape.inline_max {
+        if self.head().count < self.shape.inline.max {
             return;
         }
         self.drop_dead_of_branch();
         self.shrink();
-        let wanted = self.shape.inline_max.div_ceil(2);
+        let wanted = self.shape.inline.max.div_ceil(2);
         let mut row = self.spill.take_row_buffer();
         let (mut room, mut moved) = (self.room(), 0);
         while moved < wanted {
@@ -748,7 +746,7 @@ impl Group<'_> {
     /// Adds a row to the branch, which grows if it must; at the bound, or without memory to grow, older rows make room.
     /// False when there can be no branch at all. `room` is that of [`room`](Self::room), and is kept so.
     fn push(&mut self, row: &[u64], room: &mut usize) -> bool {
-        if self.shape.rows_max == self.shape.inline_max {
+        if self.shape.rows_max == self.shape.inline.max {
             return false;
         }
         if *room == 0 {
@@ -779,7 +777,7 @@ impl Group<'_> {
             self.counters.rows_moved += branch.count as u64;
         }
         let rows = rows_of(self.spill, self.shape, branch) as usize;
-        (self.shape.rows_max - self.shape.inline_max).saturating_sub(rows)
+        (self.shape.rows_max - self.shape.inline.max).saturating_sub(rows)
     }
 
     /// Adds a row to the branch; false, and nothing changed, where that takes memory that there is not.

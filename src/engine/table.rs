@@ -9,10 +9,10 @@
 
 use super::LimitError;
 use super::doorkeeper::Doorkeeper;
-use super::index::{ENTRIES_MAX, Index};
+use super::index::{ENTRIES_MAX, Index, Start};
 use super::memory::{LINE_WORDS, Memory};
 use super::plan::TableSpec;
-use super::units::{Key, mix};
+use super::units::mix;
 
 /// Word of the greatest event time seen. In a free record, [`FREE`].
 const NEWEST: usize = 2;
@@ -26,10 +26,18 @@ const SECOND: std::ops::Range<usize> = 3..5;
 
 /// What a record is found by: a key, or in the table of a pair both keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RecordKey {
-    pub(super) first: Key,
-    pub(super) second: Option<Key>,
+pub(super) struct RecordKey<'a> {
+    pub(super) first: &'a KeyWords,
+    /// In other tables than those of pairs: [`NO_SECOND`].
+    pub(super) second: &'a KeyWords,
 }
+
+/// A key where it is read: in an event or a record. Many are passed about, and none needs to be moved.
+pub(super) type KeyWords = [u64; KEY_WORDS];
+pub(super) const KEY_WORDS: usize = 2;
+
+/// Stands where a record is not found by a second key.
+pub(super) const NO_SECOND: &KeyWords = &[0; KEY_WORDS];
 
 /// See the module.
 pub(super) struct Table {
@@ -96,18 +104,20 @@ impl Table {
 
     /// What the index knows a key by.
     #[inline]
-    pub(super) fn hash(&self, key: RecordKey) -> u64 {
-        let first = mix(key.first.0[0] ^ self.seed, key.first.0[1]);
-        let both = key.second.map_or(first, |second| mix(mix(first, second.0[0]), second.0[1]));
+    pub(super) fn hash(&self, key: RecordKey<'_>) -> u64 {
+        let mut both = mix(key.first[0] ^ self.seed, key.first[1]);
+        if self.is_pair {
+            both = mix(mix(both, key.second[0]), key.second[1]);
+        }
         mix(both, self.seed)
     }
 
     /// The key of a record in use.
     #[inline]
-    fn key(&self, number: RecordNumber) -> RecordKey {
-        let record = self.record(number);
-        let second = self.is_pair.then(|| Key([record[SECOND.start], record[SECOND.start + 1]]));
-        RecordKey { first: Key([record[0], record[1]]), second }
+    fn key(&self, number: RecordNumber) -> RecordKey<'_> {
+        let words = |at| self.record(number).get(at..)?.first_chunk();
+        let second = if self.is_pair { words(SECOND.start) } else { None };
+        RecordKey { first: words(0).unwrap_or(NO_SECOND), second: second.unwrap_or(NO_SECOND) }
     }
 
     #[inline]
@@ -130,30 +140,29 @@ impl Table {
     }
 
     /// The record of this key.
-    #[inline]
-    pub(super) fn find(&self, key: RecordKey) -> Option<RecordNumber> {
+    #[inline(never)]
+    pub(super) fn find(&self, key: RecordKey<'_>) -> Option<RecordNumber> {
         self.index.find(self.hash(key), |number| self.key(number) == key)
     }
 
     /// The record of this key, which is probably this one.
-    #[inline]
-    pub(super) fn find_near(&self, key: RecordKey, likely: Option<RecordNumber>) -> Option<RecordNumber> {
+    #[inline(always)]
+    pub(super) fn find_near(&self, key: RecordKey<'_>, likely: Option<RecordNumber>) -> Option<RecordNumber> {
         let is_it = |&number: &RecordNumber| {
             // A free record still has part of a key.
             let record = if number < self.fresh { self.record(number) } else { &[] };
-            match (key.second, record) {
-                (None, &[one, two, newest, ..]) => [one, two] == key.first.0 && newest != FREE,
-                (Some(second), &[one, two, newest, three, four, ..]) => {
-                    [one, two] == key.first.0 && [three, four] == second.0 && newest != FREE
-                }
-                _ => false,
-            }
+            let &[one, two, newest, ref others @ ..] = record else { return false };
+            let is_first = [one, two] == *key.first && newest != FREE;
+            is_first && (!self.is_pair || others.starts_with(key.second))
         };
-        likely.filter(is_it).or_else(|| self.find(key))
+        match likely.filter(is_it) {
+            Some(number) => Some(number),
+            None => self.find(key),
+        }
     }
 
     /// Adds a record for a key that has none; `None` when the table is full.
-    pub(super) fn add(&mut self, key: RecordKey) -> Option<RecordNumber> {
+    pub(super) fn add(&mut self, key: RecordKey<'_>) -> Option<RecordNumber> {
         let number = match self.free {
             0 if self.fresh < self.capacity => self.fresh,
             0 => return None,
@@ -168,11 +177,12 @@ impl Table {
             self.free = self.record(number)[0] as u32;
         }
         self.used += 1;
+        let is_pair = self.is_pair;
         let record = self.record_mut(number);
         record.fill(0);
-        record[..2].copy_from_slice(&key.first.0);
-        if let Some(second) = key.second {
-            record[SECOND].copy_from_slice(&second.0);
+        record[..2].copy_from_slice(key.first);
+        if is_pair {
+            record[SECOND].copy_from_slice(key.second);
         }
         Some(number)
     }
@@ -211,7 +221,7 @@ impl Table {
     }
 
     /// Whether a key without a record was seen by the doorkeeper before; it is from now on.
-    pub(super) fn has_seen(&mut self, key: RecordKey, time: i64) -> bool {
+    pub(super) fn has_seen(&mut self, key: RecordKey<'_>, time: i64) -> bool {
         self.door.has_seen(self.hash(key), time)
     }
 
@@ -265,16 +275,22 @@ impl Table {
         self.lost_until = self.lost_until.max(since);
     }
 
-    /// Asks for the index bucket of a hash.
-    #[inline]
-    pub(super) fn prefetch_index(&self, hash: u64) {
-        self.index.prefetch(hash);
+    /// Where the search for a key begins.
+    #[inline(always)]
+    pub(super) fn search_start(&self, key: RecordKey<'_>) -> Start {
+        self.index.start(self.hash(key))
     }
 
-    /// The record that the index names for a hash, which may be that of another key.
-    #[inline]
-    pub(super) fn likely(&self, hash: u64) -> Option<RecordNumber> {
-        self.index.find(hash, |_| true)
+    /// Asks for the index bucket where a search begins.
+    #[inline(always)]
+    pub(super) fn prefetch_index(&self, start: Start) {
+        self.index.prefetch(start);
+    }
+
+    /// The record that the index names for a key, which may be that of another.
+    #[inline(always)]
+    pub(super) fn likely(&self, start: Start) -> Option<RecordNumber> {
+        self.index.first(start)
     }
 
     /// Asks for the first line of a record, without looking at it.
@@ -295,6 +311,15 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    /// The words of both keys, and back.
+    fn words_of(key: RecordKey<'_>) -> [KeyWords; 2] {
+        [*key.first, *key.second]
+    }
+
+    fn key_of([first, second]: &[KeyWords; 2]) -> RecordKey<'_> {
+        RecordKey { first, second }
+    }
+
     #[test]
     fn holds_the_keys_of_a_model_through_drops_and_a_full_table() {
         const KEYS: u32 = 300;
@@ -311,22 +336,20 @@ mod tests {
                 dead_after: 0,
             };
             let mut table = Table::reserve(&spec, KEYS, 1).unwrap();
-            let mut model: BTreeMap<RecordKey, i64> = BTreeMap::new();
+            let mut model: BTreeMap<[KeyWords; 2], i64> = BTreeMap::new();
             let (mut random, mut refused) = (1_u64, 0);
             for now in 1..100_000_i64 {
                 random = mix(random, now as u64);
                 // Of pairs, many have one key in common.
                 let (low, high) = (random >> 11 & 31, random >> 16 & 15);
-                let key = match is_pair {
-                    true => RecordKey { first: Key([low, 7]), second: Some(Key([7, high])) },
-                    false => RecordKey { first: Key([low << 4 | high, 7]), second: None },
-                };
+                let words = if is_pair { [[low, 7], [7, high]] } else { [[low << 4 | high, 7], *NO_SECOND] };
+                let key = key_of(&words);
                 // Whatever record is guessed, another's or a free one.
                 let guess = (random >> 20) as u32 % (KEYS + 1);
                 let found = table.find(key);
                 assert_eq!(table.find_near(key, Some(guess)), found);
                 assert_eq!(table.find_near(key, found), found);
-                match (found, model.contains_key(&key)) {
+                match (found, model.contains_key(&words)) {
                     (Some(number), true) => assert_eq!(table.key(number), key),
                     (None, false) => match table.add(key) {
                         Some(number) => {
@@ -335,7 +358,7 @@ mod tests {
                             assert_eq!(table.record(number)[NEWEST], 0);
                             assert!(table.record(number)[header..].iter().all(|&word| word == 0));
                             table.record_mut(number)[7] = 5;
-                            model.insert(key, now);
+                            model.insert(words, now);
                             Table::touch(table.record_mut(number), now);
                         }
                         None => {
@@ -348,10 +371,10 @@ mod tests {
                 if now / 1_000 % 2 == 1
                     && let Some(number) = table.sweep(now - 400)
                 {
-                    assert!(model.remove(&table.key(number)).unwrap() <= now - 400);
-                    let key = table.key(number);
+                    let words = words_of(table.key(number));
+                    assert!(model.remove(&words).unwrap() <= now - 400);
                     table.drop_record(number);
-                    assert_eq!(table.find_near(key, Some(number)), None);
+                    assert_eq!(table.find_near(key_of(&words), Some(number)), None);
                     // Not even by what is left of a key in a free record.
                     assert_ne!(table.find_near(table.key(number), Some(number)), Some(number));
                 }
@@ -376,12 +399,10 @@ mod tests {
             are_headed_first: true,
         };
         let mut table = Table::reserve(&spec, 10, 1).unwrap();
-        let pair = |first, second| RecordKey { first: Key(first), second: Some(Key(second)) };
-        let number = table.add(pair([1, 2], [3, 4])).unwrap();
-        assert_eq!(table.find(pair([1, 2], [3, 4])), Some(number));
-        for other in [pair([3, 4], [1, 2]), pair([1, 2], [3, 5]), pair([1, 2], [5, 4]), pair([1, 5], [3, 4])]
-        {
-            assert_eq!(table.find(other), None);
+        let number = table.add(key_of(&[[1, 2], [3, 4]])).unwrap();
+        assert_eq!(table.find(key_of(&[[1, 2], [3, 4]])), Some(number));
+        for other in [[[3, 4], [1, 2]], [[1, 2], [3, 5]], [[1, 2], [5, 4]], [[1, 5], [3, 4]]] {
+            assert_eq!(table.find(key_of(&other)), None);
         }
     }
 }

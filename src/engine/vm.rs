@@ -118,10 +118,6 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
             None => Value::MISSING,
         },
         ArchivedOp::Present => Value::bool(event.has(b)),
-        ArchivedOp::InList => event
-            .words(a, b, imm >> 16)
-            .map_or(Value::MISSING, |words| Value::bool(basis.list(imm & 0xffff, event.time).has(words))),
-        ArchivedOp::Listed => basis.list(imm, event.time).has_number(reg!(a)),
         ArchivedOp::SameKey => {
             let other = event.pair((imm & 0xffff) as u16, (imm >> 16) as u16);
             match (event.pair(a, b), other) {
@@ -129,6 +125,49 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
                 _ => Value::MISSING,
             }
         }
+        ArchivedOp::Not => not(reg!(a)),
+        ArchivedOp::And => and(reg!(a), reg!(b)),
+        ArchivedOp::Or => not(and(not(reg!(a)), not(reg!(b)))),
+        ArchivedOp::Eq => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_eq())),
+        ArchivedOp::Lt => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_lt())),
+        ArchivedOp::Le => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_le())),
+        ArchivedOp::IsMissing => Value::bool(reg!(a).is_missing()),
+        ArchivedOp::Add => add(reg!(a), reg!(b), 1),
+        ArchivedOp::Sub => add(reg!(a), reg!(b), -1),
+        ArchivedOp::Mul => multiply(reg!(a), reg!(b)),
+        ArchivedOp::Div => divide(reg!(a), reg!(b)),
+        ArchivedOp::Max => extreme(reg!(a), reg!(b), Ordering::Less),
+        ArchivedOp::Min => extreme(reg!(a), reg!(b), Ordering::Greater),
+        ArchivedOp::Rescale => reg!(a).rescaled(program.consts[imm].num.to_native()),
+        ArchivedOp::Convert => rates.convert(reg!(a), u64::from(b), imm as u64, event.time),
+        ArchivedOp::SkipIfPresent => return if reg!(a).is_missing() { 0 } else { imm },
+        ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
+        ArchivedOp::Skip => return imm,
+        ArchivedOp::EventTime => Value::int(event.time.0),
+        ArchivedOp::InList
+        | ArchivedOp::Listed
+        | ArchivedOp::Within
+        | ArchivedOp::TextIs
+        | ArchivedOp::TextStarts
+        | ArchivedOp::SameText
+        | ArchivedOp::Hour
+        | ArchivedOp::Weekday => look_up(basis, instr, event, registers),
+    };
+    reg!(instr.dst.to_native()) = value;
+    0
+}
+
+/// Lists, texts, prefixes and calendars: apart, so that what they need is not made ready for every run.
+#[inline(never)]
+fn look_up(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &[Value]) -> Value {
+    let program = basis.program;
+    let (a, b) = (instr.a.to_native(), instr.b.to_native());
+    let imm = instr.imm.to_native() as usize;
+    match instr.op {
+        ArchivedOp::InList => event
+            .words(a, b, imm >> 16)
+            .map_or(Value::MISSING, |words| Value::bool(basis.list(imm & 0xffff, event.time).has(words))),
+        ArchivedOp::Listed => basis.list(imm, event.time).has_number(registers[usize::from(a)]),
         ArchivedOp::Within => event.pair(a, b).map_or(Value::MISSING, |address| {
             let prefix = &program.prefixes[imm];
             Value::bool(
@@ -162,28 +201,8 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
             let day = local_day(&program.zones[imm], event.time);
             Value::int((day + 3).rem_euclid(7) + 1)
         }
-        ArchivedOp::Not => not(reg!(a)),
-        ArchivedOp::And => and(reg!(a), reg!(b)),
-        ArchivedOp::Or => not(and(not(reg!(a)), not(reg!(b)))),
-        ArchivedOp::Eq => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_eq())),
-        ArchivedOp::Lt => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_lt())),
-        ArchivedOp::Le => reg!(a).compare(reg!(b)).map_or(Value::MISSING, |order| Value::bool(order.is_le())),
-        ArchivedOp::IsMissing => Value::bool(reg!(a).is_missing()),
-        ArchivedOp::Add => add(reg!(a), reg!(b), 1),
-        ArchivedOp::Sub => add(reg!(a), reg!(b), -1),
-        ArchivedOp::Mul => multiply(reg!(a), reg!(b)),
-        ArchivedOp::Div => divide(reg!(a), reg!(b)),
-        ArchivedOp::Max => extreme(reg!(a), reg!(b), Ordering::Less),
-        ArchivedOp::Min => extreme(reg!(a), reg!(b), Ordering::Greater),
-        ArchivedOp::Rescale => reg!(a).rescaled(program.consts[imm].num.to_native()),
-        ArchivedOp::Convert => rates.convert(reg!(a), u64::from(b), imm as u64, event.time),
-        ArchivedOp::SkipIfPresent => return if reg!(a).is_missing() { 0 } else { imm },
-        ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
-        ArchivedOp::Skip => return imm,
-        ArchivedOp::EventTime => Value::int(event.time.0),
-    };
-    reg!(instr.dst.to_native()) = value;
-    0
+        _ => Value::MISSING,
+    }
 }
 
 #[inline(always)]

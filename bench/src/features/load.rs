@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tollgate::encode::{self, EventWords, FieldSlot};
 use tollgate::engine::Loaded;
 use tollgate::engine::program::ArchivedEventPlan;
-use tollgate::engine::units::{Currency, DAY, EventId, Key, Time, mix};
+use tollgate::engine::units::{Currency, DAY, EventId, Key, TIME_END, Time, mix};
 use tollgate::policy::{self, archive};
 use tollgate::token::Tokenizer;
 
@@ -99,7 +99,12 @@ impl<'p> Payments<'p> {
         Ok(payments)
     }
 
-    /// From now on keys are drawn like this.
+    /// From now on keys are drawn like this, and as much time goes by as before.
+    pub(super) fn draw(&mut self, draw: Draw) {
+        self.draw = draw;
+    }
+
+    /// From now on keys are drawn like this, and the longest window holds so many payments.
     pub(super) fn set(&mut self, draw: Draw, population: u64) {
         // Of all payments, one in this many is of the most frequent key.
         let share = match draw {
@@ -114,6 +119,11 @@ impl<'p> Payments<'p> {
     /// The keys of one entity.
     pub(super) fn keys(&self) -> u64 {
         1 << self.keys_log2
+    }
+
+    /// How many more there can be before the end of time.
+    pub(super) fn left(&self) -> u64 {
+        ((TIME_END.0 - 1 - self.time) / self.step_us) as u64
     }
 
     /// How many payments go by in the longest window.

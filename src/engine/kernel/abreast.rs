@@ -1,14 +1,16 @@
 //! Windows abreast: of few rows, each is compared with the starts of all windows at once, and added to those that it is in.
 //!
 //! A vector holds a number for each window. So nothing is folded in the end, no vector is half full of rows, and the work is so
-//! many instructions a row however the rows lie. Of many rows a vector of rows does more at a time.
+//! many instructions a row however the rows lie. Where there are enough rows and none is asked, vectors of rows do more at a time: for
+//! each window its own, and in the end they are turned, so that again there is a number for each window. What is left of a vector
+//! is added abreast.
 //!
 //! Nearly always every row has a value. So of a lane that asks for nothing else it is not asked row by row: the bits of all rows are
 //! looked at together in the end, and only where one is missing are they gone through again. The values are added up with
 //! [`BIAS`] on top, which takes their sign away: then bits say whether one was too large, what is in no window is 0, and the greatest is
 //! found by one instruction.
 
-use super::{AddUp, BEYOND, BIAS, Few, InRecord, Lanes, Numbers, StampLane, UpToFour, Wanted};
+use super::{AddUp, BEYOND, BIAS, Few, InRecord, Lanes, Numbers, StampLane, Starts, UpToFour, Wanted};
 use std::marker::PhantomData;
 
 /// Adds up rows in a record, `PARTS` vectors for each row: so many that they hold a number for each window.
@@ -156,8 +158,17 @@ unsafe fn add<V: UpToFour, const PARTS: usize, const ASKED: bool, const VALUES: 
         for (part, after) in after.iter_mut().enumerate() {
             *after = V::load(every, starts.0.as_ptr().wrapping_add(part * V::ROWS));
         }
-        // Two at a time, as the compiler does not by itself.
         let mut row = 0;
+        if VALUES && !ASKED && !LEAST && block.count >= 3 * V::ROWS {
+            // Three windows are as many as most policies have.
+            row = match starts.0[Few::WINDOWS - 1] == i64::MAX as u64 {
+                true => added.take_vectors::<3>((stamps, values, block.count), starts, biases),
+                false => {
+                    added.take_vectors::<{ Few::WINDOWS }>((stamps, values, block.count), starts, biases)
+                }
+            };
+        }
+        // Two at a time, as the compiler does not by itself.
         macro_rules! add_row {
             ($row:expr) => {
                 let stamp = V::splat_at(stamps.add($row));
@@ -212,5 +223,59 @@ impl<V: UpToFour, const PARTS: usize> Added<V, PARTS> {
                 self.least[part] = self.least[part].lesser(here, value);
             }
         }
+    }
+
+    /// Adds rows from the first on, a vector of them at a time, to those of the first `WINDOWS` windows that they are in; rows are in no
+    /// other. Returns how many it added.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `V`; so many stamps and values must be there.
+    #[inline(always)]
+    unsafe fn take_vectors<const WINDOWS: usize>(
+        &mut self,
+        (stamps, values, count): (*const u64, *const u64, usize),
+        starts: &Starts,
+        biases: V,
+    ) -> usize {
+        let mut row = 0;
+        // SAFETY: the instructions are there, and the rows, as the caller has made sure.
+        unsafe {
+            let (zero, every) = (V::splat(0), V::some(u64::MAX));
+            let mut after = [zero; WINDOWS];
+            for (window, after) in after.iter_mut().enumerate() {
+                *after = V::splat_at(&raw const starts.0[window]);
+            }
+            // By window; and of those that there are not, nothing.
+            let (mut counts, mut sums, mut greatest) =
+                ([zero; Few::WINDOWS], [zero; Few::WINDOWS], [zero; Few::WINDOWS]);
+            let (mut some, mut all) = (zero, self.every);
+            while row + V::ROWS <= count {
+                let stamps = V::load_all(stamps.add(row));
+                let biased = V::load_all(values.add(row)).plus(every, biases);
+                all = all.and(stamps);
+                for window in 0..WINDOWS {
+                    let here = stamps.above(every, after[window]);
+                    let biased = biased.and(here);
+                    counts[window] = counts[window].one_more(here);
+                    sums[window] = sums[window].plus(every, biased);
+                    greatest[window] = greatest[window].greater_of(biased);
+                    // The first window is the longest.
+                    if window == 0 {
+                        some = some.or(biased);
+                    }
+                }
+                row += V::ROWS;
+            }
+            for part in 0..PARTS {
+                let first = part * V::ROWS;
+                self.counts[part] = self.counts[part].plus(every, V::turned(&counts[first..], false));
+                self.sums[part] = self.sums[part].plus(every, V::turned(&sums[first..], false));
+                self.greatest[part] = self.greatest[part].greater_of(V::turned(&greatest[first..], true));
+                self.some[part] = self.some[part].or(some);
+            }
+            self.every = all;
+        }
+        row
     }
 }

@@ -137,4 +137,18 @@ impl UpToFour for uint64x2_t {
     unsafe fn greater_of(self, others: Self) -> Self {
         vreinterpretq_u64_f64(vmaxq_f64(vreinterpretq_f64_u64(self), vreinterpretq_f64_u64(others)))
     }
+    #[inline(always)]
+    unsafe fn load_all(at: *const u64) -> Self {
+        vld1q_u64(at)
+    }
+    #[inline(always)]
+    unsafe fn turned(vectors: &[Self], greatest: bool) -> Self {
+        let (one, two) = (vectors[0], vectors[1]);
+        if greatest {
+            let (one, two) = (vreinterpretq_f64_u64(one), vreinterpretq_f64_u64(two));
+            vreinterpretq_u64_f64(vpmaxq_f64(one, two))
+        } else {
+            vpaddq_u64(one, two)
+        }
+    }
 }

@@ -70,17 +70,22 @@ macro_rules! fold_four {
 }
 
 /// The same for vectors half as long.
-macro_rules! fold_four_short {
+macro_rules! turn_four {
     ($four:expr, $fold:ident) => {{
         let [one, two, three, four] = $four;
         let first = $fold(_mm256_unpacklo_epi64(one, two), _mm256_unpackhi_epi64(one, two));
         let second = $fold(_mm256_unpacklo_epi64(three, four), _mm256_unpackhi_epi64(three, four));
-        let both = $fold(
+        $fold(
             _mm256_permute2x128_si256::<0x20>(first, second),
             _mm256_permute2x128_si256::<0x31>(first, second),
-        );
-        words(both).map(|word| word as i64)
+        )
     }};
+}
+
+macro_rules! fold_four_short {
+    ($four:expr, $fold:ident) => {
+        words(turn_four!($four, $fold)).map(|word| word as i64)
+    };
 }
 
 // SAFETY (of all below): see `Vector`.
@@ -219,6 +224,17 @@ unsafe fn greater_of(one: __m256i, two: __m256i) -> __m256i {
     unsafe { _mm256_blendv_epi8(two, one, _mm256_cmpgt_epi64(one, two)) }
 }
 
+/// Of each four, the greater, as floating-point numbers.
+///
+/// # Safety
+///
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn greater_double_of(one: __m256i, two: __m256i) -> __m256i {
+    // SAFETY: as the caller has made sure.
+    unsafe { _mm256_castpd_si256(_mm256_max_pd(_mm256_castsi256_pd(one), _mm256_castsi256_pd(two))) }
+}
+
 // SAFETY (of all below): see `Vector`.
 #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]
 impl Vector for __m256i {
@@ -346,6 +362,15 @@ impl UpToFour for __m256i {
     }
     #[inline(always)]
     unsafe fn greater_of(self, others: Self) -> Self {
-        _mm256_castpd_si256(_mm256_max_pd(_mm256_castsi256_pd(self), _mm256_castsi256_pd(others)))
+        greater_double_of(self, others)
+    }
+    #[inline(always)]
+    unsafe fn load_all(at: *const u64) -> Self {
+        _mm256_loadu_si256(at.cast())
+    }
+    #[inline(always)]
+    unsafe fn turned(vectors: &[Self], greatest: bool) -> Self {
+        let four = [vectors[0], vectors[1], vectors[2], vectors[3]];
+        if greatest { turn_four!(four, greater_double_of) } else { turn_four!(four, _mm256_add_epi64) }
     }
 }
