@@ -72,7 +72,7 @@ impl Index {
     /// Where a search for this hash begins.
     #[inline]
     pub(super) fn start(&self, hash: u64) -> Start {
-        // There are fewer buckets than entries.
+        // `ENTRIES_MAX` sees to it that there are never more than 2³² buckets.
         Start { bucket: self.home(hash) as u32, tag: hash as u32 }
     }
 
