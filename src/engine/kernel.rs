@@ -123,7 +123,7 @@ impl Starts {
 
 /// Rows of a record that windows can reach, if these are all, and none is after the end of the windows.
 pub(super) struct InRecord<'a> {
-    /// At most [`InRecord::ROWS_MAX`], which are no more than there is room for.
+    /// At most [`InRecord::ROWS_MAX`], which are no more than there is room for. In any order.
     pub(super) block: Block<'a>,
     /// The event's own row, if it is in all windows; else it is in none.
     pub(super) own: Option<&'a [u64]>,
@@ -213,6 +213,14 @@ impl Numbers {
     pub(super) const LANES: usize = 16;
     /// How many they are of one lane.
     const EACH: usize = 4 * Few::WINDOWS;
+
+    /// Of which no value is too large.
+    fn put(&mut self, window: usize, sum: &Sum) {
+        self.count[window] = sum.count as i64;
+        self.sum[window] = sum.sum as i64;
+        self.least[window] = sum.least;
+        self.greatest[window] = sum.greatest;
+    }
 }
 
 /// What of [`Numbers`].
@@ -336,20 +344,20 @@ fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             tally_row(row, lane, &mut sums[in_windows.min(windows) - 1]);
         }
         nest_sums(&mut sums[..windows], 1);
-        let is_large = |value: i64| (value as u64).wrapping_add(BIAS) & BEYOND != 0;
-        let [longest, ..] = sums;
-        if lane.is_of_values() && longest.count > 0 && (is_large(longest.least) || is_large(longest.greatest))
-        {
+        if is_too_large(lane, &sums[0]) {
             return false;
         }
         for (window, sum) in sums.iter().enumerate() {
-            numbers.count[window] = sum.count as i64;
-            numbers.sum[window] = sum.sum as i64;
-            numbers.least[window] = sum.least;
-            numbers.greatest[window] = sum.greatest;
+            numbers.put(window, sum);
         }
     }
     true
+}
+
+/// Whether a value is one that the vectors cannot add up, among those of a window.
+fn is_too_large(lane: &Lane, sum: &Sum) -> bool {
+    let is_large = |value: i64| (value as u64).wrapping_add(BIAS) & BEYOND != 0;
+    lane.is_of_values() && sum.count > 0 && (is_large(sum.least) || is_large(sum.greatest))
 }
 
 /// How [`PORTABLE`] adds up rows in a record.
@@ -357,15 +365,24 @@ struct OneByOne;
 
 impl AddUp for OneByOne {
     unsafe fn add_up(rows: &InRecord<'_>, lanes: &Lanes, numbers: &mut [Numbers; Numbers::LANES]) -> bool {
-        let few = Few {
-            blocks: std::slice::from_ref(&rows.block),
-            own: rows.own.map(|own| (own, Few::WINDOWS)),
-            starts: rows.starts,
-            windows: Few::WINDOWS,
-            until: i64::MAX as u64,
-            used: &lanes.used,
-        };
-        few_rows(&few, numbers)
+        for (Used { lane, .. }, numbers) in lanes.used.iter().zip(numbers) {
+            for (window, &start) in rows.starts.0.iter().enumerate() {
+                let mut sum = Sum::EMPTY;
+                for row in 0..rows.block.count {
+                    if rows.block.words[row] as i64 > start as i64 {
+                        tally(&rows.block, row..row + 1, lane, &mut sum);
+                    }
+                }
+                if let Some(own) = rows.own {
+                    tally_row(own, lane, &mut sum);
+                }
+                if is_too_large(lane, &sum) {
+                    return false;
+                }
+                numbers.put(window, &sum);
+            }
+        }
+        true
     }
 }
 

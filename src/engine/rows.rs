@@ -1,7 +1,7 @@
 //! Where the rows of one key and group are kept, and how they move.
 //!
 //! ```text
-//! record:  … | head: branch, inline count | lost until | inline rows, column by column | …
+//! record:  … | head: branch, first, inline count | lost until | inline rows, column by column | …
 //! branch:  nothing → a slab of 16, 32, 64 rows → a tree of chunks of 64 (tree.rs)
 //! ```
 //!
@@ -10,6 +10,10 @@
 //! window's reach, the dead ones go; if all are alive, the older half moves to the branch, which grows from tier to tier
 //! as it must, and shrinks again when it is dead for the most part. A late row enters its true place, wherever that is.
 //! When the oldest inline row is dead, the whole branch is, and is given up at once.
+//!
+//! A few inline rows *turn*: where they are full and nothing is beyond them, a new row takes the place of the oldest once that is
+//! dead, and no other moves. So the oldest is anywhere among them, as the head says, and after the last of them comes the first.
+//! Whatever is rarer than to add a row at the end sets them straight before it begins.
 //!
 //! At the bound (`rows_per_key_max`, or no memory for another slab) the oldest rows go. Those that were still alive are
 //! counted, and the greatest of their times is remembered: a window that reaches back to it is answered from what is left,
@@ -21,7 +25,7 @@
 //! 2⁵³, so that stamps are in order of time as they are.
 
 use super::Counters;
-use super::kernel::Near;
+use super::kernel::{InRecord, Near};
 use super::memory::LINE_WORDS;
 use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
 use super::spill::{Sizes, Spill};
@@ -153,6 +157,7 @@ impl Shape {
                 rows: inline_rows,
                 len: inline_rows * row_words,
                 max: inline_rows.min(rows_per_key_max),
+                turn: (1..=InRecord::ROWS_MAX).contains(&inline_rows.min(rows_per_key_max)),
             },
             rows_max: rows_per_key_max,
             classes: TIERS.map(|rows| sizes.class(row_words * rows)),
@@ -202,7 +207,7 @@ impl Shape {
     }
 }
 
-/// Rows that lie together, column by column: column c of row r is `words[c * capacity + r]`. In order.
+/// Rows that lie together, column by column: column c of row r is `words[c * capacity + r]`. In order, where nothing else is said.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block<'a> {
     pub(super) words: &'a [u64],
@@ -260,14 +265,17 @@ impl<'a> Rows<'a> {
         let Self { shape, spill, .. } = *self;
         if let Some(record) = self.record {
             let head = Head::of(record, shape);
-            let inline = inline(record, shape, head);
+            let (older, newer) = inline(record, shape, head);
             // What is older than the oldest inline row is looked at only where a window reaches that far.
-            let reached = head.count == 0 || inline.time(0) > tallied.edges.times[0];
+            let reached = head.count == 0 || older.time(0) > tallied.edges.times[0];
             if head.branch.level > 0 && reached {
                 tallied.branch(spill, shape, head.branch, i64::MIN);
             }
             if head.count > 0 {
-                tallied.block(&inline);
+                tallied.block(&older);
+            }
+            if let Some(newer) = newer {
+                tallied.block(&newer);
             }
         }
         if let Some(own) = &self.own {
@@ -290,10 +298,13 @@ impl<'a> Rows<'a> {
         }
         let Some(record) = record else { return true };
         let head = Head::of(record, shape);
-        let inline = inline(record, shape, head);
-        near.push(inline);
+        let (older, newer) = inline(record, shape, head);
+        near.push(older);
+        if let Some(newer) = newer {
+            near.push(newer);
+        }
         // What is older than the oldest inline row is looked at only where a window reaches that far.
-        let is_reached = head.count == 0 || inline.time(0) > edges.times[0];
+        let is_reached = head.count == 0 || older.time(0) > edges.times[0];
         match head.branch.level {
             1..=LEAF_LEVEL if is_reached => near.push(block(spill, shape, head.branch)),
             level if level > LEAF_LEVEL && is_reached => {
@@ -319,9 +330,11 @@ impl<'a> Rows<'a> {
     ) -> u64 {
         let Self { shape, spill, record: Some(record), .. } = *self else { return 0 };
         let head = Head::of(record, shape);
-        let inline = inline(record, shape, head);
-        if head.count > 0 && (!visit(inline) || inline.time(0) <= reach.0) {
-            return 0;
+        let (older, newer) = inline(record, shape, head);
+        for part in newer.into_iter().chain((head.count > 0).then_some(older)) {
+            if !visit(part) || part.time(0) <= reach.0 {
+                return 0;
+            }
         }
         let mut walk = Walk { spill, shape, reach, lane, entries: 0 };
         if head.branch.level > 0 {
@@ -341,6 +354,9 @@ pub(super) struct Inline {
     len: usize,
     /// So many there may be: as many, or fewer where `rows_per_key_max` says so.
     max: usize,
+    /// Whether they turn when they are full. Of many the dead are dropped instead: to look at these as well takes longer than to move
+    /// the others.
+    turn: bool,
 }
 
 impl Inline {
@@ -350,8 +366,8 @@ impl Inline {
         start..start + self.len
     }
 
-    /// The rows, if they are all that windows can reach which begin after the row of one stamp and end with that of another, and
-    /// none is after these; and if they are at most so many.
+    /// The rows, in any order, if they are all that windows can reach which begin after the row of one stamp and end with that of
+    /// another, and none is after these; and if they are at most so many.
     #[inline(always)]
     pub(super) fn all_between<'a>(
         &self,
@@ -362,15 +378,13 @@ impl Inline {
     ) -> Option<Block<'a>> {
         let [head, _, words @ ..] = &record[self.record_word..] else { return None };
         let (head, words) = (*head, &words[..self.len]);
-        // Without a branch, nothing else is in the word than how many rows there are.
-        let count = head as usize & 0xff;
-        let (first, last) = match words[..count] {
-            [first, .., last] => (first, last),
-            [one] => (one, one),
-            [] => (i64::MAX as u64, 0),
+        let (count, first) = (head as usize & 0xff, (head >> 8) as usize & 0xff);
+        let (oldest, newest) = match count {
+            0 => (i64::MAX as u64, 0),
+            _ => (words[first], words[if first == 0 { count } else { first } - 1]),
         };
-        let is_beyond = head > 0xff && first as i64 > after as i64;
-        let is_told = count <= most.min(self.rows) && !is_beyond && last as i64 <= until as i64;
+        let is_beyond = is_branched(head) && oldest as i64 > after as i64;
+        let is_told = count <= most.min(self.rows) && !is_beyond && newest as i64 <= until as i64;
         is_told.then_some(Block { words, capacity: self.rows, count })
     }
 
@@ -380,30 +394,49 @@ impl Inline {
     #[inline(always)]
     fn push(&self, record: &mut [u64], row: &[u64], dead: impl Fn() -> i64) -> Option<usize> {
         let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
-        // Without a branch, nothing else is in the word than how many rows there are.
-        let count = *head as usize;
-        if count > self.max || count > 0 && time_of(words[count - 1]) >= time_of(row[0]) {
+        let (count, first) = (*head as usize & 0xff, (*head >> 8) as usize & 0xff);
+        if is_branched(*head) || count > self.max {
             return None;
         }
-        let (mut place, mut moved) = (count, 0);
-        if count == self.max {
-            let dead = dead();
-            let dropped = words[..count].iter().position(|&stamp| time_of(stamp) > dead).unwrap_or(count);
-            if dropped == 0 {
+        let is_full = count == self.max;
+        let mut place = if is_full { first } else { count };
+        let newest = if place == 0 { count } else { place };
+        if count > 0 && time_of(words[newest - 1]) >= time_of(row[0]) {
+            return None;
+        }
+        let mut moved = 0;
+        if !is_full {
+            *head += 1;
+        } else if self.turn {
+            if time_of(words[place]) > dead() {
                 return None;
             }
-            place -= dropped;
-            moved = place;
-            for start in (0..row.len()).map(|column| column * self.rows) {
-                words.copy_within(start + dropped..start + count, start);
-            }
+            let next = if place + 1 == count { 0 } else { place + 1 };
+            *head = (next as u64) << 8 | count as u64;
+        } else {
+            moved = self.drop_dead(words, (count, row.len()), dead())?;
+            place = moved;
+            *head = moved as u64 + 1;
         }
-        *head = place as u64 + 1;
         for &word in row {
             words[place] = word;
             place += self.rows;
         }
         Some(moved)
+    }
+
+    /// Moves those that are not dead to where the rows begin, of so many rows and columns, and returns how many they are; `None`, and
+    /// nothing changed, where none is dead.
+    #[inline(never)]
+    fn drop_dead(&self, words: &mut [u64], (count, columns): (usize, usize), dead: i64) -> Option<usize> {
+        let dropped = words[..count].iter().position(|&stamp| time_of(stamp) > dead).unwrap_or(count);
+        if dropped == 0 {
+            return None;
+        }
+        for start in (0..columns).map(|column| column * self.rows) {
+            words.copy_within(start + dropped..start + count, start);
+        }
+        Some(count - dropped)
     }
 
     /// No rows.
@@ -422,9 +455,29 @@ impl Inline {
     }
 }
 
-#[inline]
-fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> Block<'a> {
-    Block { words: &record[shape.inline_words()], capacity: shape.inline.rows, count: head.count }
+/// The inline rows: the older ones, and where they have turned, the newer.
+#[inline(always)]
+fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> (Block<'a>, Option<Block<'a>>) {
+    let (words, capacity) = (&record[shape.inline_words()], shape.inline.rows);
+    match head.first {
+        0 => (Block { words, capacity, count: head.count }, None),
+        first => {
+            let older = Block { words: &words[first..], capacity, count: head.count - first };
+            (older, Some(Block { words, capacity, count: first }))
+        }
+    }
+}
+
+/// Sets inline rows straight that have turned: the oldest comes first again.
+fn set_straight(record: &mut [u64], shape: &Shape, counters: &mut Counters) {
+    let head = Head::of(record, shape);
+    if head.first > 0 {
+        for column in record[shape.inline_words()].chunks_exact_mut(shape.inline.rows) {
+            column[..head.count].rotate_left(head.first);
+        }
+        counters.rows_moved += head.count as u64;
+        Head { first: 0, ..head }.store(record, shape);
+    }
 }
 
 /// Greatest time of the rows that were given up; `None` when none was.
@@ -445,6 +498,8 @@ struct Head {
     branch: Branch,
     /// Inline rows.
     count: usize,
+    /// Where the oldest of them is. Not 0 only if they turn, are full, and there is no branch.
+    first: usize,
 }
 
 impl Head {
@@ -453,17 +508,20 @@ impl Head {
         let word = record[shape.inline.record_word + HEAD];
         let branch = Branch {
             slab: (word >> 32) as u32,
-            level: (word >> 16) as u8,
-            count: (word >> 8) as usize & 0xff,
+            level: (word >> 24) as u8,
+            count: (word >> 16) as usize & 0xff,
         };
-        Self { branch, count: word as usize & 0xff }
+        Self { branch, count: word as usize & 0xff, first: (word >> 8) as usize & 0xff }
     }
 
     #[inline]
     fn store(self, record: &mut [u64], shape: &Shape) {
         let Branch { slab, level, count } = self.branch;
-        record[shape.inline.record_word + HEAD] =
-            u64::from(slab) << 32 | u64::from(level) << 16 | (count as u64) << 8 | self.count as u64;
+        record[shape.inline.record_word + HEAD] = u64::from(slab) << 32
+            | u64::from(level) << 24
+            | (count as u64) << 16
+            | (self.first as u64) << 8
+            | self.count as u64;
     }
 }
 
@@ -481,7 +539,13 @@ pub(super) fn head_word(shape: &Shape) -> usize {
 /// Whether there are rows beyond a record, by this word of it.
 #[inline]
 pub(super) fn is_beyond(record: &[u64], head: usize) -> bool {
-    record[head] > 0xff
+    is_branched(record[head])
+}
+
+/// Whether a head says anything of a branch.
+#[inline(always)]
+fn is_branched(head: u64) -> bool {
+    head > 0xffff
 }
 
 /// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
@@ -539,7 +603,10 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
     let newest = match head.count {
         0 if head.branch.level == 0 => return false,
         0 => last_of(spill, shape, head.branch).time,
-        count => inline(record, shape, head).time(count - 1),
+        count => match inline(record, shape, head) {
+            (_, Some(newer)) => newer.time(newer.count - 1),
+            (all, None) => all.time(count - 1),
+        },
     };
     newest > dead
 }
@@ -570,6 +637,7 @@ fn place(
     dead: i64,
     counters: &mut Counters,
 ) {
+    set_straight(record, shape, counters);
     let mut head = Head::of(record, shape);
     let has_branch = head.branch.level > 0;
     if head.count >= shape.inline.max
@@ -671,7 +739,8 @@ impl Group<'_> {
 
     /// Where the oldest inline row is dead, all in the branch are.
     fn drop_dead_inline_rows(&mut self) {
-        let dead = inline(self.record, self.shape, self.head()).rows_until(self.dead);
+        let (all, _) = inline(self.record, self.shape, self.head());
+        let dead = all.rows_until(self.dead);
         if dead > 0 {
             self.drop_inline_rows(dead);
             if self.head().branch.level > 0 {
@@ -845,6 +914,7 @@ pub(super) fn change_rows(
     mut change: impl FnMut(&mut [u64], usize, usize),
 ) -> usize {
     let Some(id_column) = shape.id_column else { return 0 };
+    set_straight(record, shape, counters);
     let head = Head::of(record, shape);
     let words = &mut record[shape.inline_words()];
     let mut found = change_rows_at(words, shape.inline.rows, head.count, (at, id_column), &mut change);

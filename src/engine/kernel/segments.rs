@@ -183,7 +183,7 @@ unsafe fn add<
         }
         let masks = [V::splat(first.mask), V::splat(second.mask)];
         for (block, cuts) in few.blocks.iter().zip(cuts) {
-            debug_assert!((column + 1) * block.capacity <= block.words.len());
+            debug_assert!(column * block.capacity + block.count <= block.words.len());
             let start = block.words.as_ptr();
             let columns = [0, first.column, second.column, column]
                 .map(|column| start.wrapping_add(column * block.capacity));

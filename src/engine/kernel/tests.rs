@@ -130,12 +130,21 @@ fn all_kernels_are_equal() {
         let told_by_stamps: Vec<Used> =
             used.iter().filter(|used| used.lane.is_told_by_stamp()).copied().collect();
         let lanes = Lanes::of(&told_by_stamps).unwrap();
+        let turn = next() as usize;
         let in_record_of = |kernel: Kernel| {
             let mut numbers = [Numbers::default(); Numbers::LANES];
             let count = block.count.min(InRecord::ROWS_MAX);
             let block = Block { count, ..block };
             let (&until, after) = edges.split_last().unwrap();
-            let block = Block { count: block.rows_until_stamp(until), ..block };
+            let count = block.rows_until_stamp(until);
+            // In a record the oldest is anywhere.
+            let mut turned = words.clone();
+            if count > 0 {
+                turned
+                    .chunks_exact_mut(capacity)
+                    .for_each(|column| column[..count].rotate_left(turn % count));
+            }
+            let block = Block { words: &turned, capacity, count };
             let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
             let starts = &Starts::of(after);
             let rows = InRecord { block, own: own.map(|(row, _)| row), starts };
