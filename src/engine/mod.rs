@@ -74,6 +74,7 @@ use amend::{Amendment, encode_row};
 use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
+use digest::Roller;
 use gather::Gathered;
 use matching::Matches;
 use models::{Judged, Models};
@@ -208,6 +209,7 @@ pub struct Engine {
     jumped_to: Option<i64>,
     seq: u64,
     digest: u64,
+    roller: Roller,
     counters: Counters,
     /// Rows scanned and moved so far.
     work: u64,
@@ -331,6 +333,7 @@ impl Engine {
             jumped_to: None,
             seq: 0,
             digest: 0,
+            roller: digest::best(),
             counters: Counters::default(),
             work: 0,
             registers: vec![Value::MISSING; plan.registers],
@@ -414,7 +417,7 @@ impl Engine {
         let mut outcome = self.take_in(input, &event);
         self.seq += 1;
         outcome.seq = self.seq;
-        self.digest = digest::roll(self.digest, self.policy_word, self.judged_by(&outcome), outcome);
+        self.digest = self.roller.roll(self.digest, self.policy_word, self.judged_by(&outcome), outcome);
         self.conclude(input, &event, content, outcome);
         Step::Decided(outcome)
     }

@@ -176,6 +176,7 @@ pub const DECIMAL_DEN: i64 = 1_000_000;
 /// Integers, enum ordinals and money in minor units have `den == 1`; truth is 0 or 1. An average is
 /// (sum, count). `den` is never negative. `==` compares the representation; [`Value::compare`] the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Value {
     /// Numerator.
     pub num: i64,
