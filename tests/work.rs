@@ -66,7 +66,8 @@ fn depth(rows: u64) -> u64 {
 ///   are told exactly and what else is in the two leaves at the ends of these. On the way there, an entry for each leaf (all
 ///   but the ones at the ends are half full), and at most two nodes a level besides. To count the others, the inline rows
 ///   again and a path for each end of the window.
-/// - To store a row: the inline rows, once to drop those that are dead and once to move the older half out. The path for
+/// - To store a row: the inline rows, once to drop those that are dead and once to move the older half out (twenty or fewer may
+///   have to be set straight first: with a third time, still fewer than here). The path for
 ///   each of that half leads down the newest side, where it looks at one entry a level and updates it. What is dead at the
 ///   oldest end goes: on the oldest path entries are looked at, shifted and written anew, three paths in all; what was
 ///   below is freed later, a few slabs an event. At most one leaf in a half is filled, and then split: a split writes two

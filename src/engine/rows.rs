@@ -11,9 +11,7 @@
 //! as it must, and shrinks again when it is dead for the most part. A late row enters its true place, wherever that is.
 //! When the oldest inline row is dead, the whole branch is, and is given up at once.
 //!
-//! A few inline rows *turn*: where they are full and nothing is beyond them, a new row takes the place of the oldest once that is
-//! dead, and no other moves. So the oldest is anywhere among them, as the head says, and after the last of them comes the first.
-//! Whatever is rarer than to add a row at the end sets them straight before it begins.
+//! A few inline rows turn (`inline`), and are set straight before anything but a row at their end is added or changed.
 //!
 //! At the bound (`rows_per_key_max`, or no memory for another slab) the oldest rows go. Those that were still alive are
 //! counted, and the greatest of their times is remembered: a window that reaches back to it is answered from what is left,
@@ -25,9 +23,8 @@
 //! 2⁵³, so that stamps are in order of time as they are.
 
 use super::Counters;
-use super::kernel::{InRecord, Near};
-use super::memory::LINE_WORDS;
-use super::program::{GROUP_HEADER_WORDS, STAMP_BITS};
+use super::kernel::Near;
+use super::program::STAMP_BITS;
 use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
@@ -37,12 +34,13 @@ use super::tree::{
 use super::units::TIME_END;
 use std::ops::Range;
 
+mod inline;
+
+use inline::{Head, inline, set_straight};
+pub(super) use inline::{Inline, head_word, is_beyond, is_headed_first, lose_until, lost_until};
+
 /// Rows of a slab, by its level: 1, 2, and 3 for the leaves of trees.
 pub(super) const TIERS: [usize; LEAF_LEVEL as usize] = [16, 32, LEAF_ROWS];
-
-/// Where in the record's group header what is.
-const HEAD: usize = 0;
-const LOST: usize = 1;
 
 /// The stamp of a row of this time without any bits.
 #[inline]
@@ -152,13 +150,7 @@ impl Shape {
             group,
             row_words,
             id_column,
-            inline: Inline {
-                record_word,
-                rows: inline_rows,
-                len: inline_rows * row_words,
-                max: inline_rows.min(rows_per_key_max),
-                turn: (1..=InRecord::ROWS_MAX).contains(&inline_rows.min(rows_per_key_max)),
-            },
+            inline: Inline::new(record_word, inline_rows, row_words, rows_per_key_max),
             rows_max: rows_per_key_max,
             classes: TIERS.map(|rows| sizes.class(row_words * rows)),
             node_class: sizes.class(node_words(&lanes)),
@@ -176,10 +168,6 @@ impl Shape {
     /// The most rows kept inside the record, and the most kept of a key.
     pub(super) fn rows_max(&self) -> (usize, usize) {
         (self.inline.max, self.rows_max)
-    }
-
-    fn inline_words(&self) -> Range<usize> {
-        self.inline.words()
     }
 
     /// Rows of a slab of this level.
@@ -344,210 +332,6 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Where in a record the rows of a group are, and what is said of them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Inline {
-    record_word: usize,
-    /// For so many there is room.
-    rows: usize,
-    /// What these take.
-    len: usize,
-    /// So many there may be: as many, or fewer where `rows_per_key_max` says so.
-    max: usize,
-    /// Whether they turn when they are full. Of many the dead are dropped instead: to look at these as well takes longer than to move
-    /// the others.
-    turn: bool,
-}
-
-impl Inline {
-    #[inline(always)]
-    fn words(&self) -> Range<usize> {
-        let start = self.record_word + GROUP_HEADER_WORDS;
-        start..start + self.len
-    }
-
-    /// The rows, in any order, if they are all that windows can reach which begin after the row of one stamp and end with that of
-    /// another, and none is after these; and if they are at most so many.
-    #[inline(always)]
-    pub(super) fn all_between<'a>(
-        &self,
-        record: &'a [u64],
-        after: u64,
-        until: u64,
-        most: usize,
-    ) -> Option<Block<'a>> {
-        let [head, _, words @ ..] = &record[self.record_word..] else { return None };
-        let (head, words) = (*head, &words[..self.len]);
-        let (count, first) = (head as usize & 0xff, (head >> 8) as usize & 0xff);
-        let (oldest, newest) = match count {
-            0 => (i64::MAX as u64, 0),
-            _ => (words[first], words[if first == 0 { count } else { first } - 1]),
-        };
-        let is_beyond = is_branched(head) && oldest as i64 > after as i64;
-        let is_told = count <= most.min(self.rows) && !is_beyond && newest as i64 <= until as i64;
-        is_told.then_some(Block { words, capacity: self.rows, count })
-    }
-
-    /// Adds a row that is newer than all others, where nothing is beyond the record, and there is room in it or will be without
-    /// the oldest rows, which are dead: nearly always. Returns how many had to move; `None`, and nothing changed, where it is
-    /// not so.
-    #[inline(always)]
-    fn push(&self, record: &mut [u64], row: &[u64], dead: impl Fn() -> i64) -> Option<usize> {
-        let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
-        let (count, first) = (*head as usize & 0xff, (*head >> 8) as usize & 0xff);
-        if is_branched(*head) || count > self.max {
-            return None;
-        }
-        let is_full = count == self.max;
-        let mut place = if is_full { first } else { count };
-        let newest = if place == 0 { count } else { place };
-        if count > 0 && time_of(words[newest - 1]) >= time_of(row[0]) {
-            return None;
-        }
-        let mut moved = 0;
-        if !is_full {
-            *head += 1;
-        } else if self.turn {
-            if time_of(words[place]) > dead() {
-                return None;
-            }
-            let next = if place + 1 == count { 0 } else { place + 1 };
-            *head = (next as u64) << 8 | count as u64;
-        } else {
-            moved = self.drop_dead(words, (count, row.len()), dead())?;
-            place = moved;
-            *head = moved as u64 + 1;
-        }
-        for &word in row {
-            words[place] = word;
-            place += self.rows;
-        }
-        Some(moved)
-    }
-
-    /// Moves those that are not dead to where the rows begin, of so many rows and columns, and returns how many they are; `None`, and
-    /// nothing changed, where none is dead.
-    #[inline(never)]
-    fn drop_dead(&self, words: &mut [u64], (count, columns): (usize, usize), dead: i64) -> Option<usize> {
-        let dropped = words[..count].iter().position(|&stamp| time_of(stamp) > dead).unwrap_or(count);
-        if dropped == 0 {
-            return None;
-        }
-        for start in (0..columns).map(|column| column * self.rows) {
-            words.copy_within(start + dropped..start + count, start);
-        }
-        Some(count - dropped)
-    }
-
-    /// No rows.
-    #[inline(always)]
-    pub(super) fn none(&self) -> Block<'static> {
-        Block { words: &[], capacity: 0, count: 0 }
-    }
-
-    /// See [`lost_until`].
-    #[inline(always)]
-    pub(super) fn lost_until(&self, record: &[u64]) -> Option<i64> {
-        match record[self.record_word + LOST] {
-            0 => None,
-            after => Some(after as i64 - 1),
-        }
-    }
-}
-
-/// The inline rows: the older ones, and where they have turned, the newer.
-#[inline(always)]
-fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> (Block<'a>, Option<Block<'a>>) {
-    let (words, capacity) = (&record[shape.inline_words()], shape.inline.rows);
-    match head.first {
-        0 => (Block { words, capacity, count: head.count }, None),
-        first => {
-            let older = Block { words: &words[first..], capacity, count: head.count - first };
-            (older, Some(Block { words, capacity, count: first }))
-        }
-    }
-}
-
-/// Sets inline rows straight that have turned: the oldest comes first again.
-fn set_straight(record: &mut [u64], shape: &Shape, counters: &mut Counters) {
-    let head = Head::of(record, shape);
-    if head.first > 0 {
-        for column in record[shape.inline_words()].chunks_exact_mut(shape.inline.rows) {
-            column[..head.count].rotate_left(head.first);
-        }
-        counters.rows_moved += head.count as u64;
-        Head { first: 0, ..head }.store(record, shape);
-    }
-}
-
-/// Greatest time of the rows that were given up; `None` when none was.
-#[inline]
-pub(super) fn lost_until(record: &[u64], shape: &Shape) -> Option<i64> {
-    shape.inline.lost_until(record)
-}
-
-/// Remembers that rows up to this time were given up.
-pub(super) fn lose_until(record: &mut [u64], shape: &Shape, time: i64) {
-    let lost = &mut record[shape.inline.record_word + LOST];
-    *lost = (*lost).max(time as u64 + 1);
-}
-
-/// First word of a group's header.
-#[derive(Clone, Copy)]
-struct Head {
-    branch: Branch,
-    /// Inline rows.
-    count: usize,
-    /// Where the oldest of them is. Not 0 only if they turn, are full, and there is no branch.
-    first: usize,
-}
-
-impl Head {
-    #[inline]
-    fn of(record: &[u64], shape: &Shape) -> Self {
-        let word = record[shape.inline.record_word + HEAD];
-        let branch = Branch {
-            slab: (word >> 32) as u32,
-            level: (word >> 24) as u8,
-            count: (word >> 16) as usize & 0xff,
-        };
-        Self { branch, count: word as usize & 0xff, first: (word >> 8) as usize & 0xff }
-    }
-
-    #[inline]
-    fn store(self, record: &mut [u64], shape: &Shape) {
-        let Branch { slab, level, count } = self.branch;
-        record[shape.inline.record_word + HEAD] = u64::from(slab) << 32
-            | u64::from(level) << 24
-            | (count as u64) << 16
-            | (self.first as u64) << 8
-            | self.count as u64;
-    }
-}
-
-/// Whether the group's header is in the first line of the record.
-#[inline]
-pub(super) fn is_headed_first(shape: &Shape) -> bool {
-    shape.inline.record_word < LINE_WORDS
-}
-
-/// Where in a record that is, of a group that is headed there.
-pub(super) fn head_word(shape: &Shape) -> usize {
-    shape.inline.record_word + HEAD
-}
-
-/// Whether there are rows beyond a record, by this word of it.
-#[inline]
-pub(super) fn is_beyond(record: &[u64], head: usize) -> bool {
-    is_branched(record[head])
-}
-
-/// Whether a head says anything of a branch.
-#[inline(always)]
-fn is_branched(head: u64) -> bool {
-    head > 0xffff
-}
-
 /// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
 /// a tree.
 #[inline(never)]
@@ -654,7 +438,7 @@ fn place(
             return;
         }
     }
-    let words = &mut record[shape.inline_words()];
+    let words = &mut record[shape.inline.words()];
     counters.rows_moved += place_row(words, shape.inline.rows, head.count, row, shape.id_column) as u64;
     Head { count: head.count + 1, ..head }.store(record, shape);
 }
@@ -662,7 +446,7 @@ fn place(
 /// The oldest of the inline rows, of which there must be one.
 #[inline]
 fn first_inline(record: &[u64], shape: &Shape) -> At {
-    row_at(&record[shape.inline_words()], shape.inline.rows, 0, shape.id_column)
+    row_at(&record[shape.inline.words()], shape.inline.rows, 0, shape.id_column)
 }
 
 /// Drops the first rows of a block.
@@ -712,7 +496,7 @@ impl Group<'_> {
         let mut row = self.spill.take_row_buffer();
         let (mut room, mut moved) = (self.room(), 0);
         while moved < wanted {
-            let inline = &self.record[self.shape.inline_words()];
+            let inline = &self.record[self.shape.inline.words()];
             row.clear();
             row.extend(
                 (0..self.shape.row_words).map(|column| inline[column * self.shape.inline.rows + moved]),
@@ -731,7 +515,7 @@ impl Group<'_> {
 
     fn drop_inline_rows(&mut self, dropped: usize) {
         let head = self.head();
-        let range = self.shape.inline_words();
+        let range = self.shape.inline.words();
         drop_first(&mut self.record[range], self.shape.inline.rows, head.count, dropped);
         self.counters.rows_moved += (head.count - dropped) as u64;
         Head { count: head.count - dropped, ..head }.store(self.record, self.shape);
@@ -916,7 +700,7 @@ pub(super) fn change_rows(
     let Some(id_column) = shape.id_column else { return 0 };
     set_straight(record, shape, counters);
     let head = Head::of(record, shape);
-    let words = &mut record[shape.inline_words()];
+    let words = &mut record[shape.inline.words()];
     let mut found = change_rows_at(words, shape.inline.rows, head.count, (at, id_column), &mut change);
     counters.rows_moved += head.count as u64;
     if head.branch.level > 0 {

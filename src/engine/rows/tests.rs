@@ -1,8 +1,9 @@
 //! One model against which all that happens to rows is tested.
 
 use super::*;
-use crate::engine::kernel::{self, Near, Task, Used};
+use crate::engine::kernel::{self, InRecord, Near, Task, Used};
 use crate::engine::plan::Bit;
+use crate::engine::program::GROUP_HEADER_WORDS;
 use crate::engine::tally::Sum;
 use crate::engine::tree::{Edges, free_felled};
 use crate::engine::units::mix;
@@ -20,6 +21,8 @@ struct Model {
     random: u64,
     /// How many times all rows in reach were near, by blocks.
     near: [u32; Near::BLOCKS + 1],
+    /// How many rows took the place of another.
+    turned: u32,
 }
 
 impl Model {
@@ -43,6 +46,7 @@ impl Model {
             lost: None,
             random: 7,
             near: [0; Near::BLOCKS + 1],
+            turned: 0,
         }
     }
 
@@ -81,6 +85,7 @@ impl Model {
         let row = Self::row(time, tag, value);
         insert(&mut self.record, &self.shape, &mut self.spill, &row, || dead, &mut self.counters);
         free_felled(&mut self.spill, |_| Some(&self.shape));
+        self.turned += u32::from(Head::of(&self.record, &self.shape).first > 0);
         self.rows.push((time, tag, value));
         self.rows.retain(|&(time, ..)| time > dead);
         self.rows.sort_unstable_by(|a, b| b.cmp(a));
@@ -199,13 +204,27 @@ fn run(model: &mut Model, rows: u64, retention: i64) {
 
 #[test]
 fn holds_exactly_the_rows_that_are_alive() {
-    for (inline, retention) in
-        [(1, 300), (4, 10), (4, 500), (8, 5_000), (64, 40_000), (2, 100_000), (5, 1 << 40)]
-    {
+    for (inline, retention) in [
+        (1, 300),
+        (4, 10),
+        (4, 500),
+        (8, 5_000),
+        (64, 40_000),
+        (2, 100_000),
+        (5, 1 << 40),
+        (17, -150),
+        (20, -100),
+    ] {
         let mut model = Model::new(inline, 1 << 20, 1 << 24);
         run(&mut model, 9_000, retention);
         assert_eq!(model.counters.rows_lost, 0, "{inline} {retention}");
         assert!(retention < 300 || model.counters.promoted > 0);
+        // More than that are dropped instead.
+        assert!(
+            inline > InRecord::ROWS_MAX || retention > 0 || model.turned > 1_000,
+            "{inline} {}",
+            model.turned
+        );
     }
 }
 
@@ -225,7 +244,7 @@ fn tiers_change_without_a_trace() {
         model.check_sums(now, now - 6_000);
     }
     assert_eq!(model.counters.rows_lost, 0);
-    assert!(model.counters.demoted > 0);
+    assert!(model.counters.demoted > 0 && model.turned > 0);
     assert!(model.near[1..].iter().all(|&times| times > 0), "{:?}", model.near);
 }
 
