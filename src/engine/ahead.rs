@@ -4,8 +4,8 @@
 //! Index buckets and the first lines of records are asked for a group of events at a time, one close upon the other. Each is
 //! on a page of its own, and the processor goes on from such a prefetch only when it has found the page: side by side these
 //! searches overlap, one by one among other work they do not. What follows lies on pages that have been found, and is a
-//! pipeline: while an event is decided, the memory brings the other lines of the records of the second after it, and what
-//! these records say is beyond them.
+//! pipeline: while an event is decided, the memory brings the lines of the records of the third after it, and what the records of
+//! the second say is beyond them. Between asking for a line and looking at it there is a decision, always: whoever looks at once waits.
 //!
 //! What is noted is a guess. The words it was made from have not been checked yet, and between the look and the decision
 //! other events of the burst are decided, which add records and drop them. So a record is believed to be a key's only after
@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::rows;
 use super::spill::Spill;
 use super::table::{RecordKey, RecordNumber, Table};
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 /// The most events of a burst. Of a longer one the rest is not looked ahead at.
@@ -26,7 +27,8 @@ pub(super) const EVENTS_MAX: usize = 64;
 const GROUP: usize = 16;
 
 /// How many events before its decision each later round asks for an event.
-const REST: usize = 2;
+const LINES: usize = 3;
+const BEYOND: usize = 2;
 const ROWS: usize = 1;
 
 /// Where one key of an event is likely to be.
@@ -35,14 +37,22 @@ pub(super) struct Sight {
     table: u32,
     /// `None` where the event has no such key.
     start: Option<Start>,
-    /// Once its group has been asked for.
-    record: Option<RecordNumber>,
+    /// Once its group has been asked for: the number of its record, + 1.
+    record: Option<NonZeroU32>,
 }
+
+// Each is written once and read four times.
+const _: () = assert!(size_of::<Sight>() == 16);
 
 impl Sight {
     #[inline(always)]
     fn table(self) -> usize {
         self.table as usize
+    }
+
+    #[inline(always)]
+    fn record(self) -> Option<RecordNumber> {
+        self.record.map(|number| number.get() - 1)
     }
 }
 
@@ -56,6 +66,8 @@ pub(super) struct Ahead {
     next: usize,
     /// Those events that have something to ask for in the last round, a bit for each.
     deep: u64,
+    /// Of the group that is being asked for: sights whose record is not named in the first bucket.
+    elsewhere: Vec<u32>,
 }
 
 const _: () = assert!(EVENTS_MAX == u64::BITS as usize);
@@ -63,13 +75,14 @@ const _: () = assert!(EVENTS_MAX == u64::BITS as usize);
 impl Ahead {
     /// What [`reserve`](Self::reserve) takes.
     pub(super) fn bytes_for(keys_max: usize) -> u64 {
-        (EVENTS_MAX * (keys_max * size_of::<Sight>() + size_of::<u32>())) as u64
+        (EVENTS_MAX * (keys_max * (size_of::<Sight>() + size_of::<u32>()) + size_of::<u32>())) as u64
     }
 
     /// For events of at most so many keys.
     pub(super) fn reserve(keys_max: usize) -> Self {
         let sights = Vec::with_capacity(EVENTS_MAX * keys_max);
-        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0, deep: 0 }
+        let elsewhere = Vec::with_capacity(EVENTS_MAX * keys_max);
+        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0, deep: 0, elsewhere }
     }
 
     /// Begins a burst.
@@ -105,7 +118,8 @@ impl Ahead {
     /// Once all are noted: asks for what the first events need.
     pub(super) fn begin(&mut self, tables: &[Table], plan: &Plan, spill: &Spill) {
         self.ask_for_records(0, tables);
-        (0..REST).for_each(|event| self.ask_for_rest(event, tables, plan, spill));
+        (0..LINES).for_each(|event| self.ask_for_lines(event, tables));
+        (0..BEYOND).for_each(|event| self.ask_beyond_records(event, tables, plan, spill));
         (0..ROWS).for_each(|event| self.ask_for_rows(event, tables, plan, spill));
     }
 
@@ -115,11 +129,12 @@ impl Ahead {
         let event = self.next;
         self.next += 1;
         // One event before the first of them is looked at.
-        let later = event + REST + 1;
+        let later = event + LINES + 1;
         if later.is_multiple_of(GROUP) {
             self.ask_for_records(later, tables);
         }
-        self.ask_for_rest(event + REST, tables, plan, spill);
+        self.ask_for_lines(event + LINES, tables);
+        self.ask_beyond_records(event + BEYOND, tables, plan, spill);
         self.ask_for_rows(event + ROWS, tables, plan, spill);
         self.keys(event)
     }
@@ -148,24 +163,48 @@ impl Ahead {
                 tables[sight.table()].prefetch_index(start);
             }
         }
-        for sight in &mut self.sights[group.clone()] {
-            sight.record = sight.start.and_then(|start| tables[sight.table()].likely(start));
+        self.elsewhere.clear();
+        for (sight, place) in self.sights[group.clone()].iter_mut().zip(group.start as u32..) {
+            let Some(start) = sight.start else { continue };
+            let (record, is_elsewhere) = tables[sight.table()].likely(start);
+            sight.record = record;
+            if is_elsewhere {
+                self.elsewhere.push(place);
+            }
         }
         for sight in &self.sights[group] {
-            if let Some(record) = sight.record {
+            if let Some(record) = sight.record() {
                 tables[sight.table()].prefetch_first_line(record);
+            }
+        }
+        for &place in &self.elsewhere {
+            let sight = &mut self.sights[place as usize];
+            let (table, start) = (&tables[sight.table()], sight.start);
+            sight.record = start.and_then(|start| table.likely_elsewhere(start));
+            if let Some(record) = sight.record() {
+                table.prefetch_first_line(record);
             }
         }
     }
 
-    /// Asks for the other lines of the records, and for what is beyond those whose first line tells.
+    /// Asks for all lines of the records: for the first once more, as a processor that looks for many pages lets some of what was
+    /// asked for go.
     #[inline(never)]
-    fn ask_for_rest(&mut self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
+    fn ask_for_lines(&self, event: usize, tables: &[Table]) {
+        for sight in &self.sights[self.keys(event)] {
+            if let Some(record) = sight.record() {
+                tables[sight.table()].prefetch_record(record);
+            }
+        }
+    }
+
+    /// Asks for what is beyond those records whose first line tells.
+    #[inline(never)]
+    fn ask_beyond_records(&mut self, event: usize, tables: &[Table], plan: &Plan, spill: &Spill) {
         let mut is_deep = false;
         for sight in &self.sights[self.keys(event)] {
-            let Some(number) = sight.record else { continue };
+            let Some(number) = sight.record() else { continue };
             let (table, spec) = (&tables[sight.table()], &plan.tables[sight.table()]);
-            table.prefetch_other_lines(number);
             let record = table.record(number);
             is_deep |= !spec.are_headed_first;
             if spec.heads.iter().any(|&(head, _)| rows::is_beyond(record, head)) {
@@ -185,7 +224,7 @@ impl Ahead {
             return;
         }
         for sight in &self.sights[self.keys(event)] {
-            let Some(number) = sight.record else { continue };
+            let Some(number) = sight.record() else { continue };
             let record = tables[sight.table()].record(number);
             for &group in &plan.tables[sight.table()].groups {
                 let shape = &plan.groups[group].shape;
@@ -201,7 +240,7 @@ impl Ahead {
     /// The records of these keys. Each may be another's, or none any more.
     #[inline]
     pub(super) fn likely(&self, keys: Range<usize>) -> impl Iterator<Item = Option<RecordNumber>> {
-        self.sights[keys].iter().map(|sight| sight.record)
+        self.sights[keys].iter().map(|sight| sight.record())
     }
 }
 

@@ -140,6 +140,7 @@ pub(super) trait AddUp {
 /// The processor must have the instructions.
 #[inline(always)]
 pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
+    let (mut work, mut inexact) = (0, false);
     for (number, direct) in run.directs.iter().enumerate() {
         let LookedUp { is_there: true, record } = run.looked_up[direct.key] else { continue };
         let (seen, table) = (&run.seen[direct.windows], &run.tables[direct.table]);
@@ -163,8 +164,10 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
             run.left.push(number);
             continue;
         }
-        run.work += block.count as u64;
-        run.inexact |= lost.is_some_and(|lost| lost > seen.oldest);
+        work += block.count as u64;
+        inexact |= lost.is_some_and(|lost| lost > seen.oldest);
         direct.told.tell(run.numbers, run.registers);
     }
+    run.work += work;
+    run.inexact |= inexact;
 }

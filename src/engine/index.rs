@@ -10,6 +10,7 @@
 
 use super::LimitError;
 use super::memory::{LINE_WORDS, Memory};
+use std::num::NonZeroU32;
 
 const SLOTS: usize = LINE_WORDS - 1;
 const PASSED: usize = SLOTS;
@@ -34,8 +35,16 @@ pub(super) struct Index {
 /// Where a search for a hash begins, and what it looks for.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
-    bucket: u32,
+    /// Its number + 1, so that no start takes no more room than one.
+    bucket: NonZeroU32,
     tag: u32,
+}
+
+impl Start {
+    #[inline(always)]
+    fn bucket(self) -> usize {
+        self.bucket.get() as usize - 1
+    }
 }
 
 impl Index {
@@ -72,8 +81,8 @@ impl Index {
     /// Where a search for this hash begins.
     #[inline]
     pub(super) fn start(&self, hash: u64) -> Start {
-        // `ENTRIES_MAX` sees to it that there are never more than 2³² buckets.
-        Start { bucket: self.home(hash) as u32, tag: hash as u32 }
+        // `ENTRIES_MAX` sees to it that there are never nearly as many buckets.
+        Start { bucket: NonZeroU32::MIN.saturating_add(self.home(hash) as u32), tag: hash as u32 }
     }
 
     #[inline]
@@ -96,7 +105,7 @@ impl Index {
     /// Asks for the bucket where a search begins.
     #[inline]
     pub(super) fn prefetch(&self, start: Start) {
-        self.lines.prefetch(start.bucket as usize * LINE_WORDS);
+        self.lines.prefetch(start.bucket() * LINE_WORDS);
     }
 
     /// The first entry of this hash that `is_it`.
@@ -105,26 +114,34 @@ impl Index {
         self.find_from(self.start(hash), is_it)
     }
 
-    /// The first entry that a search comes by.
+    /// The first entry that a search comes by, + 1, as slots have it, and whether there may be one that is not in the first bucket.
     #[inline(always)]
-    pub(super) fn first(&self, start: Start) -> Option<u32> {
-        let line = self.bucket(start.bucket as usize);
+    pub(super) fn first(&self, start: Start) -> (Option<NonZeroU32>, bool) {
+        let line = self.bucket(start.bucket());
         let tagged = halves::high(line, start.tag) & ALL_SLOTS;
-        let number = line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32;
-        if tagged != 0 && number != 0 {
-            return Some(number - 1);
+        // A slot that nothing is in looks like one of the tag 0.
+        let number = NonZeroU32::new(line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32);
+        match tagged {
+            0 => (None, line[PASSED] != 0),
+            _ => (number, number.is_none()),
         }
-        if tagged == 0 && line[PASSED] == 0 { None } else { self.first_of_any(start) }
     }
 
+    /// The same in all buckets.
     #[inline(never)]
-    fn first_of_any(&self, start: Start) -> Option<u32> {
-        self.find_from(start, |_| true)
+    pub(super) fn first_of_any(&self, start: Start) -> Option<NonZeroU32> {
+        self.find_from(start, |_| true).map(|entry| NonZeroU32::MIN.saturating_add(entry))
+    }
+
+    /// Asks for the bucket after the one where a search begins.
+    #[inline]
+    pub(super) fn prefetch_second(&self, start: Start) {
+        self.lines.prefetch(self.next(start.bucket()) * LINE_WORDS);
     }
 
     #[inline]
     fn find_from(&self, start: Start, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut bucket = start.bucket as usize;
+        let mut bucket = start.bucket();
         for _ in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket(bucket);
             let mut tagged = halves::high(line, start.tag) & ALL_SLOTS;
@@ -280,7 +297,13 @@ mod tests {
                 let probe = (random >> 13) as u32 % entries;
                 let hash = model.get(&probe).copied().unwrap_or(mix(random % spread, 99));
                 assert_eq!(index.find(hash, |found| found == probe).is_some(), model.contains_key(&probe));
-                assert_eq!(index.first(index.start(hash)), index.find(hash, |_| true));
+                let start = index.start(hash);
+                let any = index.first_of_any(start);
+                assert_eq!(any.map(|number| number.get() - 1), index.find(hash, |_| true));
+                match index.first(start) {
+                    (first, false) => assert_eq!(first, any),
+                    (first, true) => assert_eq!(first, None),
+                }
             }
         }
     }

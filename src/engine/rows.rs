@@ -395,19 +395,19 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
     newest > dead
 }
 
-/// Adds a row. Rows at or before what `dead` says may be dropped.
+/// Adds a row. Rows at or before `dead` may be dropped.
 #[inline(always)]
 pub(super) fn insert(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
     row: &[u64],
-    dead: impl Fn() -> i64,
+    dead: i64,
     counters: &mut Counters,
 ) {
-    match shape.inline.push(record, row, &dead) {
+    match shape.inline.push(record, row, dead) {
         Some(moved) => counters.rows_moved += moved as u64,
-        None => place(record, shape, spill, row, dead(), counters),
+        None => place(record, shape, spill, row, dead, counters),
     }
 }
 

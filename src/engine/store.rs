@@ -86,7 +86,7 @@ impl Stored<'_> {
         }
         let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
         let record = table.record_mut(record);
-        let dead = || self.mark.saturating_sub(group.dead_after);
+        let dead = self.mark.saturating_sub(group.dead_after);
         rows::insert(record, &group.shape, self.spill, row, dead, self.counters);
         if !self.is_findable && !group.amends.is_empty() {
             self.counters.rows_lost += 1;

@@ -13,6 +13,7 @@ use super::index::{ENTRIES_MAX, Index, Start};
 use super::memory::{LINE_WORDS, Memory};
 use super::plan::TableSpec;
 use super::units::mix;
+use std::num::NonZeroU32;
 
 /// Word of the greatest event time seen. In a free record, [`FREE`].
 const NEWEST: usize = 2;
@@ -287,10 +288,20 @@ impl Table {
         self.index.prefetch(start);
     }
 
-    /// The record that the index names for a key, which may be that of another.
+    /// The record that the index names for a key, + 1, which may be that of another; and whether it is rather in another bucket, which
+    /// then is asked for.
     #[inline(always)]
-    pub(super) fn likely(&self, start: Start) -> Option<RecordNumber> {
-        self.index.first(start)
+    pub(super) fn likely(&self, start: Start) -> (Option<NonZeroU32>, bool) {
+        let (likely, is_elsewhere) = self.index.first(start);
+        if is_elsewhere {
+            self.index.prefetch_second(start);
+        }
+        (likely, is_elsewhere)
+    }
+
+    /// The same, in whatever bucket it is.
+    pub(super) fn likely_elsewhere(&self, start: Start) -> Option<NonZeroU32> {
+        self.index.first_of_any(start)
     }
 
     /// Asks for the first line of a record, without looking at it.
@@ -299,10 +310,12 @@ impl Table {
         self.records.prefetch(self.start(number));
     }
 
-    /// Asks for its other lines.
-    #[inline]
-    pub(super) fn prefetch_other_lines(&self, number: RecordNumber) {
-        self.records.prefetch_lines(self.start(number) + LINE_WORDS, self.other_lines);
+    /// Asks for all its lines.
+    #[inline(always)]
+    pub(super) fn prefetch_record(&self, number: RecordNumber) {
+        let start = self.start(number);
+        self.records.prefetch(start);
+        self.records.prefetch_lines(start + LINE_WORDS, self.other_lines);
     }
 }
 

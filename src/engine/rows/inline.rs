@@ -106,51 +106,52 @@ impl Inline {
     /// the oldest rows, which are dead: nearly always. Returns how many had to move; `None`, and nothing changed, where it is
     /// not so.
     #[inline(always)]
-    pub(super) fn push(&self, record: &mut [u64], row: &[u64], dead: impl Fn() -> i64) -> Option<usize> {
+    pub(super) fn push(&self, record: &mut [u64], row: &[u64], dead: i64) -> Option<usize> {
         let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
         let (count, first) = (*head as usize & 0xff, (*head >> 8) as usize & 0xff);
-        if is_branched(*head) || count > self.max {
-            return None;
-        }
-        let is_full = count == self.max;
+        let is_full = count >= self.max;
         let mut place = if is_full { first } else { count };
-        let newest = if place == 0 { count } else { place };
-        if count > 0 && time_of(words[newest - 1]) >= time_of(row[0]) {
+        // Of no rows there is no newest.
+        let newest = (if place == 0 { count } else { place }).wrapping_sub(1);
+        let is_newer = words.get(newest).is_none_or(|&newest| time_of(newest) < time_of(row[0]));
+        if is_branched(*head) || !is_newer {
             return None;
         }
-        let mut moved = 0;
         if !is_full {
             *head += 1;
         } else if self.turn {
-            if time_of(words[place]) > dead() {
+            if time_of(words[place]) > dead {
                 return None;
             }
             let next = if place + 1 == count { 0 } else { place + 1 };
             *head = (next as u64) << 8 | count as u64;
         } else {
-            moved = self.drop_dead(words, (count, row.len()), dead())?;
-            place = moved;
-            *head = moved as u64 + 1;
+            return self.push_without_dead(record, row, dead);
         }
         for &word in row {
             words[place] = word;
             place += self.rows;
         }
-        Some(moved)
+        Some(0)
     }
 
-    /// Moves those that are not dead to where the rows begin, of so many rows and columns, and returns how many they are; `None`, and
-    /// nothing changed, where none is dead.
+    /// The same for rows that are full and do not turn: those that are not dead move to where the rows begin.
     #[inline(never)]
-    fn drop_dead(&self, words: &mut [u64], (count, columns): (usize, usize), dead: i64) -> Option<usize> {
+    fn push_without_dead(&self, record: &mut [u64], row: &[u64], dead: i64) -> Option<usize> {
+        let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
+        let count = *head as usize;
         let dropped = words[..count].iter().position(|&stamp| time_of(stamp) > dead).unwrap_or(count);
         if dropped == 0 {
             return None;
         }
-        for start in (0..columns).map(|column| column * self.rows) {
+        let left = count - dropped;
+        for (column, &word) in row.iter().enumerate() {
+            let start = column * self.rows;
             words.copy_within(start + dropped..start + count, start);
+            words[start + left] = word;
         }
-        Some(count - dropped)
+        *head = left as u64 + 1;
+        Some(left)
     }
 
     /// No rows.

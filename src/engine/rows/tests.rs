@@ -83,7 +83,7 @@ impl Model {
         let (tag, value) = (self.next(), self.next() >> 20);
         let lost_before = self.counters.rows_lost;
         let row = Self::row(time, tag, value);
-        insert(&mut self.record, &self.shape, &mut self.spill, &row, || dead, &mut self.counters);
+        insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters);
         free_felled(&mut self.spill, |_| Some(&self.shape));
         self.turned += u32::from(Head::of(&self.record, &self.shape).first > 0);
         self.rows.push((time, tag, value));
