@@ -23,7 +23,8 @@ STORE = "tollgate::engine::store::<impl tollgate::engine::Engine>::store_own_row
 STAGES = [
     ("note the keys of an event to come", NOTE),
     ("ask for its index buckets, and for the first lines of its records", AHEAD + "ask_for_records"),
-    ("ask for their other lines and slabs", AHEAD + "ask_for_rest"),
+    ("ask for all their lines", AHEAD + "ask_for_lines"),
+    ("ask for what is beyond them", AHEAD + "ask_beyond_records"),
     ("ask for what is further away", AHEAD + "ask_for_rows"),
     ("decode, and look for a duplicate", ENGINE + "receive"),
     ("look the keys up", ENGINE + "look_up_keys"),
@@ -34,7 +35,8 @@ STAGES = [
     ("apply an amendment", ENGINE + "amend"),
     ("sweep idle keys", ENGINE + "drop_idle_keys"),
     ("remember the answer", ENGINE + "conclude"),
-    ("all of step, digest included", ENGINE + "step"),
+    ("roll the digest", "tollgate::engine::digest::x86::roll"),
+    ("all of step", ENGINE + "step"),
 ]
 
 
