@@ -9,6 +9,7 @@ kernel for AVX2 is what is counted. How to read it: docs/COST.md.
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ STAGES = [
     ("apply an amendment", ENGINE + "amend"),
     ("sweep idle keys", ENGINE + "drop_idle_keys"),
     ("remember the answer", ENGINE + "conclude"),
-    ("roll the digest", "tollgate::engine::digest::x86::roll"),
+    ("roll the digest", f"tollgate::engine::digest::{'arm' if platform.machine() == 'aarch64' else 'x86'}::roll"),
     ("all of step", ENGINE + "step"),
 ]
 

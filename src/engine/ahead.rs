@@ -5,7 +5,8 @@
 //! on a page of its own, and the processor goes on from such a prefetch only when it has found the page: side by side these
 //! searches overlap, one by one among other work they do not. What follows lies on pages that have been found, and is a
 //! pipeline: while an event is decided, the memory brings the lines of the records of the third after it, and what the records of
-//! the second say is beyond them. Between asking for a line and looking at it there is a decision, always: whoever looks at once waits.
+//! the second say is beyond them. Whoever looks at a line right after asking for it waits: once a burst has begun, there is a decision
+//! between the two in this pipeline.
 //!
 //! What is noted is a guess. The words it was made from have not been checked yet, and between the look and the decision
 //! other events of the burst are decided, which add records and drop them. So a record is believed to be a key's only after
@@ -41,7 +42,7 @@ pub(super) struct Sight {
     record: Option<NonZeroU32>,
 }
 
-// Each is written once and read four times.
+// There are many, and each is gone through again and again.
 const _: () = assert!(size_of::<Sight>() == 16);
 
 impl Sight {
@@ -66,7 +67,7 @@ pub(super) struct Ahead {
     next: usize,
     /// Those events that have something to ask for in the last round, a bit for each.
     deep: u64,
-    /// Of the group that is being asked for: sights whose record is not named in the first bucket.
+    /// Of the group that is being asked for: sights whose record the first look at the first bucket did not name, though there may be one.
     elsewhere: Vec<u32>,
 }
 

@@ -114,7 +114,8 @@ impl Index {
         self.find_from(self.start(hash), is_it)
     }
 
-    /// The first entry that a search comes by, + 1, as slots have it, and whether there may be one that is not in the first bucket.
+    /// The first entry that a search comes by, + 1, as slots have it; or none, and whether [`first_of_any`](Self::first_of_any) may
+    /// find one all the same.
     #[inline(always)]
     pub(super) fn first(&self, start: Start) -> (Option<NonZeroU32>, bool) {
         let line = self.bucket(start.bucket());
@@ -127,7 +128,7 @@ impl Index {
         }
     }
 
-    /// The same in all buckets.
+    /// The first entry that a search comes by, + 1, in whatever bucket.
     #[inline(never)]
     pub(super) fn first_of_any(&self, start: Start) -> Option<NonZeroU32> {
         self.find_from(start, |_| true).map(|entry| NonZeroU32::MIN.saturating_add(entry))

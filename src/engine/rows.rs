@@ -7,11 +7,11 @@
 //!
 //! Rows are in order of time (and of their ids' tags, where the group keeps them). The newest are inline: every scan has
 //! them at hand, and most events go to their end. When the inline rows are full and the oldest of them is out of every
-//! window's reach, the dead ones go; if all are alive, the older half moves to the branch, which grows from tier to tier
+//! window's reach, the dead ones go, or of a few one, whose place the new row takes (`inline`); if all are alive, the older half moves to the branch, which grows from tier to tier
 //! as it must, and shrinks again when it is dead for the most part. A late row enters its true place, wherever that is.
 //! When the oldest inline row is dead, the whole branch is, and is given up at once.
 //!
-//! A few inline rows turn (`inline`), and are set straight before anything but a row at their end is added or changed.
+//! Those few are a ring, which is set straight before anything but a row at the end is added or changed.
 //!
 //! At the bound (`rows_per_key_max`, or no memory for another slab) the oldest rows go. Those that were still alive are
 //! counted, and the greatest of their times is remembered: a window that reaches back to it is answered from what is left,

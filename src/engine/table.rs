@@ -288,8 +288,8 @@ impl Table {
         self.index.prefetch(start);
     }
 
-    /// The record that the index names for a key, + 1, which may be that of another; and whether it is rather in another bucket, which
-    /// then is asked for.
+    /// The record that the index names for a key, + 1, which may be that of another; or none, and whether
+    /// [`likely_elsewhere`](Self::likely_elsewhere) may name one, for which the next bucket has been asked for.
     #[inline(always)]
     pub(super) fn likely(&self, start: Start) -> (Option<NonZeroU32>, bool) {
         let (likely, is_elsewhere) = self.index.first(start);
@@ -299,7 +299,7 @@ impl Table {
         (likely, is_elsewhere)
     }
 
-    /// The same, in whatever bucket it is.
+    /// The same, from whatever bucket.
     pub(super) fn likely_elsewhere(&self, start: Start) -> Option<NonZeroU32> {
         self.index.first_of_any(start)
     }

@@ -85,7 +85,8 @@ unsafe fn cut<V: Vector, const WINDOWS: usize>(few: &Few<'_>, block: &Block<'_>)
 
 /// From where to load the rows from `at` up to `end`, which are fewer than a vector holds, and which of what is loaded they are.
 ///
-/// No vector ends beyond a column that holds as many: its line is not near, and even a load that leaves it out waits for it.
+/// No vector ends beyond a column that holds as many: its line is not near, and even a load that leaves it out waits for it. (Of
+/// the older rows of a ring it may: there are few, and nearly all keys that have a ring go another way.)
 ///
 /// # Safety
 ///

@@ -21,7 +21,7 @@ struct Model {
     random: u64,
     /// How many times all rows in reach were near, by blocks.
     near: [u32; Near::BLOCKS + 1],
-    /// How many rows took the place of another.
+    /// After how many rows the oldest was not the first in the record.
     turned: u32,
 }
 
@@ -283,6 +283,20 @@ fn at_the_bound_the_oldest_go_and_are_counted() {
     }
 }
 
+/// Fewer than there is room for, as `rows_per_key_max` says: a ring of some of the places. None of its rows is older than a window.
+#[test]
+fn a_ring_may_be_smaller_than_its_room() {
+    let mut model = Model::new(8, 3, 1 << 20);
+    let mut now = 1_000_000;
+    for _ in 0..3_000 {
+        now += 40 + (model.next() & 15) as i64;
+        model.insert(now, now - 100);
+        model.check(now - 100);
+        model.check_sums(now, now - 100);
+    }
+    assert!(model.turned > 1_000 && model.counters.rows_lost == 0);
+}
+
 #[test]
 fn freed_slabs_are_used_again() {
     let mut model = Model::new(4, 16_384, 200_000);
@@ -301,9 +315,28 @@ fn freed_slabs_are_used_again() {
 fn a_row_is_found_by_time_and_tag_wherever_it_moved() {
     let mut model = Model::new(4, 16_384, 1 << 22);
     run(&mut model, 2_000, 1 << 40);
+    find_each(&mut model);
+    model.check(-1);
+    model.check_sums(1_100_000, 900_000);
+}
+
+#[test]
+fn a_row_of_a_ring_is_found_by_time_and_tag() {
+    let mut model = Model::new(7, 16_384, 1 << 22);
+    for now in (1_000_000..1_009_000).step_by(100) {
+        model.insert(now, now - 600);
+        find_each(&mut model);
+        model.check(now - 600);
+        model.check_sums(now, now - 600);
+    }
+    assert!(model.turned > 50);
+}
+
+/// Changes each row that is alive.
+fn find_each(model: &mut Model) {
     let rows = model.rows.clone();
     for (number, (time, tag, value)) in rows.into_iter().enumerate() {
-        let Model { record, shape, spill, counters, .. } = &mut model;
+        let Model { record, shape, spill, counters, .. } = model;
         let mut seen = Vec::new();
         let change = |words: &mut [u64], capacity: usize, row: usize| {
             seen.push(words[2 * capacity + row]);
@@ -315,9 +348,5 @@ fn a_row_is_found_by_time_and_tag_wherever_it_moved() {
             assert_eq!(change_rows(record, shape, spill, other, counters, |_, _, _| {}), 0);
         }
         model.rows[number].2 ^= 4;
-        if number % 100 == 0 {
-            model.check(-1);
-            model.check_sums(1_100_000, 900_000);
-        }
     }
 }
