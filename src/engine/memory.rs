@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 pub(super) const LINE_BYTES: usize = 64;
 /// Words of a cache line.
 pub(super) const LINE_WORDS: usize = LINE_BYTES / 8;
-/// That most records have at most, after the first.
+/// That most records have at most.
 const FEW_LINES: usize = 6;
 
 /// A fixed number of 8-byte words, zero at first, starting on a line.

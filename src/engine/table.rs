@@ -46,8 +46,8 @@ pub(super) struct Table {
     door: Doorkeeper,
     records: Memory,
     record_words: usize,
-    /// Lines of a record after the first.
-    other_lines: usize,
+    /// Lines of a record.
+    lines: usize,
     is_pair: bool,
     capacity: u32,
     /// Records never used begin here.
@@ -90,7 +90,7 @@ impl Table {
             door: Doorkeeper::reserve(capacity, spec.dead_after, &format!("new {name} keys"))?,
             records: Memory::reserve(words, &format!("keys_max {name} records"))?,
             record_words,
-            other_lines: record_words.div_ceil(LINE_WORDS).saturating_sub(1),
+            lines: record_words.div_ceil(LINE_WORDS),
             is_pair,
             capacity,
             fresh: 0,
@@ -313,9 +313,7 @@ impl Table {
     /// Asks for all its lines.
     #[inline(always)]
     pub(super) fn prefetch_record(&self, number: RecordNumber) {
-        let start = self.start(number);
-        self.records.prefetch(start);
-        self.records.prefetch_lines(start + LINE_WORDS, self.other_lines);
+        self.records.prefetch_lines(self.start(number), self.lines);
     }
 }
 

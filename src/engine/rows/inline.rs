@@ -1,9 +1,9 @@
 //! The rows inside a record, and what its header says of a group.
 //!
-//! A few rows *turn*: where they are full and nothing is beyond them, a new row takes the place of the oldest once that is dead, and
+//! A few rows are a *ring*: where they are full and nothing is beyond them, a new row takes the place of the oldest once that is dead, and
 //! no other moves. So the oldest is anywhere among them, as the head says, and after the last of them comes the first. A key that has
 //! been here for a while then always has as many rows, of which some may be dead, and to add up as many each time takes less than
-//! finding out how many there are. Whatever is rarer than to add a row at the end sets them straight before it begins.
+//! finding out how many there are. Whatever is rarer than to add a row at the end sets the ring straight before it begins.
 
 use super::{Block, Branch, Shape, time_of};
 use crate::engine::Counters;
@@ -22,7 +22,7 @@ pub(super) struct Head {
     pub(super) branch: Branch,
     /// Inline rows.
     pub(super) count: usize,
-    /// Where the oldest of them is. Not 0 only if they turn, are full, and there is no branch.
+    /// Where the oldest of them is. Not 0 only if they are a ring, and full, and there is no branch.
     pub(super) first: usize,
 }
 
@@ -35,7 +35,8 @@ impl Head {
             level: (word >> 24) as u8,
             count: (word >> 16) as usize & 0xff,
         };
-        Self { branch, count: word as usize & 0xff, first: (word >> 8) as usize & 0xff }
+        let (count, first) = count_and_first(word);
+        Self { branch, count, first }
     }
 
     #[inline]
@@ -60,17 +61,16 @@ pub(in crate::engine) struct Inline {
     len: usize,
     /// So many there may be: as many, or fewer where `rows_per_key_max` says so.
     pub(super) max: usize,
-    /// Whether they turn when they are full. Of many the dead are dropped instead: to look at these as well takes longer than to move
-    /// the others.
-    turn: bool,
+    /// Whether they are a ring. Of many the dead are dropped instead: to look at these as well takes longer than to move the others.
+    is_ring: bool,
 }
 
 impl Inline {
     /// For so many rows of so many words, from this word of a record on.
     pub(super) fn new(record_word: usize, rows: usize, row_words: usize, rows_per_key_max: usize) -> Self {
         let max = rows.min(rows_per_key_max);
-        let turn = (1..=InRecord::ROWS_MAX).contains(&max);
-        Self { record_word, rows, len: rows * row_words, max, turn }
+        let is_ring = (1..=InRecord::ROWS_MAX).contains(&max);
+        Self { record_word, rows, len: rows * row_words, max, is_ring }
     }
 
     /// The words of the rows.
@@ -92,7 +92,7 @@ impl Inline {
     ) -> Option<Block<'a>> {
         let [head, _, words @ ..] = &record[self.record_word..] else { return None };
         let (head, words) = (*head, &words[..self.len]);
-        let (count, first) = (head as usize & 0xff, (head >> 8) as usize & 0xff);
+        let (count, first) = count_and_first(head);
         let (oldest, newest) = match count {
             0 => (i64::MAX as u64, 0),
             _ => (words[first], words[if first == 0 { count } else { first } - 1]),
@@ -108,7 +108,7 @@ impl Inline {
     #[inline(always)]
     pub(super) fn push(&self, record: &mut [u64], row: &[u64], dead: i64) -> Option<usize> {
         let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
-        let (count, first) = (*head as usize & 0xff, (*head >> 8) as usize & 0xff);
+        let (count, first) = count_and_first(*head);
         let is_full = count >= self.max;
         let mut place = if is_full { first } else { count };
         // Of no rows there is no newest.
@@ -119,7 +119,7 @@ impl Inline {
         }
         if !is_full {
             *head += 1;
-        } else if self.turn {
+        } else if self.is_ring {
             if time_of(words[place]) > dead {
                 return None;
             }
@@ -135,7 +135,7 @@ impl Inline {
         Some(0)
     }
 
-    /// The same for rows that are full and do not turn: those that are not dead move to where the rows begin.
+    /// The same for rows that are full and no ring: those that are not dead move to where the rows begin.
     #[inline(never)]
     fn push_without_dead(&self, record: &mut [u64], row: &[u64], dead: i64) -> Option<usize> {
         let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
@@ -170,7 +170,7 @@ impl Inline {
     }
 }
 
-/// The inline rows: the older ones, and where they have turned, the newer.
+/// The inline rows: the older ones, and of a ring that is not straight, the newer.
 #[inline(always)]
 pub(super) fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> (Block<'a>, Option<Block<'a>>) {
     let (words, capacity) = (&record[shape.inline.words()], shape.inline.rows);
@@ -183,7 +183,7 @@ pub(super) fn inline<'a>(record: &'a [u64], shape: &Shape, head: Head) -> (Block
     }
 }
 
-/// Sets inline rows straight that have turned: the oldest comes first again.
+/// Sets a ring straight: the oldest row comes first again.
 pub(super) fn set_straight(record: &mut [u64], shape: &Shape, counters: &mut Counters) {
     let head = Head::of(record, shape);
     if head.first > 0 {
@@ -222,6 +222,12 @@ pub(in crate::engine) fn head_word(shape: &Shape) -> usize {
 #[inline]
 pub(in crate::engine) fn is_beyond(record: &[u64], head: usize) -> bool {
     is_branched(record[head])
+}
+
+/// How many inline rows there are, and where the oldest of them is, as a head says.
+#[inline(always)]
+fn count_and_first(head: u64) -> (usize, usize) {
+    (head as usize & 0xff, (head >> 8) as usize & 0xff)
 }
 
 /// Whether a head says anything of a branch.
