@@ -6,10 +6,10 @@
 //!
 //! There are three. [`Kernel::direct`] and [`Kernel::few`] are for windows that end together, four at a time. Up to some twenty rows
 //! in a record, as nearly all keys have, are compared with the starts of all windows at once, a vector of windows for each row
-//! (`abreast`, by vectors of no more than four numbers). More, or rows in a few blocks, are cut where windows begin, and added up by
-//! vectors of rows (`segments`). [`Kernel::add`] is for all else: a block of many, added to what the segments between the ends of windows came to
-//! so far. Its rows that are outside a window are masked, not branched around: a block is short, and where in it a window begins
-//! is anybody's guess.
+//! (`abreast`, by vectors of no more than four numbers). More, or rows in a few blocks, are compared with them by vectors of rows
+//! (`many`). [`Kernel::add`] is for all else: a block of many, added to what the segments between the ends of windows came to
+//! so far. In all of them rows that are outside a window are masked, not branched around: a block is short, and where in it a window
+//! begins is anybody's guess.
 //!
 //! A sum of 64-bit numbers takes more than 64 bits. The first two add up what cannot come to more, as few rows of values
 //! below 2⁵⁴ cannot, and say so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
@@ -464,6 +464,8 @@ trait Vector: Copy {
     unsafe fn above(self, mask: Self::Mask, least: Self) -> Self::Mask;
     /// Those of the mask that have all bits of `bits`.
     unsafe fn having(self, mask: Self::Mask, bits: Self) -> Self::Mask;
+    /// Which of these bits those of the mask lack; the others lack none.
+    unsafe fn lacking(self, mask: Self::Mask, bits: Self) -> Self;
     /// With those of the others added that the mask names.
     unsafe fn plus(self, mask: Self::Mask, others: Self) -> Self;
     unsafe fn low_half(self) -> Self;
@@ -582,10 +584,10 @@ unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool
     // SAFETY: the instructions are there, as the caller has made sure.
     unsafe {
         match few.windows {
-            1 => segments::few_by_segment::<V, 1>(few, numbers),
-            2 => segments::few_by_segment::<V, 2>(few, numbers),
-            3 => segments::few_by_segment::<V, 3>(few, numbers),
-            4 => segments::few_by_segment::<V, 4>(few, numbers),
+            1 => many::few_in_windows::<V, 1>(few, numbers),
+            2 => many::few_in_windows::<V, 2>(few, numbers),
+            3 => many::few_in_windows::<V, 3>(few, numbers),
+            4 => many::few_in_windows::<V, 4>(few, numbers),
             _ => false,
         }
     }
@@ -595,18 +597,6 @@ unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool
 /// rows and the event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³; and with the bias, of those in a record, (20 + 1) × 2⁵⁵.
 const BIAS: u64 = 1 << 54;
 const BEYOND: u64 = u64::MAX << 55;
-
-/// How many rows of a block are not after this stamp: nearly always all.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-fn rows_until(block: &Block<'_>, last: u64) -> usize {
-    let stamps = block.column(0);
-    let mut count = stamps.len();
-    while count > 0 && stamps[count - 1] as i64 > last as i64 {
-        count -= 1;
-    }
-    count
-}
 
 /// Of each edge, the rows of a block of at most 64 that are not after it.
 ///
@@ -770,7 +760,7 @@ mod abreast;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod segments;
+mod many;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

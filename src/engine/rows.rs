@@ -28,8 +28,8 @@ use super::program::STAMP_BITS;
 use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
-    Branch, Edges, FANOUT, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child,
-    entry_words, last_of, node_words, push_leaves, rows_of,
+    Branch, FANOUT, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child, entry_words,
+    last_of, node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -271,19 +271,11 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Fills in all rows that windows with these ends can reach, where they are in the record and a slab, or a few leaves of
-    /// a small tree: nearly always. False where they are not.
+    /// Fills in all stored rows after one time and up to another, where they are in the record and a slab, or a few leaves of a small
+    /// tree: nearly always. False where they are not, or where that is more leaves than `leaves`.
     #[inline(always)]
-    pub(super) fn near(&self, edges: Edges<'_>, near: &mut Near<'a, '_>) -> bool {
+    pub(super) fn near(&self, (after, until): (i64, i64), leaves: usize, near: &mut Near<'a, '_>) -> bool {
         let Self { shape, spill, record, .. } = *self;
-        if let Some(own) = self.own {
-            // Nearly always: it is in all of them, as none is empty.
-            let before = match own.time(0) == edges.times[edges.segments()] {
-                true => edges.segments(),
-                false => edges.before(own.time(0)),
-            };
-            near.own = (1..=edges.segments()).contains(&before).then(|| (own.words, before - 1));
-        }
         let Some(record) = record else { return true };
         let head = Head::of(record, shape);
         let (older, newer) = inline(record, shape, head);
@@ -292,11 +284,11 @@ impl<'a> Rows<'a> {
             near.push(newer);
         }
         // What is older than the oldest inline row is looked at only where a window reaches that far.
-        let is_reached = head.count == 0 || older.time(0) > edges.times[0];
+        let is_reached = head.count == 0 || older.time(0) > after;
         match head.branch.level {
             1..=LEAF_LEVEL if is_reached => near.push(block(spill, shape, head.branch)),
             level if level > LEAF_LEVEL && is_reached => {
-                return push_leaves(spill, shape, head.branch, edges, near);
+                return push_leaves(spill, shape, head.branch, (after, until), leaves, near);
             }
             _ => {}
         }
@@ -490,9 +482,17 @@ impl Group<'_> {
         if self.head().count < self.shape.inline.max {
             return;
         }
-        self.drop_dead_of_branch();
-        self.shrink();
         let wanted = self.shape.inline.max.div_ceil(2);
+        let branch = self.head().branch;
+        // The dead rows of a slab stay until others want their place: to move those that are left takes longer than to look at them.
+        let is_full = branch.count + wanted > self.shape.capacity(branch.level);
+        if branch.is_node() || is_full || self.room() < wanted {
+            self.drop_dead_of_branch();
+            self.shrink();
+        }
+        if self.move_to_slab(wanted) {
+            return;
+        }
         let mut row = self.spill.take_row_buffer();
         let (mut room, mut moved) = (self.room(), 0);
         while moved < wanted {
@@ -511,6 +511,39 @@ impl Group<'_> {
         }
         self.spill.put_row_buffer(row);
         self.drop_inline_rows(moved.max(1));
+    }
+
+    /// Moves the first so many inline rows to a slab, which grows if it must. False, and no row moved, where they do not belong after all
+    /// of its rows, or are too many for a slab, for the bound, or for the memory there is.
+    fn move_to_slab(&mut self, moved: usize) -> bool {
+        let Branch { level, count, .. } = self.head().branch;
+        let fits = |level: u8| count + moved <= self.shape.capacity(level);
+        let Some(wanted) = (level.max(1)..=LEAF_LEVEL).find(|&level| fits(level)) else { return false };
+        if self.room() < moved {
+            return false;
+        }
+        if level > 0
+            && last_of(self.spill, self.shape, self.head().branch) > first_inline(self.record, self.shape)
+        {
+            return false;
+        }
+        if level != wanted {
+            if !self.move_to(wanted) {
+                return false;
+            }
+            self.counters.promoted += count as u64;
+        }
+        let Branch { slab, .. } = self.head().branch;
+        let capacity = self.shape.capacity(wanted);
+        let from = self.record[self.shape.inline.words()].chunks_exact(self.shape.inline.rows);
+        let to = self.spill.words_mut(slab, capacity * self.shape.row_words).chunks_exact_mut(capacity);
+        for (from, to) in from.zip(to) {
+            to[count..count + moved].copy_from_slice(&from[..moved]);
+        }
+        self.counters.promoted += moved as u64;
+        self.set_branch(Branch { slab, level: wanted, count: count + moved });
+        self.drop_inline_rows(moved);
+        true
     }
 
     fn drop_inline_rows(&mut self, dropped: usize) {
@@ -574,10 +607,14 @@ impl Group<'_> {
         }
     }
 
-    /// Moves the rows of a slab to one of another level; false when there is no memory.
+    /// Moves the rows of a slab, if there is one, to one of another level; false when there is no memory.
     fn move_to(&mut self, level: u8) -> bool {
         let Branch { slab: old, level: from, count } = self.head().branch;
         let Some(new) = self.spill.take(self.shape.class_of(level)) else { return false };
+        if from == 0 {
+            self.set_branch(Branch { slab: new, level, count: 0 });
+            return true;
+        }
         for column in 0..self.shape.row_words {
             let start = column * self.shape.capacity(from);
             self.spill.copy((old, start..start + count), (new, column * self.shape.capacity(level)));

@@ -91,6 +91,17 @@ impl Edges<'_> {
     pub(super) fn segments(self) -> usize {
         self.times.len() - 1
     }
+
+    /// The segment that a time is in.
+    pub(super) fn segment_of(self, time: i64) -> Option<usize> {
+        let before = self.before(time);
+        (1..=self.segments()).contains(&before).then(|| before - 1)
+    }
+
+    /// The first edge and the last.
+    pub(super) fn reach(self) -> (i64, i64) {
+        (self.times[0], self.times[self.segments()])
+    }
 }
 
 /// Adds up rows by segment: the sums of lane `used[i]` in segment j go to `sums[j × used + i]`.
@@ -115,9 +126,8 @@ impl Tallied<'_> {
     /// Adds a block of one row: too little for vectors.
     #[inline]
     pub(super) fn row(&mut self, row: &Block<'_>) {
-        let before = self.edges.before(row.time(0));
-        if (1..=self.edges.segments()).contains(&before) {
-            let sums = &mut self.sums[(before - 1) * self.used.len()..];
+        if let Some(segment) = self.edges.segment_of(row.time(0)) {
+            let sums = &mut self.sums[segment * self.used.len()..];
             for (used, sum) in self.used.iter().zip(sums) {
                 tally_row(row.words, &used.lane, sum);
             }
@@ -176,20 +186,20 @@ pub(super) fn block<'a>(spill: &'a Spill, shape: &Shape, branch: Branch) -> Bloc
     Block { words, capacity, count: branch.count }
 }
 
-/// Adds the leaves that windows with these ends reach; false where there are more than there is room for, or than ways
-/// down to the ends would look at.
+/// Adds the leaves that may hold rows after one time and up to another; false where there are more than `most`, or than there is room
+/// for.
 pub(super) fn push_leaves<'a>(
     spill: &'a Spill,
     shape: &Shape,
     root: Branch,
-    edges: Edges<'_>,
+    (after, until): (i64, i64),
+    most: usize,
     near: &mut Near<'a, '_>,
 ) -> bool {
-    let (after, until) = (edges.times[0], edges.times[edges.segments()]);
     if root.level > LEAF_LEVEL + 1 {
         return false;
     }
-    let mut room = (Near::BLOCKS - near.blocks().len()).min(edges.times.len());
+    let mut room = (Near::BLOCKS - near.blocks().len()).min(most);
     for at in (0..root.count).rev() {
         near.entries += 1;
         if last(spill, shape, root.slab, at).time <= after {

@@ -337,11 +337,11 @@ impl Scratch {
         rows: Rows<'_>,
         registers: &mut [Value],
     ) -> i64 {
-        let seen = &mut self.seen[scan.windows];
-        if seen.edges.is_empty() {
-            seen.find_edges(set, program, seen.time);
-        }
-        if !self.run_few(scan, &rows, registers) {
+        if !self.run_few(set, scan, &rows, registers) {
+            let seen = &mut self.seen[scan.windows];
+            if seen.edges.is_empty() {
+                seen.find_edges(set, program, seen.time);
+            }
             self.run_any(set, program, scan, rows, registers);
         }
         self.seen[scan.windows].oldest
@@ -349,21 +349,23 @@ impl Scratch {
 
     /// The same for few windows of rows that are near. False where it is something else.
     #[inline(always)]
-    fn run_few(&mut self, scan: &Scan, rows: &Rows<'_>, registers: &mut [Value]) -> bool {
+    fn run_few(&mut self, set: &WindowSet, scan: &Scan, rows: &Rows<'_>, registers: &mut [Value]) -> bool {
         let seen = &self.seen[scan.windows];
-        let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
-        let (Some(told), Some(&until)) = (&scan.few, edges.stamps.last()) else { return false };
+        let Some(told) = &scan.few else { return false };
         let mut room = Near::room();
         let mut near = Near::new(&mut room);
-        if !rows.near(edges, &mut near) {
+        let windows = set.spans.len();
+        if !rows.near((seen.oldest, seen.until as i64 >> STAMP_BITS), windows + 1, &mut near) {
             return false;
         }
+        // It is in all of them, as none is empty, or in none.
+        let own = rows.own.filter(|_| set.is_up_to_now());
         let few = Few {
             blocks: near.blocks(),
-            own: near.own.map(|(row, segment)| (row, segment + 1)),
+            own: own.map(|own| (own.words, windows)),
             starts: &seen.starts,
-            windows: edges.segments(),
-            until,
+            windows,
+            until: seen.until,
             used: &scan.lanes,
         };
         // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
@@ -389,7 +391,10 @@ impl Scratch {
         let edges = Edges { times: &seen.edges, stamps: &seen.stamps };
         let mut room = Near::room();
         let mut near = Near::new(&mut room);
-        let is_near = seen.end_together && !scan.cells.is_empty() && rows.near(edges, &mut near);
+        let is_near = seen.end_together
+            && !scan.cells.is_empty()
+            && rows.near(edges.reach(), edges.times.len(), &mut near);
+        near.own = rows.own.and_then(|own| Some((own.words, edges.segment_of(own.time(0))?)));
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];

@@ -56,6 +56,10 @@ impl Vector for uint64x2_t {
         vandq_u64(mask, vceqq_u64(vandq_u64(self, bits), bits))
     }
     #[inline(always)]
+    unsafe fn lacking(self, mask: Self, bits: Self) -> Self {
+        vandq_u64(mask, vbicq_u64(bits, self))
+    }
+    #[inline(always)]
     unsafe fn plus(self, mask: Self, others: Self) -> Self {
         vaddq_u64(self, vandq_u64(mask, others))
     }

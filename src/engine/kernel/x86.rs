@@ -123,6 +123,10 @@ impl Vector for __m512i {
         _mm512_mask_cmpeq_epi64_mask(mask, _mm512_and_si512(self, bits), bits)
     }
     #[inline(always)]
+    unsafe fn lacking(self, mask: __mmask8, bits: Self) -> Self {
+        _mm512_maskz_andnot_epi64(mask, self, bits)
+    }
+    #[inline(always)]
     unsafe fn plus(self, mask: __mmask8, others: Self) -> Self {
         _mm512_mask_add_epi64(self, mask, self, others)
     }
@@ -270,6 +274,10 @@ impl Vector for __m256i {
     #[inline(always)]
     unsafe fn having(self, mask: Self, bits: Self) -> Self {
         _mm256_and_si256(mask, _mm256_cmpeq_epi64(_mm256_and_si256(self, bits), bits))
+    }
+    #[inline(always)]
+    unsafe fn lacking(self, mask: Self, bits: Self) -> Self {
+        _mm256_and_si256(mask, _mm256_andnot_si256(self, bits))
     }
     #[inline(always)]
     unsafe fn plus(self, mask: Self, others: Self) -> Self {

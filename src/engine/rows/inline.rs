@@ -102,9 +102,9 @@ impl Inline {
         is_told.then_some(Block { words, capacity: self.rows, count })
     }
 
-    /// Adds a row that is newer than all others, where nothing is beyond the record, and there is room in it or will be without
-    /// the oldest rows, which are dead: nearly always. Returns how many had to move; `None`, and nothing changed, where it is
-    /// not so.
+    /// Adds a row that is newer than all others, where there is room in the record; or where nothing is beyond it, and there will be room
+    /// without the oldest rows, which are dead: nearly always. Returns how many had to move; `None`, and nothing changed, where
+    /// it is not so. What is beyond the record is older than a row in it, and given up once that is dead, which is not done here.
     #[inline(always)]
     pub(super) fn push(&self, record: &mut [u64], row: &[u64], dead: i64) -> Option<usize> {
         let [head, _, words @ ..] = &mut record[self.record_word..] else { return None };
@@ -114,7 +114,9 @@ impl Inline {
         // Of no rows there is no newest.
         let newest = (if place == 0 { count } else { place }).wrapping_sub(1);
         let is_newer = words.get(newest).is_none_or(|&newest| time_of(newest) < time_of(row[0]));
-        if is_branched(*head) || !is_newer {
+        // With a branch the rows are no ring: the first is the oldest.
+        let is_settled = !is_branched(*head) || !is_full && count > 0 && time_of(words[0]) > dead;
+        if !is_newer || !is_settled {
             return None;
         }
         if !is_full {

@@ -173,7 +173,7 @@ impl Model {
         let view = self.view();
         let mut room = Near::room();
         let mut near = Near::new(&mut room);
-        if view.near(edges, &mut near) {
+        if view.near(edges.reach(), times.len(), &mut near) {
             let blocks = near.blocks().len();
             let mut nested = sums.clone();
             let task = Task { edges: &stamps, used: &used };
