@@ -1,15 +1,18 @@
-//! The direct way to a windowed feature: of keys whose rows in reach are all in their records. Nearly all are.
+//! The direct way to a windowed feature: of keys whose rows in reach are all near, in their records, as nearly all are, or in a slab or a
+//! few leaves besides.
 //!
 //! What is known of such a scan beforehand is in a [`Direct`]: in which table and where in the record its rows are, what of them is
-//! added up, and which features are told from it. So all there is to do for a key is to look whether its record has all
-//! rows, to compare each with the starts of the windows, and to set registers. A judged event's keys are gone through in one
+//! added up, and which features are told from it. So all there is to do for a key is to look where its
+//! rows are, to compare each with the starts of the windows, and to set registers. A judged event's keys are gone through in one
 //! function, which is compiled for the vectors of each [`Kernel`](super::kernel::Kernel). What turns out not to be so simple is left
 //! to [`windows`](super::windows).
 
 use super::LookedUp;
-use super::kernel::{InRecord, Lanes, NumberAt, Numbers};
+use super::kernel::{Few, InRecord, Lanes, Near, NumberAt, Numbers};
 use super::plan::Group;
-use super::rows::Inline;
+use super::program::STAMP_BITS;
+use super::rows::{Inline, Rows};
+use super::spill::Spill;
 use super::table::Table;
 use super::units::Value;
 use super::windows::{Scan, Seen, WindowSet};
@@ -19,11 +22,12 @@ pub(super) struct Direct {
     /// Index into the event's keys.
     key: usize,
     table: usize,
+    group: usize,
     inline: Inline,
     /// Where the event's own row is staged, and how long it is, if it is in the windows: then it is in all.
     own: Option<(usize, usize)>,
-    /// Index into the event's sets of windows.
-    windows: usize,
+    /// Index into the event's sets of windows, and how many there are in it.
+    windows: (usize, usize),
     lanes: Lanes,
     told: Told,
 }
@@ -39,9 +43,10 @@ impl Direct {
         Some(Self {
             key: scan.key,
             table: group.table,
+            group: scan.group,
             inline: group.shape.inline,
             own: own.map(|own| (own.staged, group.shape.row_words)),
-            windows: scan.windows,
+            windows: (scan.windows, set.spans.len()),
             lanes: Lanes::of(&scan.lanes)?,
             told,
         })
@@ -82,7 +87,11 @@ impl Told {
             }
         }
         for &(Number { feature, place, den }, counted) in &self.averages {
-            registers[feature as usize] = average(place.of(numbers).into(), counted.of(numbers).into(), den);
+            let (sum, count) = (place.of(numbers), counted.of(numbers));
+            registers[feature as usize] = match count.checked_mul(den) {
+                Some(den @ 1..) => Value { num: sum, den },
+                _ => average(sum.into(), count.into(), den),
+            };
         }
         for &(Number { feature, place, .. }, whole) in &self.ratios {
             registers[feature as usize] = share(place.of(numbers), whole.of(numbers));
@@ -102,13 +111,23 @@ pub(super) fn share(part: i64, all: i64) -> Value {
     if all == 0 { Value::int(0) } else { Value::ratio(part, all) }
 }
 
+/// Where the rows of an event's keys are.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'a> {
+    pub(super) looked_up: &'a [LookedUp],
+    pub(super) tables: &'a [Table],
+    pub(super) groups: &'a [Group],
+    pub(super) spill: &'a Spill,
+    /// The event's own.
+    pub(super) staged: &'a [u64],
+}
+
 /// All of them for one event.
 pub(super) struct Run<'a> {
     pub(super) directs: &'a [Direct],
-    pub(super) looked_up: &'a [LookedUp],
-    pub(super) tables: &'a [Table],
-    /// The event's own rows.
-    pub(super) staged: &'a [u64],
+    pub(super) stored: Stored<'a>,
+    /// [`Kernel::few`](super::kernel::Kernel::few).
+    pub(super) few: unsafe fn(&Few<'_>, &mut [Numbers]) -> bool,
     /// By set of windows.
     pub(super) seen: &'a [Seen],
     pub(super) registers: &'a mut [Value],
@@ -133,7 +152,7 @@ pub(super) trait AddUp {
     unsafe fn add_up(rows: &InRecord<'_>, lanes: &Lanes, numbers: &mut [Numbers; Numbers::LANES]) -> bool;
 }
 
-/// Sets the registers of the features of keys whose rows in reach are all in their records, if they have one.
+/// Sets the registers of the features of keys whose rows in reach are all near.
 ///
 /// # Safety
 ///
@@ -142,32 +161,71 @@ pub(super) trait AddUp {
 pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     let (mut work, mut inexact) = (0, false);
     for (number, direct) in run.directs.iter().enumerate() {
-        let LookedUp { is_there: true, record } = run.looked_up[direct.key] else { continue };
-        let (seen, table) = (&run.seen[direct.windows], &run.tables[direct.table]);
+        let LookedUp { is_there: true, record } = run.stored.looked_up[direct.key] else { continue };
+        let (seen, table) = (&run.seen[direct.windows.0], &run.stored.tables[direct.table]);
+        let record = record.map(|record| table.record(record));
         let (block, lost) = match record {
             Some(record) => {
-                let record = table.record(record);
                 let block =
                     direct.inline.all_between(record, seen.starts.0[0], seen.until, InRecord::ROWS_MAX);
                 (block, direct.inline.lost_until(record))
             }
             None => (Some(direct.inline.none()), table.lost_until()),
         };
-        let Some(block) = block else {
+        let own = direct.own.map(|(start, words)| &run.stored.staged[start..start + words]);
+        let looked_at = match block {
+            Some(block) => {
+                let rows = InRecord { block, own, starts: &seen.starts };
+                // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
+                let is_told = unsafe { A::add_up(&rows, &direct.lanes, run.numbers) };
+                is_told.then_some(block.count as u64)
+            }
+            // SAFETY: as the caller has made sure.
+            None => unsafe { near(direct, (run.stored, run.few), (record, own), seen, run.numbers) },
+        };
+        let Some(looked_at) = looked_at else {
             run.left.push(number);
             continue;
         };
-        let own = direct.own.map(|(start, words)| &run.staged[start..start + words]);
-        let rows = InRecord { block, own, starts: &seen.starts };
-        // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
-        if !unsafe { A::add_up(&rows, &direct.lanes, run.numbers) } {
-            run.left.push(number);
-            continue;
-        }
-        work += block.count as u64;
+        work += looked_at;
         inexact |= lost.is_some_and(|lost| lost > seen.oldest);
         direct.told.tell(run.numbers, run.registers);
     }
     run.work += work;
     run.inexact |= inexact;
+}
+
+/// Adds up rows that are not all in the record, if they are near. Returns how many rows and entries were looked at; `None`, and nothing is
+/// told, where they are not, or a value is too large.
+///
+/// # Safety
+///
+/// The processor must have the instructions of `few`.
+#[inline(always)]
+unsafe fn near(
+    direct: &Direct,
+    (stored, few): (Stored<'_>, unsafe fn(&Few<'_>, &mut [Numbers]) -> bool),
+    (record, own): (Option<&[u64]>, Option<&[u64]>),
+    seen: &Seen,
+    numbers: &mut [Numbers; Numbers::LANES],
+) -> Option<u64> {
+    let shape = &stored.groups[direct.group].shape;
+    let rows = Rows { shape, spill: stored.spill, record, own: None };
+    let mut room = Near::room();
+    let mut near = Near::new(&mut room);
+    let (windows, until) = (direct.windows.1, seen.until as i64 >> STAMP_BITS);
+    if !rows.near((seen.oldest, until), windows + 1, &mut near) {
+        return None;
+    }
+    let task = Few {
+        blocks: near.blocks(),
+        own: own.map(|own| (own, windows)),
+        starts: &seen.starts,
+        windows,
+        until: seen.until,
+        used: direct.lanes.used(),
+    };
+    // SAFETY: as the caller has made sure; the blocks are a record's and slabs', and the lanes are of their rows.
+    let is_told = unsafe { few(&task, numbers) };
+    is_told.then_some(near.entries + near.rows as u64)
 }

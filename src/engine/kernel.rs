@@ -191,6 +191,13 @@ impl Lanes {
     }
 }
 
+impl Lanes {
+    /// All of them.
+    pub(super) fn used(&self) -> &[Used] {
+        &self.used
+    }
+}
+
 impl Few<'_> {
     /// The most windows.
     pub(super) const WINDOWS: usize = 4;

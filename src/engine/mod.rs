@@ -75,6 +75,7 @@ use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
 use dedup::{Dedup, Digest, Seen};
 use digest::Roller;
+use direct::Stored;
 use gather::Gathered;
 use matching::Matches;
 use models::{Judged, Models};
@@ -635,8 +636,14 @@ impl Engine {
         }
         let plan = &self.plan.events[kind];
         self.scratch.begin(&plan.window_sets, program, moment.time.0);
-        let known = (&self.looked_up[..], &self.tables[..]);
-        moment.inexact |= self.scratch.run_direct(&plan.directs, known, &self.staged, &mut self.registers);
+        let stored = Stored {
+            looked_up: &self.looked_up,
+            tables: &self.tables,
+            groups: &self.plan.groups,
+            spill: &self.spill,
+            staged: &self.staged,
+        };
+        moment.inexact |= self.scratch.run_direct(&plan.directs, stored, &mut self.registers);
         if plan.is_more_than_direct() || self.scratch.left(0).is_some() {
             self.compute_others(kind, event, moment);
         }

@@ -303,8 +303,11 @@ impl Value {
     /// The nearest whole number, ties to even; `None` when missing.
     #[must_use]
     pub fn round_half_even(self) -> Option<i64> {
-        if self.den == 0 {
-            return None;
+        match self.den {
+            0 => return None,
+            // Most are whole, and to divide takes long.
+            1 => return Some(self.num),
+            _ => {}
         }
         let (floor, rest) = (self.num.div_euclid(self.den), self.num.rem_euclid(self.den));
         let twice = i128::from(rest) * 2;

@@ -8,14 +8,12 @@
 //! every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments, which are then added up. The event's own
 //! row is one more block, of one row, after the stored ones.
 
-use super::LookedUp;
-use super::direct::{Direct, Run, Told, average, share};
+use super::direct::{Direct, Run, Stored, Told, average, share};
 use super::frames::Frame;
 use super::kernel::{self, Few, Kernel, Near, Numbers, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Insert, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram, STAMP_BITS};
 use super::rows::{Block, Rows, last_stamp_of, stamp};
-use super::table::Table;
 use super::tally::Sum;
 use super::tree::{Edges, Tallied};
 use super::units::{TIME_END, Value, mix};
@@ -295,24 +293,13 @@ impl Scratch {
     pub(super) fn run_direct(
         &mut self,
         directs: &[Direct],
-        (looked_up, tables): (&[LookedUp], &[Table]),
-        staged: &[u64],
+        stored: Stored<'_>,
         registers: &mut [Value],
     ) -> bool {
         let Self { seen, numbers, left, kernel, work, .. } = self;
         left.clear();
-        let mut run = Run {
-            directs,
-            looked_up,
-            tables,
-            staged,
-            seen,
-            registers,
-            numbers,
-            left,
-            work: 0,
-            inexact: false,
-        };
+        let mut run =
+            Run { directs, stored, few: kernel.few, seen, registers, numbers, left, work: 0, inexact: false };
         // SAFETY: the kernel is one that this processor can run.
         unsafe { (kernel.direct)(&mut run) };
         *work += run.work;
