@@ -707,11 +707,12 @@ impl Engine {
         models.clear();
         // What is shed has no features: there is nothing to ask a model.
         let is_asked = !moment.shed;
-        if is_asked {
+        if is_asked && !archived.models.is_empty() {
             models.ask_eager(judged, archived, &mut self.registers);
         }
         let mut ask = |needed: &[_], registers: &mut [Value]| {
-            if is_asked {
+            // Mostly no model is needed.
+            if is_asked && !needed.is_empty() {
                 models.ask(judged, needed, registers);
             }
         };

@@ -484,9 +484,10 @@ impl Group<'_> {
         }
         let wanted = self.shape.inline.max.div_ceil(2);
         let branch = self.head().branch;
-        // The dead rows of a slab stay until others want their place: to move those that are left takes longer than to look at them.
+        // The dead rows of a slab stay until others want their place, or they are half of it: to move those that are left takes longer than to
+        // look at a few more.
         let is_full = branch.count + wanted > self.shape.capacity(branch.level);
-        if branch.is_node() || is_full || self.room() < wanted {
+        if branch.is_node() || is_full || self.room() < wanted || self.is_half_dead(branch) {
             self.drop_dead_of_branch();
             self.shrink();
         }
@@ -564,6 +565,11 @@ impl Group<'_> {
                 self.with_branch(|trees, branch| trees.fell(std::mem::replace(branch, Branch::NONE)));
             }
         }
+    }
+
+    /// Whether half of the rows of a slab are dead.
+    fn is_half_dead(&self, slab: Branch) -> bool {
+        slab.level > 0 && block(self.spill, self.shape, slab).time(slab.count / 2) <= self.dead
     }
 
     /// Drops dead rows of the branch: all of a slab, and all chunks of a tree that are wholly dead.
