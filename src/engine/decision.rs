@@ -123,7 +123,10 @@ impl Fired {
         execute(basis, &archived.score_code, words, *presence, time, registers);
         let score = registers[decide.score].round_half_even().unwrap_or(0).clamp(0, 100);
         registers[decide.final_score] = Value::int(score);
-        execute(basis, &archived.threshold_code, words, *presence, time, registers);
+        let levels = decide.levels.as_ref().filter(|_| admission == Admission::Normal);
+        if levels.is_none() {
+            execute(basis, &archived.threshold_code, words, *presence, time, registers);
+        }
 
         let holds = |branch: &&(usize, Action)| registers[branch.0].is_true();
         outcome.score = if unassessed { -1 } else { score as i16 };
@@ -137,6 +140,8 @@ impl Fired {
             mandatory.max(fallback)
         } else if unassessed {
             decide.unassessed
+        } else if let Some(levels) = levels {
+            action.max(levels[score as usize])
         } else {
             decide.thresholds.iter().filter(holds).fold(action, |action, branch| action.max(branch.1))
         };

@@ -3,6 +3,7 @@
 //! Made once by [`Plan::new`] from a validated program. Runs of instructions stay in the archive; the engine reads
 //! them there.
 
+mod levels;
 mod recipe;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use super::table::{KEY_WORDS, NO_SECOND, RecordKey};
 use super::tally::Lane;
 use super::units::Action;
 use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
+use levels::Levels;
 use recipe::Recipe;
 
 /// Where a bit of a row is.
@@ -191,6 +193,8 @@ pub(super) struct Decide {
     pub(super) score: usize,
     pub(super) final_score: usize,
     pub(super) thresholds: Vec<(usize, Action)>,
+    /// What they come to, where they look at the score alone.
+    pub(super) levels: Option<Levels>,
     pub(super) unassessed: Action,
     pub(super) has_late: bool,
     pub(super) late: Vec<(usize, Action)>,
@@ -547,7 +551,7 @@ fn event(
         bounded: shared::bounded(program, event, groups, forms),
         rules,
         matcher,
-        decide: event.decide.as_ref().map(decide),
+        decide: event.decide.as_ref().map(|plan| decide(program, plan)),
     }
 }
 
@@ -592,7 +596,7 @@ pub(super) fn matched(program: &ArchivedProgram, event: &ArchivedEventPlan) -> (
     (rules, matcher)
 }
 
-fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
+fn decide(program: &ArchivedProgram, decide: &super::program::ArchivedDecidePlan) -> Decide {
     let branch =
         |branch: &rkyv::tuple::ArchivedTuple2<rkyv::rend::u16_le, u8>| (index(branch.0), action(branch.1));
     Decide {
@@ -601,6 +605,7 @@ fn decide(decide: &super::program::ArchivedDecidePlan) -> Decide {
         score: index(decide.score),
         final_score: index(decide.final_score),
         thresholds: decide.thresholds.iter().map(branch).collect(),
+        levels: levels::levels(program, decide),
         unassessed: action(decide.unassessed),
         has_late: decide.late_after_ns.to_native() != 0,
         late: decide.late.iter().map(branch).collect(),

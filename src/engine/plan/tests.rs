@@ -1,6 +1,7 @@
-//! Which groups share their rows.
+//! Which groups share their rows, and which thresholds are known beforehand.
 
 use crate::engine::spill::Sizes;
+use crate::engine::units::Action;
 use crate::engine::{Limits, plan::Plan};
 use crate::policy::{self, archive};
 use crate::token::Tokenizer;
@@ -74,5 +75,41 @@ fn the_same_columns_in_another_order_are_another_row() {
         let features: Vec<&str> = card.iter().chain(&device).map(String::as_str).collect();
         let places = places(&features);
         assert_eq!(places[0] == places[1], same, "{places:?}");
+    }
+}
+
+/// What thresholds like these come to for these scores.
+fn levels(thresholds: &str, scores: [usize; 4]) -> Option<[Action; 4]> {
+    let text = format!(
+        "policy levels revision 1\nentity card\nevent payment {{ card: card, amount: money }}\n\
+         feature many = count(payment) by card last 1h\nrule one on payment {{ when many > 1 then score 9 }}\n\
+         decide payment {{ score = rule_scores\n {thresholds}\n unassessed allow }}\n"
+    );
+    let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
+    let loaded = archive::open(archive::seal(&program)).expect("a program");
+    let plan = Plan::new(loaded.program(), &Limits::default(), &mut Sizes::default());
+    let levels = plan.events[0].decide.as_ref().expect("a decision").levels?;
+    Some(scores.map(|score| levels[score]))
+}
+
+#[test]
+fn thresholds_that_look_at_the_score_alone_are_known_beforehand() {
+    use Action::{Block, Challenge, None as Nothing, Review};
+    let of = |thresholds| levels(thresholds, [0, 70, 71, 100]);
+    assert_eq!(
+        of("block when score >= 100, review when score > 70, challenge when score >= 70"),
+        Some([Nothing, Challenge, Review, Block])
+    );
+    assert_eq!(
+        of("review when score >= 1 and not (score * 2 == 142)"),
+        Some([Nothing, Review, Nothing, Review])
+    );
+    assert_eq!(of("block when score >= 0"), Some([Block; 4]));
+    for others in [
+        "block when score >= 90, review when many > 3",
+        "review when score >= 70 and amount in USD > 5 USD",
+        "review when hour() in \"UTC\" > 3 or score > 70",
+    ] {
+        assert_eq!(of(others), None, "{others}");
     }
 }
