@@ -8,7 +8,7 @@
 //! to [`windows`](super::windows).
 
 use super::LookedUp;
-use super::kernel::{Few, InRecord, Lanes, Near, NumberAt, Numbers};
+use super::kernel::{AddFew, Few, InRecord, Lanes, Near, NumberAt, Numbers};
 use super::plan::Group;
 use super::program::STAMP_BITS;
 use super::rows::{Inline, Rows};
@@ -127,7 +127,7 @@ pub(super) struct Run<'a> {
     pub(super) directs: &'a [Direct],
     pub(super) stored: Stored<'a>,
     /// [`Kernel::few`](super::kernel::Kernel::few).
-    pub(super) few: unsafe fn(&Few<'_>, &mut [Numbers]) -> bool,
+    pub(super) few: AddFew,
     /// By set of windows.
     pub(super) seen: &'a [Seen],
     pub(super) registers: &'a mut [Value],
@@ -204,7 +204,7 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
 #[inline(always)]
 unsafe fn near(
     direct: &Direct,
-    (stored, few): (Stored<'_>, unsafe fn(&Few<'_>, &mut [Numbers]) -> bool),
+    (stored, few): (Stored<'_>, AddFew),
     (record, own): (Option<&[u64]>, Option<&[u64]>),
     seen: &Seen,
     numbers: &mut [Numbers; Numbers::LANES],

@@ -264,6 +264,9 @@ impl NumberAt {
     }
 }
 
+/// See [`Kernel::few`].
+pub(super) type AddFew = unsafe fn(&Few<'_>, &mut [Numbers]) -> bool;
+
 /// See the module.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel {
@@ -275,7 +278,7 @@ pub(super) struct Kernel {
     /// # Safety
     ///
     /// Blocks, windows and lanes must be as [`Few`] says.
-    pub(super) few: unsafe fn(&Few<'_>, &mut [Numbers]) -> bool,
+    pub(super) few: AddFew,
     /// See the module [`direct`]. What the lanes of rows in a record come to is told as by [`few`](Self::few).
     ///
     /// # Safety
