@@ -14,8 +14,8 @@ use tollgate::policy::{self, archive, lower::lower};
 use tollgate::token::Tokenizer;
 
 const POLICY: &str = "policy tiers revision 1
-entity card
-event payment { card: card, amount: money, online: bool }
+entity card, shop, till
+event payment { card: card, shop: shop, till: till, amount: money, online: bool, tip: money? }
 event result amends payment { declined: bool }
 feature count_1d = count(payment) by card last 1d
 feature kept_1d = sum(payment.amount in USD where result is missing or not result.declined) by card last 1d
@@ -27,6 +27,15 @@ feature today = count(payment) by card every 1d
 feature usual_3h = percentile(50, payment.amount in USD) by card last 3h
 feature recent = sum(payment.amount in USD) by card last 7 events within 1d
 feature idle = since_last(payment) by card last 1d
+// Windows that all end with the event, and such as all end before it: for these few rows are added up at once, wherever they are.
+feature shop_1d = count(payment) by shop last 1d
+feature shop_kept_6h = sum(payment.amount in USD where result is missing or not result.declined) by shop last 6h
+feature shop_tip_1d = avg(payment.tip in USD) by shop last 1d
+feature shop_most_3h = max(payment.amount in USD) by shop last 3h
+feature shop_least_1h = min(payment.tip in USD where online) by shop last 1h
+feature till_1d = count(payment) by till last 1d delayed 2h
+feature till_refused_6h = ratio(payment where result.declined, payment) by till last 6h delayed 2h
+feature till_mean_1d = avg(payment.amount in USD) by till last 1d delayed 2h
 decide payment { score = rule_scores, unassessed allow }
 ";
 
@@ -111,7 +120,9 @@ fn growing_and_shrinking_shows_in_no_feature() {
         ids += 1;
         let (id, time, key) = (EventId([ids, 1]), now - late, Key([card, 9]));
         let amount = Cell::Cash(rng.between(1, 400), usd);
-        let cells = [Some(Cell::Key(key)), Some(amount), Some(Cell::Number(rng.between(0, 1)))];
+        let tip = rng.percent(80).then(|| Cell::Cash(rng.between(1, 40), usd));
+        let keys = || Some(Cell::Key(key));
+        let cells = [keys(), keys(), keys(), Some(amount), Some(Cell::Number(rng.between(0, 1))), tip];
         let (count, counters) = feed(0, encode(&layouts[0], id, time, None, &cells));
         // At most 64 rows are inline, and 64 in the largest slab.
         let is_large = count.is_some_and(|count| count.compare(Fraction::int(128)).is_gt());

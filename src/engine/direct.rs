@@ -156,7 +156,7 @@ pub(super) trait AddUp {
 ///
 /// # Safety
 ///
-/// The processor must have the instructions.
+/// The processor must have the instructions, and those of [`Run::few`].
 #[inline(always)]
 pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     let (mut work, mut inexact) = (0, false);
@@ -173,21 +173,20 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
             None => (Some(direct.inline.none()), table.lost_until()),
         };
         let own = direct.own.map(|(start, words)| &run.stored.staged[start..start + words]);
-        let looked_at = match block {
+        let (is_told, looked_at) = match block {
             Some(block) => {
                 let rows = InRecord { block, own, starts: &seen.starts };
                 // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
-                let is_told = unsafe { A::add_up(&rows, &direct.lanes, run.numbers) };
-                is_told.then_some(block.count as u64)
+                (unsafe { A::add_up(&rows, &direct.lanes, run.numbers) }, block.count as u64)
             }
             // SAFETY: as the caller has made sure.
             None => unsafe { near(direct, (run.stored, run.few), (record, own), seen, run.numbers) },
         };
-        let Some(looked_at) = looked_at else {
+        work += looked_at;
+        if !is_told {
             run.left.push(number);
             continue;
-        };
-        work += looked_at;
+        }
         inexact |= lost.is_some_and(|lost| lost > seen.oldest);
         direct.told.tell(run.numbers, run.registers);
     }
@@ -195,8 +194,8 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     run.inexact |= inexact;
 }
 
-/// Adds up rows that are not all in the record, if they are near. Returns how many rows and entries were looked at; `None`, and nothing is
-/// told, where they are not, or a value is too large.
+/// Adds up rows that are not all in the record, if they are near. False, and nothing is told, where they are not, or a value is too large.
+/// And how many rows and entries were looked at.
 ///
 /// # Safety
 ///
@@ -208,14 +207,14 @@ unsafe fn near(
     (record, own): (Option<&[u64]>, Option<&[u64]>),
     seen: &Seen,
     numbers: &mut [Numbers; Numbers::LANES],
-) -> Option<u64> {
+) -> (bool, u64) {
     let shape = &stored.groups[direct.group].shape;
     let rows = Rows { shape, spill: stored.spill, record, own: None };
     let mut room = Near::room();
     let mut near = Near::new(&mut room);
     let (windows, until) = (direct.windows.1, seen.until as i64 >> STAMP_BITS);
     if !rows.near((seen.oldest, until), windows + 1, &mut near) {
-        return None;
+        return (false, near.entries);
     }
     let task = Few {
         blocks: near.blocks(),
@@ -225,7 +224,8 @@ unsafe fn near(
         until: seen.until,
         used: direct.lanes.used(),
     };
-    // SAFETY: as the caller has made sure; the blocks are a record's and slabs', and the lanes are of their rows.
+    // SAFETY: as the caller has made sure; the blocks are a record's and slabs', the lanes are of their rows, and a `Direct` is only made of
+    // so few windows.
     let is_told = unsafe { few(&task, numbers) };
-    is_told.then_some(near.entries + near.rows as u64)
+    (is_told, near.entries + near.rows as u64)
 }

@@ -131,7 +131,7 @@ pub(super) struct InRecord<'a> {
 }
 
 impl InRecord<'_> {
-    /// Of more rows than that, cuts are less work.
+    /// Of more rows than that, vectors of rows are less work.
     pub(super) const ROWS_MAX: usize = 20;
 }
 
@@ -277,13 +277,13 @@ pub(super) struct Kernel {
     ///
     /// # Safety
     ///
-    /// Blocks, windows and lanes must be as [`Few`] says.
+    /// The kernel must be one that this processor can run; blocks, windows and lanes must be as [`Few`] says.
     pub(super) few: AddFew,
     /// See the module [`direct`]. What the lanes of rows in a record come to is told as by [`few`](Self::few).
     ///
     /// # Safety
     ///
-    /// The kernel must be one that this processor can run.
+    /// The kernel, and that of the run's `few`, must be ones that this processor can run.
     pub(super) direct: unsafe fn(&mut Run<'_>),
     #[cfg(test)]
     in_record: unsafe fn(&InRecord<'_>, &Lanes, &mut [Numbers; Numbers::LANES]) -> bool,

@@ -665,18 +665,18 @@ impl Engine {
             looked_up: &self.looked_up,
             staged: &self.staged,
         };
-        let mut scan = |scratch: &mut Scratch, scan: &Scan| {
+        let mut scan = |scratch: &mut Scratch, scan: &Scan, is_left: bool| {
             let Some((rows, lost)) = view.rows(scan.key, scan.group, scan.own) else { return };
             let windows = &plan.window_sets[scan.windows];
-            let oldest = scratch.run(windows, program, scan, rows, &mut self.registers);
+            let oldest = scratch.run(windows, program, scan, (rows, is_left), &mut self.registers);
             moment.inexact |= lost.is_some_and(|lost| lost > oldest);
         };
         let mut place = 0;
         while let Some(left) = self.scratch.left(place) {
-            scan(&mut self.scratch, &plan.scans[left]);
+            scan(&mut self.scratch, &plan.scans[left], true);
             place += 1;
         }
-        plan.scans[plan.directs.len()..].iter().for_each(|other| scan(&mut self.scratch, other));
+        plan.scans[plan.directs.len()..].iter().for_each(|other| scan(&mut self.scratch, other, false));
         for gather in &plan.gathers {
             let Some((rows, lost)) = view.rows(gather.key, gather.group, gather.own) else { continue };
             let (value, oldest) = self.gathered.run(gather, program, moment.time.0, &rows);

@@ -484,7 +484,7 @@ impl Group<'_> {
         }
         let wanted = self.shape.inline.max.div_ceil(2);
         let branch = self.head().branch;
-        // The dead rows of a slab stay until others want their place, or they are half of it: to move those that are left takes longer than to
+        // The dead rows of a slab stay until others want their place, or they are more than half of it: to move those that are left takes longer than to
         // look at a few more.
         let is_full = branch.count + wanted > self.shape.capacity(branch.level);
         if branch.is_node() || is_full || self.room() < wanted || self.is_half_dead(branch) {
@@ -567,7 +567,7 @@ impl Group<'_> {
         }
     }
 
-    /// Whether half of the rows of a slab are dead.
+    /// Whether more than half of the rows of a slab are dead.
     fn is_half_dead(&self, slab: Branch) -> bool {
         slab.level > 0 && block(self.spill, self.shape, slab).time(slab.count / 2) <= self.dead
     }
@@ -631,8 +631,12 @@ impl Group<'_> {
         true
     }
 
-    /// Adds a row to the branch, or gives it up.
+    /// Adds a row to the branch, or gives it up. Dead rows make room for it first.
     fn push_or_lose(&mut self, row: &[u64]) {
+        let branch = self.head().branch;
+        if !branch.is_node() && branch.count == self.shape.capacity(branch.level) {
+            self.drop_dead_of_branch();
+        }
         let mut room = self.room();
         if !self.push(row, &mut room) {
             self.lose(time_of(row[0]));

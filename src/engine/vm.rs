@@ -53,8 +53,9 @@ pub fn execute(
     }
 }
 
+/// The same for code that is not empty, or not all of a run.
 #[inline(never)]
-fn evaluate(basis: Basis<'_>, code: &[ArchivedInstr], event: Event<'_>, registers: &mut [Value]) {
+pub(super) fn evaluate(basis: Basis<'_>, code: &[ArchivedInstr], event: Event<'_>, registers: &mut [Value]) {
     let registers = &mut registers[..usize::from(basis.program.registers.to_native())];
     let mut next = 0;
     while let Some(instr) = code.get(next) {
@@ -62,14 +63,18 @@ fn evaluate(basis: Basis<'_>, code: &[ArchivedInstr], event: Event<'_>, register
     }
 }
 
+/// What code is evaluated over.
 #[derive(Clone, Copy)]
-struct Event<'a> {
+pub(super) struct Event<'a> {
     frame: &'a [u64],
     presence: u64,
     time: Time,
 }
 
 impl<'a> Event<'a> {
+    /// Of no fields.
+    pub(super) const NONE: Self = Self { frame: &[], presence: 0, time: Time(0) };
+
     #[inline(always)]
     fn has(self, bit: u16) -> bool {
         self.presence >> (bit & 63) & 1 != 0

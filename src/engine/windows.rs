@@ -189,7 +189,7 @@ impl Seen {
         }
     }
 
-    /// What is not needed of a fixed set of a few where the rows are in the record.
+    /// What is not needed of a fixed set of a few where the rows are near.
     fn find_edges(&mut self, set: &WindowSet, program: &ArchivedProgram, t: i64) {
         if set.is_fixed() {
             let until = t.saturating_sub(set.delay);
@@ -300,7 +300,7 @@ impl Scratch {
         left.clear();
         let mut run =
             Run { directs, stored, few: kernel.few, seen, registers, numbers, left, work: 0, inexact: false };
-        // SAFETY: the kernel is one that this processor can run.
+        // SAFETY: the kernel is one that this processor can run, and `few` is its own.
         unsafe { (kernel.direct)(&mut run) };
         *work += run.work;
         run.inexact
@@ -312,7 +312,8 @@ impl Scratch {
         self.left.get(place).copied()
     }
 
-    /// Accumulates the cells of `scan`, and sets the registers of the features that it alone tells.
+    /// Accumulates the cells of `scan`, and sets the registers of the features that it alone tells. `is_left`: it was a direct one, whose
+    /// rows are not near, or have a large value.
     ///
     /// Returns the end of the oldest reach: a row that was given up matters if it is newer than that.
     #[inline(never)]
@@ -321,10 +322,10 @@ impl Scratch {
         set: &WindowSet,
         program: &ArchivedProgram,
         scan: &Scan,
-        rows: Rows<'_>,
+        (rows, is_left): (Rows<'_>, bool),
         registers: &mut [Value],
     ) -> i64 {
-        if !self.run_few(set, scan, &rows, registers) {
+        if is_left || !self.run_few(set, scan, &rows, registers) {
             let seen = &mut self.seen[scan.windows];
             if seen.edges.is_empty() {
                 seen.find_edges(set, program, seen.time);

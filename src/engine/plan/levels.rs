@@ -1,10 +1,10 @@
-//! Thresholds that look at the score alone, as most do: what they come to is known for every score before there is one.
+//! Thresholds that look at the score alone: what they come to is known for every score before there is one.
 
 use crate::engine::lists::Edits;
 use crate::engine::program::{ArchivedDecidePlan, ArchivedInstr, ArchivedProgram, Op};
 use crate::engine::rates::Rates;
-use crate::engine::units::{Action, Time, Value};
-use crate::engine::vm::{Basis, execute};
+use crate::engine::units::{Action, Value};
+use crate::engine::vm::{Basis, Event, evaluate};
 
 /// By score, the most severe action whose threshold holds; [`Action::None`] where none does.
 pub(in crate::engine) type Levels = [Action; 101];
@@ -15,38 +15,46 @@ pub(super) fn levels(program: &ArchivedProgram, decide: &ArchivedDecidePlan) -> 
         (decide.threshold_code.start.to_native() as usize, decide.threshold_code.len.to_native());
     let code = &program.code[start..start + len as usize];
     let score = decide.final_score.to_native();
-    let registers = usize::from(program.registers.to_native());
-    if !looks_at_one(code, score, registers) {
-        return None;
-    }
+    let thresholds: Vec<(u16, Action)> =
+        decide.thresholds.iter().map(|branch| (branch.0.to_native(), super::action(branch.1))).collect();
+    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    let told = |known: &[bool]| thresholds.iter().all(|&(register, _)| known[usize::from(register)]);
+    let code = &code[..told_by(code, score, registers.len(), told)?];
     let (rates, edits) = (Rates::reserve(program), Edits::none());
     let basis = Basis { program, rates: &rates, edits: &edits };
-    let mut registers = vec![Value::MISSING; registers];
     Some(std::array::from_fn(|level| {
         registers[usize::from(score)] = Value::int(level as i64);
-        execute(basis, &decide.threshold_code, &[], 0, Time(0), &mut registers);
-        let holds = |branch: &&rkyv::tuple::ArchivedTuple2<rkyv::rend::u16_le, u8>| {
-            registers[super::index(branch.0)].is_true()
-        };
-        decide.thresholds.iter().filter(holds).map(|branch| super::action(branch.1)).max().unwrap_or_default()
+        evaluate(basis, code, Event::NONE, &mut registers);
+        let holds = |&&(register, _): &&(u16, Action)| registers[usize::from(register)].is_true();
+        thresholds.iter().filter(holds).map(|&(_, action)| action).max().unwrap_or_default()
     }))
 }
 
-/// Whether code reads nothing but this register, and what it has written itself.
-fn looks_at_one(code: &[ArchivedInstr], register: u16, registers: usize) -> bool {
+/// How many instructions it takes until all is told by them, if up to there they read nothing but this register, and what they have
+/// written themselves. What comes after them, such as what is asked of late events, may read anything.
+fn told_by(
+    code: &[ArchivedInstr],
+    register: u16,
+    registers: usize,
+    told: impl Fn(&[bool]) -> bool,
+) -> Option<usize> {
     let mut known = vec![false; registers];
     known[usize::from(register)] = true;
-    code.iter().all(|instr| {
+    for (place, instr) in code.iter().enumerate() {
+        if told(&known) {
+            return Some(place);
+        }
         let op = instr.op.native();
         let uses = op.uses();
         let is_known = |is_used: bool, operand: u16| !is_used || known[usize::from(operand)];
-        let is_so =
-            computes(op) && is_known(uses.a, instr.a.to_native()) && is_known(uses.b, instr.b.to_native());
+        if !computes(op) || !is_known(uses.a, instr.a.to_native()) || !is_known(uses.b, instr.b.to_native()) {
+            return None;
+        }
         if uses.dst {
             known[usize::from(instr.dst.to_native())] = true;
         }
-        is_so
-    })
+    }
+    told(&known).then_some(code.len())
 }
 
 /// Whether what it does follows from registers and literals.

@@ -81,8 +81,8 @@ fn the_same_columns_in_another_order_are_another_row() {
 /// What thresholds like these come to for these scores.
 fn levels(thresholds: &str, scores: [usize; 4]) -> Option<[Action; 4]> {
     let text = format!(
-        "policy levels revision 1\nentity card\nevent payment {{ card: card, amount: money }}\n\
-         feature many = count(payment) by card last 1h\nrule one on payment {{ when many > 1 then score 9 }}\n\
+        "policy levels revision 1\nentity card\nevent payment {{ card: card, amount: money, open: bool }}\n\
+         feature many = count(payment) by card last 1h\nfeature first on payment = open\nrule one on payment {{ when many > 1 then score 9 }}\n\
          decide payment {{ score = rule_scores\n {thresholds}\n unassessed allow }}\n"
     );
     let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
@@ -105,8 +105,15 @@ fn thresholds_that_look_at_the_score_alone_are_known_beforehand() {
         Some([Nothing, Review, Nothing, Review])
     );
     assert_eq!(of("block when score >= 0"), Some([Block; 4]));
+    // What is asked of late events comes after.
+    assert_eq!(
+        of("block when score > 70\n late after 5ms { allow when amount in USD < 5 USD, else review }"),
+        Some([Nothing, Nothing, Block, Block])
+    );
     for others in [
         "block when score >= 90, review when many > 3",
+        "block when score >= 90, review when first",
+        "review when first",
         "review when score >= 70 and amount in USD > 5 USD",
         "review when hour() in \"UTC\" > 3 or score > 70",
     ] {

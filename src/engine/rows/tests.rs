@@ -283,6 +283,18 @@ fn at_the_bound_the_oldest_go_and_are_counted() {
     }
 }
 
+/// Slabs keep dead rows for a while: these go before any that is alive, whether at the bound or where a late row needs a place.
+#[test]
+fn the_dead_make_room_first() {
+    for (inline, rows_max) in [(4, 60), (7, 64), (8, 70)] {
+        let mut model = Model::new(inline, rows_max, 1 << 20);
+        run(&mut model, 6_000, 0);
+        assert_eq!(model.counters.rows_lost, 0, "{inline} {rows_max}");
+        assert!(model.counters.promoted > 3_000, "{}", model.counters.promoted);
+        assert!(model.spill.used_bytes() <= 8 * 3 * 64, "one slab");
+    }
+}
+
 /// Fewer than there is room for, as `rows_per_key_max` says: a ring of some of the places. None of its rows is older than a window.
 #[test]
 fn a_ring_may_be_smaller_than_its_room() {
