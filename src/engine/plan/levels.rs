@@ -18,8 +18,15 @@ pub(super) fn levels(program: &ArchivedProgram, decide: &ArchivedDecidePlan) -> 
     let thresholds: Vec<(u16, Action)> =
         decide.thresholds.iter().map(|branch| (branch.0.to_native(), super::action(branch.1))).collect();
     let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
-    let told = |known: &[bool]| thresholds.iter().all(|&(register, _)| known[usize::from(register)]);
-    let code = &code[..told_by(code, score, registers.len(), told)?];
+    let is_threshold = |register: u16| thresholds.iter().any(|threshold| threshold.0 == register);
+    // What comes after the last of them, such as what is asked of late events, may read anything.
+    let sets_one =
+        |instr: &ArchivedInstr| instr.op.native().uses().dst && is_threshold(instr.dst.to_native());
+    let code = &code[..code.iter().rposition(sets_one).map_or(0, |last| last + 1)];
+    let known = known_by(code, score, registers.len())?;
+    if !thresholds.iter().all(|&(register, _)| known[usize::from(register)]) {
+        return None;
+    }
     let (rates, edits) = (Rates::reserve(program), Edits::none());
     let basis = Basis { program, rates: &rates, edits: &edits };
     Some(std::array::from_fn(|level| {
@@ -30,20 +37,11 @@ pub(super) fn levels(program: &ArchivedProgram, decide: &ArchivedDecidePlan) -> 
     }))
 }
 
-/// How many instructions it takes until all is told by them, if up to there they read nothing but this register, and what they have
-/// written themselves. What comes after them, such as what is asked of late events, may read anything.
-fn told_by(
-    code: &[ArchivedInstr],
-    register: u16,
-    registers: usize,
-    told: impl Fn(&[bool]) -> bool,
-) -> Option<usize> {
+/// The registers that code sets, if it reads nothing but this register, and what it has set itself.
+fn known_by(code: &[ArchivedInstr], register: u16, registers: usize) -> Option<Vec<bool>> {
     let mut known = vec![false; registers];
     known[usize::from(register)] = true;
-    for (place, instr) in code.iter().enumerate() {
-        if told(&known) {
-            return Some(place);
-        }
+    for instr in code {
         let op = instr.op.native();
         let uses = op.uses();
         let is_known = |is_used: bool, operand: u16| !is_used || known[usize::from(operand)];
@@ -54,7 +52,7 @@ fn told_by(
             known[usize::from(instr.dst.to_native())] = true;
         }
     }
-    told(&known).then_some(code.len())
+    Some(known)
 }
 
 /// Whether what it does follows from registers and literals.
