@@ -8,7 +8,7 @@
 //! to [`windows`](super::windows).
 
 use super::LookedUp;
-use super::kernel::{AddFew, Few, InRecord, Lanes, Near, NumberAt, Numbers};
+use super::kernel::{AddFew, Few, InRecord, Lanes, Near, NumberAt, Numbers, Used};
 use super::plan::Group;
 use super::program::STAMP_BITS;
 use super::rows::{Inline, Rows};
@@ -179,8 +179,13 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
                 // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
                 (unsafe { A::add_up(&rows, &direct.lanes, run.numbers) }, block.count as u64)
             }
-            // SAFETY: as the caller has made sure.
-            None => unsafe { near(direct, (run.stored, run.few), (record, own), seen, run.numbers) },
+            None => {
+                let shape = &run.stored.groups[direct.group].shape;
+                let rows = Rows { shape, spill: run.stored.spill, record, own: None };
+                let seen = (seen, direct.windows.1);
+                // SAFETY: as the caller has made sure; the lanes are of the group, and a `Direct` is only made of so few windows.
+                unsafe { near((&rows, own), seen, direct.lanes.used(), run.few, run.numbers) }
+            }
         };
         work += looked_at;
         if !is_told {
@@ -194,25 +199,23 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     run.inexact |= inexact;
 }
 
-/// Adds up rows that are not all in the record, if they are near. False, and nothing is told, where they are not, or a value is too large.
-/// And how many rows and entries were looked at.
+/// Adds up rows that are not all in the record, if they are near, in so many windows that begin and end as is [`Seen`]. False, and nothing is
+/// told, where they are not near, or a value is too large. And how many rows and entries were looked at.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `few`.
+/// The processor must have the instructions of `few`; the lanes must be of these rows, and the windows 1 to [`Few::WINDOWS`].
 #[inline(always)]
-unsafe fn near(
-    direct: &Direct,
-    (stored, few): (Stored<'_>, AddFew),
-    (record, own): (Option<&[u64]>, Option<&[u64]>),
-    seen: &Seen,
+pub(super) unsafe fn near(
+    (rows, own): (&Rows<'_>, Option<&[u64]>),
+    (seen, windows): (&Seen, usize),
+    used: &[Used],
+    few: AddFew,
     numbers: &mut [Numbers; Numbers::LANES],
 ) -> (bool, u64) {
-    let shape = &stored.groups[direct.group].shape;
-    let rows = Rows { shape, spill: stored.spill, record, own: None };
     let mut room = Near::room();
     let mut near = Near::new(&mut room);
-    let (windows, until) = (direct.windows.1, seen.until as i64 >> STAMP_BITS);
+    let until = seen.until as i64 >> STAMP_BITS;
     if !rows.near((seen.oldest, until), windows + 1, &mut near) {
         return (false, near.entries);
     }
@@ -222,10 +225,9 @@ unsafe fn near(
         starts: &seen.starts,
         windows,
         until: seen.until,
-        used: direct.lanes.used(),
+        used,
     };
-    // SAFETY: as the caller has made sure; the blocks are a record's and slabs', the lanes are of their rows, and a `Direct` is only made of
-    // so few windows.
+    // SAFETY: as the caller has made sure; and the blocks are a record's and slabs'.
     let is_told = unsafe { few(&task, numbers) };
     (is_told, near.entries + near.rows as u64)
 }

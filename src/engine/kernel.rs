@@ -189,9 +189,7 @@ impl Lanes {
             biases: [BIAS; Few::WINDOWS],
         })
     }
-}
 
-impl Lanes {
     /// All of them.
     pub(super) fn used(&self) -> &[Used] {
         &self.used

@@ -8,7 +8,7 @@
 //! every [`Lane`](super::tally::Lane) that is wanted, and a feature's window is a run of segments, which are then added up. The event's own
 //! row is one more block, of one row, after the stored ones.
 
-use super::direct::{Direct, Run, Stored, Told, average, share};
+use super::direct::{self, Direct, Run, Stored, Told, average, share};
 use super::frames::Frame;
 use super::kernel::{self, Few, Kernel, Near, Numbers, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Insert, Plan};
@@ -338,31 +338,18 @@ impl Scratch {
     /// The same for few windows of rows that are near. False where it is something else.
     #[inline(always)]
     fn run_few(&mut self, set: &WindowSet, scan: &Scan, rows: &Rows<'_>, registers: &mut [Value]) -> bool {
-        let seen = &self.seen[scan.windows];
         let Some(told) = &scan.few else { return false };
-        let mut room = Near::room();
-        let mut near = Near::new(&mut room);
-        let windows = set.spans.len();
-        if !rows.near((seen.oldest, seen.until as i64 >> STAMP_BITS), windows + 1, &mut near) {
-            return false;
-        }
         // It is in all of them, as none is empty, or in none.
-        let own = rows.own.filter(|_| set.is_up_to_now());
-        let few = Few {
-            blocks: near.blocks(),
-            own: own.map(|own| (own.words, windows)),
-            starts: &seen.starts,
-            windows,
-            until: seen.until,
-            used: &scan.lanes,
-        };
-        // SAFETY: the blocks are a record's and slabs', the lanes are of their rows, and `told` is there for so few windows.
-        if !unsafe { (self.kernel.few)(&few, &mut self.numbers) } {
-            return false;
+        let own = rows.own.filter(|_| set.is_up_to_now()).map(|own| own.words);
+        let seen = (&self.seen[scan.windows], set.spans.len());
+        // SAFETY: the kernel is one that this processor can run, the lanes are of these rows, and `told` is there for so few windows.
+        let (is_told, looked_at) =
+            unsafe { direct::near((rows, own), seen, &scan.lanes, self.kernel.few, &mut self.numbers) };
+        self.work += looked_at;
+        if is_told {
+            told.tell(&self.numbers, registers);
         }
-        self.work += near.entries + near.rows as u64;
-        told.tell(&self.numbers, registers);
-        true
+        is_told
     }
 
     /// The same for whatever it is.
