@@ -1,6 +1,6 @@
 //! Windowed features: an exact rescan of the rows of a key, shared by all features that look at them.
 //!
-//! Nearly all scans go the [`direct`](super::direct) way. This is how all others do, and what they have in common with those.
+//! Nearly all scans go the [`direct`] way. This is how all others do, and what they have in common with those.
 //!
 //! The ends of the windows that one judged event wants of one (key, group) cut time into *segments*. Windows that end together
 //! are each a segment and all after it; where their rows are near, they are added up by [`Kernel::few`], four windows at a
