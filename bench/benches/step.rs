@@ -71,7 +71,7 @@ fn policy_code(c: &mut Criterion) {
     let (event, words) = (&program.events[usize::from(payments.kind)], payments.next());
     let (words, time) = (words.words(), event_time(words.words()));
     let decide = event.decide.as_ref().expect("payments are judged");
-    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    let mut registers = program.fresh_registers();
     // Any numbers do, as long as nothing is missing: every comparison is then made.
     let features = program.features.len();
     registers[..features].iter_mut().for_each(|register| *register = Value::ratio(10_050, 1));

@@ -26,6 +26,8 @@ use std::ops::Range;
 
 /// An operand that so many clauses of a block test has words there. For fewer it costs less to look when it comes to it.
 const SHARED_MIN: usize = 4;
+/// A block that tests so few operands has words for all of them.
+const FEW_OPERANDS: usize = 8;
 /// The most words of all blocks of an event (32 MiB). What comes later is looked at clause by clause.
 const WORDS_MAX: usize = 1 << 22;
 /// Clauses of a block.
@@ -62,6 +64,8 @@ pub(super) struct Matches {
 struct Operand {
     register: usize,
     den: i64,
+    /// The first of `below`.
+    first: i64,
     /// Into `below` and `cuts`.
     cuts: Range<usize>,
 }
@@ -134,6 +138,10 @@ impl Operand {
     #[inline(always)]
     fn rank(&self, value: Value, below: &[i64], cuts: &[Cut]) -> u32 {
         if value.den == self.den {
+            if self.cuts.len() == 1 {
+                // Most have one.
+                return 1 + u32::from(value.num > self.first);
+            }
             1 + below[self.cuts.clone()].partition_point(|&below| value.num > below) as u32
         } else if value.is_missing() {
             0
@@ -185,10 +193,12 @@ impl Matcher {
                 None => (-1, vec![0; cuts.len()]),
             };
             let start = matcher.cuts.len();
+            let first = below.first().copied().unwrap_or(0);
             matcher.below.extend(below);
             matcher.cuts.extend(cuts);
             let cuts = start..matcher.cuts.len();
-            matcher.operands.push(Operand { register: usize::from(operand.register.to_native()), den, cuts });
+            let register = usize::from(operand.register.to_native());
+            matcher.operands.push(Operand { register, den, first, cuts });
         }
         let told = plan.clauses.iter().enumerate();
         let mut told: Vec<Told> = told.map(|(index, clause)| matcher.told(index, clause, position)).collect();
@@ -239,9 +249,11 @@ impl Matcher {
         // What rules out the most comes first.
         uses.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
         let first_step = self.steps.len();
+        let are_few = uses.len() <= FEW_OPERANDS;
         for (operand, count, _) in uses {
             let ranks = self.operands[operand].cuts.len() + 2;
-            if count < SHARED_MIN || self.words.len() + ranks > WORDS_MAX {
+            let is_shared = count >= SHARED_MIN || are_few;
+            if !is_shared || self.words.len() + ranks > WORDS_MAX {
                 continue;
             }
             let first = self.words.len();
@@ -432,7 +444,7 @@ impl Rules {
             matches: Matches::reserve(matcher.operands(), rules.len()),
             rates: Rates::reserve(program),
             edits: Edits::none(),
-            registers: vec![Value::MISSING; usize::from(program.registers.to_native())],
+            registers: program.fresh_registers(),
             fired: Vec::with_capacity(rules.len()),
             rules,
             matcher,

@@ -337,7 +337,7 @@ impl Engine {
             roller: digest::best(),
             counters: Counters::default(),
             work: 0,
-            registers: vec![Value::MISSING; plan.registers],
+            registers: loaded.program().fresh_registers(),
             looked_up: [LookedUp::default(); KEYS_MAX],
             ahead: Ahead::reserve(plan.bounds.keys),
             sights: 0..0,

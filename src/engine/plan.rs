@@ -345,8 +345,7 @@ impl Plan {
             rule_names: program.rules.iter().map(|rule| orders::name(&rule.name)).collect(),
             list_names: program.lists.iter().map(|list| list_name(program, list)).collect(),
             queues: program.queues.len(),
-            registers: usize::from(program.registers.to_native())
-                .max(program.features.len() + program.models.len()),
+            registers: usize::from(program.registers.to_native()) + program.consts.len(),
             revision: program.revision.to_native(),
             bounds,
         }

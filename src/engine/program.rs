@@ -9,9 +9,11 @@
 //! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the
 //! judged event, the next `models.len()` the values of the models; the compiler assigns the rest. The engine sets these, the
 //! score registers of [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
+//! Behind the last of them, from [`Program::registers`] on, are the literals, in their order: code reads them like
+//! registers, and nothing writes them.
 
 pub use super::units::entries::{TEXT_FIELD_BYTES_MAX, TEXT_WORDS_MAX};
-use super::units::{DAY, HOUR};
+use super::units::{DAY, HOUR, Value};
 use rkyv::{Archive, Deserialize, Serialize};
 use tollgate_model::model::Model;
 
@@ -21,7 +23,7 @@ pub const SEMANTICS_VERSION: u32 = 9;
 /// "No such index".
 pub const NONE: u16 = u16::MAX;
 
-/// The most registers a program may use.
+/// The most registers a program may use, its literals not among them.
 pub const REGISTERS_MAX: usize = 16_384;
 
 /// What an instruction does. `dst`, `a`, `b` are registers unless said otherwise; `imm` is a 32-bit immediate.
@@ -29,8 +31,6 @@ pub const REGISTERS_MAX: usize = 16_384;
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 #[repr(u8)]
 pub enum Op {
-    /// `dst = consts[imm]`.
-    Const,
     /// `dst = a`.
     Move,
     /// `dst =` the one-word field at word `a`, missing unless presence bit `b`; denominator 1. A place too is one
@@ -118,8 +118,7 @@ pub struct Uses {
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 34] = [
-        Self::Const,
+    pub const ALL: [Self; 33] = [
         Self::Move,
         Self::Field,
         Self::FieldDecimal,
@@ -159,8 +158,7 @@ impl Op {
     #[must_use]
     pub const fn uses(self) -> Uses {
         let (dst, a, b) = match self {
-            Self::Const
-            | Self::Field
+            Self::Field
             | Self::FieldDecimal
             | Self::FieldMoney
             | Self::Present
@@ -199,6 +197,17 @@ impl ArchivedFieldKind {
     #[must_use]
     pub const fn native(self) -> FieldKind {
         FieldKind::ALL[self as usize]
+    }
+}
+
+impl ArchivedProgram {
+    /// The registers of a decision before anything was computed: literals are where code reads them, all others are missing.
+    #[must_use]
+    pub fn fresh_registers(&self) -> Vec<Value> {
+        let literals =
+            self.consts.iter().map(|of| Value { num: of.num.to_native(), den: of.den.to_native() });
+        let own = usize::from(self.registers.to_native());
+        std::iter::repeat_n(Value::MISSING, own).chain(literals).collect()
     }
 }
 

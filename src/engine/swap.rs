@@ -122,7 +122,7 @@ impl Successor {
             sweeps: Joined::new(tables_before, vec![0; tables.len()]),
             tables: Joined::new(tables_before, tables),
             shared: Joined::new(before.groups.len(), shared),
-            registers: vec![Value::MISSING; plan.registers],
+            registers: program.fresh_registers(),
             staged: vec![0; plan.bounds.staged_words],
             ahead: Ahead::reserve(plan.bounds.keys),
             scratch: Scratch::reserve(&plan, rows_max),

@@ -8,7 +8,7 @@
 
 use super::calendar::{local_day, local_seconds};
 use super::lists::{Edits, List};
-use super::program::{ArchivedConst, ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, TextPair};
+use super::program::{ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, TextPair};
 use super::rates::Rates;
 use super::units::entries::masked;
 use super::units::{DECIMAL_DEN, Time, Value};
@@ -34,7 +34,7 @@ impl<'a> Basis<'a> {
 
 /// Evaluates `run` over one event (`frame` is all its words, `presence` its bitmap, `time` its time).
 ///
-/// `registers` must hold at least `program.registers` values. Code over registers alone (a group's `derive`)
+/// `registers` are made by [`ArchivedProgram::fresh_registers`]. Code over registers alone (a group's `derive`)
 /// takes an empty frame.
 #[inline(always)]
 pub fn execute(
@@ -56,10 +56,12 @@ pub fn execute(
 /// The same for code that is not empty, or not all of a run.
 #[inline(never)]
 pub(super) fn evaluate(basis: Basis<'_>, code: &[ArchivedInstr], event: Event<'_>, registers: &mut [Value]) {
-    let registers = &mut registers[..usize::from(basis.program.registers.to_native())];
-    let mut next = 0;
-    while let Some(instr) = code.get(next) {
-        next += 1 + step(basis, instr, event, registers);
+    let mut rest = code;
+    while let [instr, after @ ..] = rest {
+        rest = match step(basis, instr, event, registers) {
+            0 => after,
+            skipped => after.get(skipped..).unwrap_or_default(),
+        };
     }
 }
 
@@ -110,7 +112,6 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
         };
     }
     let value = match instr.op {
-        ArchivedOp::Const => literal(&program.consts[imm]),
         ArchivedOp::Move => reg!(a),
         ArchivedOp::Field => event.word(a, b).map_or(Value::MISSING, |word| Value::int(word as i64)),
         ArchivedOp::FieldDecimal => {
@@ -208,11 +209,6 @@ fn look_up(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers:
         }
         _ => Value::MISSING,
     }
-}
-
-#[inline(always)]
-fn literal(constant: &ArchivedConst) -> Value {
-    Value { num: constant.num.to_native(), den: constant.den.to_native() }
 }
 
 #[inline(always)]

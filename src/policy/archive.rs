@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"TOLLGATE";
 /// Version of this header and of the shape of the archive. There is no migration: compile the policy again.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 const HEADER_BYTES: usize = 64;
 /// The body's alignment in memory, as for everything the engine reads often.
 const ALIGNMENT: usize = 64;

@@ -17,13 +17,16 @@ pub(super) fn levels(program: &ArchivedProgram, decide: &ArchivedDecidePlan) -> 
     let score = decide.final_score.to_native();
     let thresholds: Vec<(u16, Action)> =
         decide.thresholds.iter().map(|branch| (branch.0.to_native(), super::action(branch.1))).collect();
-    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    let mut registers = program.fresh_registers();
     let is_threshold = |register: u16| thresholds.iter().any(|threshold| threshold.0 == register);
     // What comes after the last of them, such as what is asked of late events, may read anything.
     let sets_one =
         |instr: &ArchivedInstr| instr.op.native().uses().dst && is_threshold(instr.dst.to_native());
     let code = &code[..code.iter().rposition(sets_one).map_or(0, |last| last + 1)];
-    let known = known_by(code, score, registers.len())?;
+    let mut known = vec![false; registers.len()];
+    known[usize::from(score)] = true;
+    known[usize::from(program.registers.to_native())..].fill(true);
+    let known = known_by(code, known)?;
     if !thresholds.iter().all(|&(register, _)| known[usize::from(register)]) {
         return None;
     }
@@ -37,10 +40,8 @@ pub(super) fn levels(program: &ArchivedProgram, decide: &ArchivedDecidePlan) -> 
     }))
 }
 
-/// The registers that code sets, if it reads nothing but this register, and what it has set itself.
-fn known_by(code: &[ArchivedInstr], register: u16, registers: usize) -> Option<Vec<bool>> {
-    let mut known = vec![false; registers];
-    known[usize::from(register)] = true;
+/// These registers and those that code sets, if it reads nothing but them, and what it has set itself.
+fn known_by(code: &[ArchivedInstr], mut known: Vec<bool>) -> Option<Vec<bool>> {
     for instr in code {
         let op = instr.op.native();
         let uses = op.uses();
@@ -58,8 +59,7 @@ fn known_by(code: &[ArchivedInstr], register: u16, registers: usize) -> Option<V
 /// Whether what it does follows from registers and literals.
 fn computes(op: Op) -> bool {
     match op {
-        Op::Const
-        | Op::Move
+        Op::Move
         | Op::Not
         | Op::And
         | Op::Or

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Everything that [`encode_row`](crate::engine::amend::encode_row) reads of a group, in the order in which it does, as
 /// numbers.
 ///
-/// Registers are numbered anew in the order in which they are first mentioned. Groups with equal recipes use registers
+/// Registers are numbered anew in the order in which they are first mentioned, but for literals, which are the program's. Groups with equal recipes use registers
 /// that correspond one to one; whatever is read was set before, by the recipe itself (validation sees to that); so they
 /// make the same row of the same event.
 #[derive(PartialEq, Eq, Debug)]
@@ -81,7 +81,7 @@ impl Writer {
             self.number(instr.imm.to_native() as usize);
             let operands = [(uses.dst, instr.dst), (uses.a, instr.a), (uses.b, instr.b)];
             for (is_register, operand) in operands.map(|(uses, operand)| (uses, super::index(operand))) {
-                if is_register {
+                if is_register && operand < super::index(program.registers) {
                     self.register(operand);
                 } else {
                     self.number(operand);

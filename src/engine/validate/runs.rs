@@ -54,9 +54,17 @@ impl<'p> Checker<'p> {
         Ok(())
     }
 
+    /// Whether a literal is read there, which nothing has to set.
+    fn is_literal(&self, register: u16) -> bool {
+        register.checked_sub(self.registers).is_some_and(|at| usize::from(at) < self.program.consts.len())
+    }
+
     /// That a register was given to the run checked last, or computed by it whatever was skipped. A register that
     /// nobody sets would hold what an earlier decision left there.
     pub(super) fn computed(&self, what: &str, register: u16) -> Checked {
+        if self.is_literal(register) {
+            return Ok(());
+        }
         self.register(what, register)?;
         let known = self.known[usize::from(register)];
         ensure!(
@@ -172,7 +180,6 @@ impl<'p> Checker<'p> {
             self.computed("its second operand", b)?;
         }
         match op {
-            Op::Const => ensure!(imm < self.program.consts.len(), "there is no literal {imm}"),
             Op::Rescale => {
                 let constant =
                     self.program.consts.get(imm).ok_or_else(|| format!("there is no literal {imm}"))?;

@@ -23,7 +23,9 @@ pub(super) enum Target {
 
 /// Marks a register that is only used inside one run; all runs share these. Numbered for good at the end.
 const SCRATCH: u16 = 0x8000;
-const _: () = assert!(REGISTERS_MAX <= SCRATCH as usize);
+/// Marks a literal. Literals too are numbered for good at the end, after all registers.
+const LITERAL: u16 = 0x4000;
+const _: () = assert!(REGISTERS_MAX <= LITERAL as usize && COUNT_MAX <= LITERAL as usize);
 
 /// The instructions, literals and registers of a program in the making.
 pub(super) struct Code {
@@ -73,6 +75,11 @@ impl Code {
         index
     }
 
+    /// Where a literal is read. Of one too many it does not matter: no run is made after it.
+    fn literal(&mut self, num: i64, den: i64) -> u16 {
+        LITERAL | self.constant(num, den) as u16 & (LITERAL - 1)
+    }
+
     fn push(&mut self, op: Op, dst: u16, a: u16, b: u16, imm: u32) {
         self.instrs.push(Instr { op, dst, a, b, imm });
     }
@@ -118,12 +125,18 @@ impl Code {
                 [(uses.dst, &mut instr.dst), (uses.a, &mut instr.a), (uses.b, &mut instr.b)]
             {
                 if is_register {
-                    *operand = self.moved_register(*operand, moved)?;
+                    *operand = match operand.checked_sub(base.registers) {
+                        Some(at) => {
+                            let Const { num, den } = base.consts[usize::from(at)];
+                            self.literal(num, den)
+                        }
+                        None => self.moved_register(*operand, moved)?,
+                    };
                 }
             }
             let imm = instr.imm as usize;
             instr.imm = match instr.op {
-                Op::Const | Op::Rescale => self.constant(base.consts[imm].num, base.consts[imm].den),
+                Op::Rescale => self.constant(base.consts[imm].num, base.consts[imm].den),
                 Op::InList => moved.list(base, imm & 0xffff) | instr.imm & 0xffff_0000,
                 Op::Listed => moved.list(base, imm),
                 Op::TextIs | Op::TextStarts => {
@@ -191,9 +204,13 @@ impl Code {
             if registers.contains_key(id) {
                 continue;
             }
-            let dst = match wanted.get(id) {
-                Some(register) => *register,
-                None => self.scratch(&mut scratch)?,
+            let dst = match (wanted.get(id), graph.node(*id)) {
+                (Some(register), _) => *register,
+                (None, Node::Const { num, den }) => {
+                    registers.insert(*id, self.literal(num, den));
+                    continue;
+                }
+                (None, _) => self.scratch(&mut scratch)?,
             };
             self.emit_node(graph.node(*id), dst, &registers);
             registers.insert(*id, dst);
@@ -236,8 +253,8 @@ impl Code {
         let reg = |id: NodeId| registers[&id];
         match node {
             Node::Const { num, den } => {
-                let imm = self.constant(num, den);
-                self.push(Op::Const, dst, 0, 0, imm);
+                let literal = self.literal(num, den);
+                self.push(Op::Move, dst, literal, 0, 0);
             }
             Node::Load(load) => self.push(load.op, dst, load.a, load.b, load.imm),
             Node::Unary(op, a) => self.push(op, dst, reg(a), 0, 0),
@@ -263,12 +280,18 @@ impl Code {
         }
     }
 
-    /// Hands instructions and literals to the program and numbers the scratch registers after all others.
+    /// Hands instructions and literals to the program and numbers the scratch registers after all others, and
+    /// the literals after those.
     pub(super) fn finish(mut self, program: &mut Program) -> Result<(), Diagnostic> {
-        let first = self.registers as u16;
+        let registers = self.registers + usize::from(self.scratch_most);
+        if registers > REGISTERS_MAX {
+            return Err(too_many_registers());
+        }
         let number = |register: &mut u16| {
             if *register & SCRATCH != 0 {
-                *register = first + (*register & !SCRATCH);
+                *register = self.registers as u16 + (*register & !SCRATCH);
+            } else if *register & LITERAL != 0 {
+                *register = registers as u16 + (*register & !LITERAL);
             }
         };
         for instr in &mut self.instrs {
@@ -282,10 +305,6 @@ impl Code {
             if uses.b {
                 number(&mut instr.b);
             }
-        }
-        let registers = self.registers + usize::from(self.scratch_most);
-        if registers > REGISTERS_MAX {
-            return Err(too_many_registers());
         }
         program.registers = registers as u16;
         program.code = self.instrs;

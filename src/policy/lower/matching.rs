@@ -269,9 +269,7 @@ pub(super) fn matching(
     let is_read = |id: NodeId| match graph.node(id) {
         Node::Input(_) => true,
         Node::Load(load) => {
-            let looked_up =
-                matches!(load.op, Op::InList | Op::Within | Op::TextIs | Op::TextStarts | Op::SameText);
-            !looked_up && load.op != Op::FieldMoney
+            !matches!(load.op, Op::InList | Op::Within | Op::TextIs | Op::TextStarts | Op::SameText)
         }
         _ => false,
     };
@@ -283,9 +281,12 @@ pub(super) fn matching(
     let (operands, mut deferred): (Vec<NodeId>, Vec<NodeId>) = uses
         .keys()
         .partition(|id| !lazy.contains(*id) && (is_read(**id) || uses[*id].1 > 1 || beside.contains(*id)));
-    // Money that cannot be converted is counted whether or not a rule comes to it, or a model is asked.
-    deferred.extend(given);
-    let converted = if policy.rates.is_some() { converted(graph, deferred) } else { BTreeSet::new() };
+    // Money is what most rules look at. It is read once for all of them; and what cannot be converted is counted whether or
+    // not a rule comes to it, or a model is asked.
+    if policy.rates.is_some() {
+        deferred.extend(given);
+    }
+    let converted = converted(graph, deferred);
     let computed: Vec<NodeId> = operands.iter().copied().chain(converted).collect();
     let roots: Vec<(NodeId, Target)> = computed.iter().map(|id| (*id, Target::Keep)).collect();
     let (conditions_run, registers) = code.emit(graph, &roots, &HashMap::new())?;
@@ -349,7 +350,7 @@ pub(super) fn matching(
     Ok(Matching { conditions: conditions_run, rules, plan })
 }
 
-/// The conversions of money below these nodes.
+/// The money that is read or converted below these nodes.
 fn converted(graph: &Graph<'_>, mut open: Vec<NodeId>) -> BTreeSet<NodeId> {
     let (mut seen, mut found) = (HashSet::new(), BTreeSet::new());
     while let Some(id) = open.pop() {

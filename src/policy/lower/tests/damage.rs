@@ -16,7 +16,7 @@ fn execute_all(loaded: &Loaded, random: &mut Random) {
     let program = loaded.program();
     let rates = Rates::reserve(program);
     let basis = Basis { program, rates: &rates, edits: &Edits::none() };
-    let mut registers = vec![Value::MISSING; usize::from(program.registers.to_native())];
+    let mut registers = program.fresh_registers();
     for register in &mut registers {
         *register =
             [Value::MISSING, Value::TRUE, Value::int(i64::MIN), Value::ratio(i64::MAX, 7)][random.below(4)];
@@ -185,7 +185,7 @@ fn what_is_wrong_is_said() {
         "event 0: feature 0 is looked up by a key of another table"
     });
     refused(|p| p.events[0].decide.as_mut().unwrap().score = u16::MAX, {
-        "event 0: its decision: the score is register 65535 of 24"
+        "event 0: its decision: the score is register 65535 of 25"
     });
     refused(|p| p.groups[1].ingest.len = 0, "group 1: a column is in register 6, which nothing sets");
     let unset = program().groups[0].bits[0].register;
@@ -442,7 +442,7 @@ fn what_is_wrong_with_clauses_is_said() {
         "clause 1: its cuts do not ascend",
     );
     refused(|p| matching(p).clauses[0].rest.as_mut().unwrap().code.len = 0, {
-        "clause 0: the rest is in register 19, which nothing sets"
+        "clause 0: the rest is in register 20, which nothing sets"
     });
     refused(
         |p| {
@@ -491,10 +491,10 @@ fn what_is_skipped_is_not_known_after_it() {
     let nested = |p: &mut Program| {
         let conditions = p.events[0].conditions;
         let mut code = vec![
-            instr(Op::Const, known, 0, 0),
+            instr(Op::Move, known, registers, 0),
             instr(Op::SkipUnlessTrue, 0, known, 3),
             instr(Op::SkipUnlessTrue, 0, known, 1),
-            instr(Op::Const, unsure, 0, 0),
+            instr(Op::Move, unsure, registers, 0),
             instr(Op::Not, known, unsure, 0),
         ];
         code.extend_from_slice(&p.code[conditions.start as usize..][..conditions.len as usize]);
@@ -505,4 +505,32 @@ fn what_is_skipped_is_not_known_after_it() {
         "event 0: its conditions, instruction 4 (Not): its first operand is in register {unsure}, which nothing sets"
     );
     refused_of(staged(), nested, &wrong);
+}
+
+#[test]
+fn literals_are_read_and_never_written() {
+    let registers = staged().registers;
+    let literals = staged().consts.len() as u16;
+    let with = |dst, a| {
+        move |p: &mut Program| {
+            let code = [Instr { op: Op::Move, dst, a, b: 0, imm: 0 }];
+            let conditions = p.events[0].conditions;
+            let kept = p.code[conditions.start as usize..][..conditions.len as usize].to_vec();
+            p.events[0].conditions = Run { start: p.code.len() as u32, len: 1 + conditions.len };
+            p.code.extend(code.into_iter().chain(kept));
+        }
+    };
+    let mut program = staged();
+    with(registers - 1, registers + literals - 1)(&mut program);
+    assert!(open(seal(&program)).is_ok(), "the last literal");
+    let at = "event 0: its conditions, instruction 0 (Move): ";
+    refused_of(
+        staged(),
+        with(registers, registers),
+        &format!("{at}its result is register {registers} of {registers}"),
+    );
+    let beyond = registers + literals;
+    refused_of(staged(), with(registers - 1, beyond), &{
+        format!("{at}its first operand is register {beyond} of {registers}")
+    });
 }

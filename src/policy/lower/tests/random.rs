@@ -435,7 +435,8 @@ impl Row {
         let program = loaded.program();
         let rates = Rates::reserve(program);
         let basis = Basis { program, rates: &rates, edits: &Edits::none() };
-        let mut registers = vec![dirt; usize::from(program.registers.to_native())];
+        let mut registers = program.fresh_registers();
+        registers[..usize::from(program.registers.to_native())].fill(dirt);
         let mut row = Self { words: vec![0; usize::from(group.row_words.to_native())] };
         execute(basis, &group.ingest, words, words[PRESENCE_WORD], time, &mut registers);
         for column in group.columns.iter().filter(|column| matches!(column.origin, ArchivedOrigin::Amend(_)))
@@ -452,7 +453,8 @@ impl Row {
         let program = loaded.program();
         let rates = Rates::reserve(program);
         let basis = Basis { program, rates: &rates, edits: &Edits::none() };
-        let mut registers = vec![dirt; usize::from(program.registers.to_native())];
+        let mut registers = program.fresh_registers();
+        registers[..usize::from(program.registers.to_native())].fill(dirt);
         for column in group.columns.iter().filter(|column| !matches!(column.origin, ArchivedOrigin::Derived))
         {
             registers[usize::from(column.register.to_native())] = self.load(column);
@@ -494,7 +496,8 @@ fn run(seed: u64, policies: usize) -> usize {
             let (fields, words) = fill(&mut random, &program.events[0], time, &keys);
             let judged = Context { policy: &policy, fields: &fields, time, amendments: &[], lists: &lists };
 
-            let mut registers = vec![dirt; usize::from(program.registers.to_native())];
+            let mut registers = program.fresh_registers();
+            registers[..usize::from(program.registers.to_native())].fill(dirt);
             let plan = &program.events[0];
             execute(basis, &plan.scalars, &words, words[PRESENCE_WORD], time, &mut registers);
             for (index, feature) in policy.features.iter().enumerate() {
