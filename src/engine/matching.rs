@@ -64,8 +64,8 @@ pub(super) struct Matches {
 struct Operand {
     register: usize,
     den: i64,
-    /// The first of `below`.
-    first: i64,
+    /// The first of `below`, and of `cuts`.
+    first: (i64, Cut),
     /// Into `below` and `cuts`.
     cuts: Range<usize>,
 }
@@ -115,13 +115,12 @@ impl Cut {
         self.at.compare(other.at).unwrap_or(Ordering::Equal).then(self.after.cmp(&other.after))
     }
 
-    /// Whether a number is beyond it.
+    /// Whether a number is beyond it. Of nothing, any answer.
+    #[inline(always)]
     fn is_passed_by(&self, value: Value) -> bool {
-        match value.compare(self.at) {
-            Some(Ordering::Greater) => true,
-            Some(Ordering::Equal) => !self.after,
-            _ => false,
-        }
+        // Products of 64 bits and 63: one more fits.
+        let number = i128::from(value.num) * i128::from(self.at.den) + i128::from(!self.after);
+        number > i128::from(self.at.num) * i128::from(value.den)
     }
 
     /// The greatest numerator over `den` that is not beyond it; `None` when that does not fit.
@@ -137,14 +136,17 @@ impl Operand {
     /// The rank of a value: 0 when it is missing, else one more than the cuts that it is beyond.
     #[inline(always)]
     fn rank(&self, value: Value, below: &[i64], cuts: &[Cut]) -> u32 {
+        // Most have one.
+        let is_one = self.cuts.len() == 1;
         if value.den == self.den {
-            if self.cuts.len() == 1 {
-                // Most have one.
-                return 1 + u32::from(value.num > self.first);
+            if is_one {
+                return 1 + u32::from(value.num > self.first.0);
             }
             1 + below[self.cuts.clone()].partition_point(|&below| value.num > below) as u32
         } else if value.is_missing() {
             0
+        } else if is_one {
+            1 + u32::from(self.first.1.is_passed_by(value))
         } else {
             1 + cuts[self.cuts.clone()].partition_point(|cut| cut.is_passed_by(value)) as u32
         }
@@ -193,7 +195,8 @@ impl Matcher {
                 None => (-1, vec![0; cuts.len()]),
             };
             let start = matcher.cuts.len();
-            let first = below.first().copied().unwrap_or(0);
+            let none = Cut { at: Value::MISSING, after: false };
+            let first = (below.first().copied().unwrap_or(0), cuts.first().copied().unwrap_or(none));
             matcher.below.extend(below);
             matcher.cuts.extend(cuts);
             let cuts = start..matcher.cuts.len();

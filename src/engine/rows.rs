@@ -374,17 +374,13 @@ pub(super) fn release(record: &[u64], shape: &Shape, spill: &mut Spill) {
 }
 
 /// Whether any row is newer than `dead`.
+#[inline]
 pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64) -> bool {
-    let head = Head::of(record, shape);
-    let newest = match head.count {
-        0 if head.branch.level == 0 => return false,
-        0 => last_of(spill, shape, head.branch).time,
-        count => match inline(record, shape, head) {
-            (_, Some(newer)) => newer.time(newer.count - 1),
-            (all, None) => all.time(count - 1),
-        },
-    };
-    newest > dead
+    if let Some(newest) = shape.inline.newest(record) {
+        return newest > dead;
+    }
+    let branch = Head::of(record, shape).branch;
+    branch.level > 0 && last_of(spill, shape, branch).time > dead
 }
 
 /// Adds a row. Rows at or before `dead` may be dropped.

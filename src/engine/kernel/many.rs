@@ -34,8 +34,8 @@ pub(super) unsafe fn few_in_windows<V: Vector, const WINDOWS: usize>(
         *end = unsafe { rows_until::<V>(block, few.until) };
     }
     let mut is_told = true;
-    // How many rows there are in each window, once that is known.
-    let mut all = None;
+    // How many rows there are in each window, if that is wanted, once it is known.
+    let mut all = All { is_wanted: few.used.iter().any(|used| used.lane == Lane::ALL), counts: None };
     for (used, numbers) in few.used.iter().zip(&mut *numbers) {
         if used.lane != Lane::ALL {
             // SAFETY: as the caller has made sure.
@@ -44,16 +44,22 @@ pub(super) unsafe fn few_in_windows<V: Vector, const WINDOWS: usize>(
     }
     for (used, numbers) in few.used.iter().zip(numbers) {
         if used.lane == Lane::ALL {
-            match all {
-                Some(all) => numbers.count = all,
+            match all.counts {
+                Some(counts) => numbers.count = counts,
                 // SAFETY: as the caller has made sure.
                 None => unsafe {
-                    add::<V, WINDOWS, NOTHING, false, false, false>(few, &ends, &used.lane, numbers);
+                    add::<V, WINDOWS, NOTHING, false, false, false, false>(few, &ends, &used.lane, numbers);
                 },
             }
         }
     }
     is_told
+}
+
+/// How many rows there are in each window, whatever they are.
+struct All {
+    is_wanted: bool,
+    counts: Option<[i64; Few::WINDOWS]>,
 }
 
 /// How many rows of a block are not after this stamp: nearly always all, or none.
@@ -102,7 +108,8 @@ unsafe fn rest<V: Vector>(block: &Block<'_>, at: usize, end: usize) -> (usize, V
     (place, unsafe { V::some(bits_below(end - at) << (at - place)) })
 }
 
-/// One lane that is not all rows counted. False where a value is too large. Where it finds out how many rows there are, that is `all`.
+/// One lane that is not all rows counted. False where a value is too large. Finds out how many rows there are besides, where
+/// that takes little.
 ///
 /// # Safety
 ///
@@ -112,7 +119,7 @@ unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
     few: &Few<'_>,
     ends: &Ends,
     used: &Used,
-    all: &mut Option<[i64; Few::WINDOWS]>,
+    all: &mut All,
     numbers: &mut Numbers,
 ) -> bool {
     let lane = &used.lane;
@@ -121,16 +128,25 @@ unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
         macro_rules! add {
             ($value:literal, $least:literal, $greatest:literal) => {
                 match lane.is_told_by_stamp() {
-                    true => add::<V, WINDOWS, STAMP, $value, $least, $greatest>(few, ends, lane, numbers),
-                    false => add::<V, WINDOWS, COLUMNS, $value, $least, $greatest>(few, ends, lane, numbers),
+                    true => {
+                        add::<V, WINDOWS, STAMP, $value, $least, $greatest, false>(few, ends, lane, numbers)
+                    }
+                    false => {
+                        add::<V, WINDOWS, COLUMNS, $value, $least, $greatest, false>(few, ends, lane, numbers)
+                    }
                 }
             };
         }
         let added = match (lane.is_of_values(), used.least, used.greatest) {
+            (false, ..) if all.is_wanted && all.counts.is_none() && lane.is_told_by_stamp() => {
+                let added = add::<V, WINDOWS, STAMP, false, false, false, true>(few, ends, lane, numbers);
+                all.counts = Some(added.all);
+                added
+            }
             (false, ..) => add!(false, false, false),
             (true, false, false) if lane.is_having_value() => {
-                let added = add::<V, WINDOWS, NOTHING, true, false, false>(few, ends, lane, numbers);
-                *all = Some(numbers.count);
+                let added = add::<V, WINDOWS, NOTHING, true, false, false, false>(few, ends, lane, numbers);
+                all.counts = Some(numbers.count);
                 match added.is_lacking {
                     true => add!(true, false, false),
                     false => added,
@@ -150,9 +166,11 @@ struct Added {
     is_large: bool,
     /// Where nothing was asked: whether a row, in a window or not, has not what the lane asks for.
     is_lacking: bool,
+    /// Where that was wanted: how many rows there are in each window, whatever was asked.
+    all: [i64; Few::WINDOWS],
 }
 
-/// Adds up a lane, asking of rows what `ASKED` says.
+/// Adds up a lane, asking of rows what `ASKED` says; and counts `ALL` rows.
 ///
 /// # Safety
 ///
@@ -165,6 +183,7 @@ unsafe fn add<
     const VALUES: bool,
     const LEAST: bool,
     const GREATEST: bool,
+    const ALL: bool,
 >(
     few: &Few<'_>,
     ends: &Ends,
@@ -184,7 +203,7 @@ unsafe fn add<
         for (start, &stamp) in starts.iter_mut().zip(&few.starts.0) {
             *start = V::splat(stamp);
         }
-        let (mut counts, mut sums) = ([zero; WINDOWS], [zero; WINDOWS]);
+        let (mut counts, mut all, mut sums) = ([zero; WINDOWS], [zero; WINDOWS], [zero; WINDOWS]);
         let mut least = [V::splat(i64::MAX as u64); WINDOWS];
         let mut greatest = [V::splat(i64::MIN as u64); WINDOWS];
         // Of all values in the longest window the bits, with the bias; and of all rows those that they lack.
@@ -206,6 +225,13 @@ unsafe fn add<
                 }
             };
         }
+        if let Some((_, windows)) = few.own
+            && ALL
+        {
+            for window in 0..windows.min(WINDOWS) {
+                all[window] = all[window].one_more(V::some(1));
+            }
+        }
         if let Some((row, windows)) = few.own
             && (ASKED == NOTHING || lane.has(row))
         {
@@ -224,6 +250,11 @@ unsafe fn add<
                 ($place:expr, $rows:expr) => {
                     let stamps = V::load($rows, columns[0].add($place));
                     let mut here = $rows;
+                    if ALL {
+                        for window in 0..WINDOWS {
+                            all[window] = all[window].one_more(stamps.above(here, starts[window]));
+                        }
+                    }
                     match ASKED {
                         NOTHING => lacking = lacking.or(stamps.lacking(here, masks[0])),
                         STAMP => here = stamps.having(here, masks[0]),
@@ -262,6 +293,7 @@ unsafe fn add<
         Added {
             is_large: VALUES && bits.any_has(V::splat(BEYOND)),
             is_lacking: ASKED == NOTHING && lacking.any_has(masks[0]),
+            all: if ALL { V::totals_of(four(all)) } else { [0; Few::WINDOWS] },
         }
     }
 }

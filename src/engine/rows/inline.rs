@@ -156,6 +156,15 @@ impl Inline {
         Some(left)
     }
 
+    /// The time of the newest row in the record; `None` where there is none.
+    #[inline(always)]
+    pub(super) fn newest(&self, record: &[u64]) -> Option<i64> {
+        let [head, _, words @ ..] = &record[self.record_word..] else { return None };
+        let (count, first) = count_and_first(*head);
+        let newest = if first == 0 { count } else { first }.checked_sub(1)?;
+        words.get(newest).map(|&stamp| time_of(stamp))
+    }
+
     /// No rows.
     #[inline(always)]
     pub(in crate::engine) fn none(&self) -> Block<'static> {
