@@ -27,7 +27,7 @@ use super::shared::{Form, Shared};
 use super::sketch::Sketched;
 use super::spill::{Sizes, Spill, slab_bytes};
 use super::table::Table;
-use super::tree::{FANOUT, LEAF_ROWS};
+use super::tree::{FANOUT, LEAF_LEVEL, LEAF_ROWS};
 use super::units::Value;
 use super::windows::Scratch;
 use super::{LimitError, Limits};
@@ -119,7 +119,7 @@ pub struct GroupBudget {
     pub retention_us: i64,
     /// What a key takes beyond its record as its events come to be more: rows, and bytes of a slab for them.
     pub slabs: [(u64, u64); TIERS.len()],
-    /// Beyond the largest slab there is a tree, of such slabs and of nodes for so many branches each: bytes of a node.
+    /// Beyond the largest slab there is a tree, of slabs half as large and of nodes for so many branches each: bytes of a node.
     pub node_bytes: u64,
     /// Bytes of an entry of a node.
     pub entry_bytes: u64,
@@ -377,7 +377,7 @@ impl GroupBudget {
     }
 
     fn leaf_bytes(&self) -> u64 {
-        self.slabs[TIERS.len() - 1].1
+        self.slabs[usize::from(LEAF_LEVEL) - 1].1
     }
 }
 

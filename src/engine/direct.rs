@@ -143,8 +143,8 @@ pub(super) struct Run<'a> {
 
 /// How rows of a record are added up.
 pub(super) trait AddUp {
-    /// What each lane comes to is written to its place among `numbers`. False, and nothing is told, where there is a value below −2⁵⁴,
-    /// or of 2⁵⁴ or more, in one of the windows.
+    /// What each lane comes to is written to its place among `numbers`. False, and nothing is told, where there is a value below −2⁵³,
+    /// or of 2⁵³ or more, in one of the windows.
     ///
     /// # Safety
     ///

@@ -12,7 +12,7 @@
 //! begins is anybody's guess.
 //!
 //! A sum of 64-bit numbers takes more than 64 bits. The first two add up what cannot come to more, as few rows of values
-//! below 2⁵⁴ cannot, and say so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
+//! below 2⁵³ cannot, and say so of all else. [`Kernel::add`] adds their halves apart, the upper one with the sign: no carry is
 //! lost within 2³¹ rows.
 
 use super::direct::{self, AddUp, Run};
@@ -90,7 +90,7 @@ impl<'a, 'room> Near<'a, 'room> {
 
 /// Rows near by, and windows that end together.
 pub(super) struct Few<'a> {
-    /// At most [`Near::BLOCKS`] of at most 64 rows, which are no more than there is room for, with all columns of the lanes.
+    /// At most [`Near::BLOCKS`] of at most 128 rows, which are no more than there is room for, with all columns of the lanes.
     pub(super) blocks: &'a [Block<'a>],
     /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
     pub(super) own: Option<(&'a [u64], usize)>,
@@ -270,7 +270,7 @@ pub(super) type AddFew = unsafe fn(&Few<'_>, &mut [Numbers]) -> bool;
 pub(super) struct Kernel {
     /// The sums of lane `used[i]` in segment j are added to `sums[j × used + i]`.
     pub(super) add: fn(&Task<'_>, &Block<'_>, &mut [Sum]),
-    /// What lane `used[i]` comes to is written to `numbers[i]`. False, and nothing is told, where there is a value below −2⁵⁴, or of 2⁵⁴
+    /// What lane `used[i]` comes to is written to `numbers[i]`. False, and nothing is told, where there is a value below −2⁵³, or of 2⁵³
     /// or more, in one of the windows.
     ///
     /// # Safety
@@ -601,10 +601,10 @@ unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool
     }
 }
 
-/// What is added to values before their bits are looked at: those from −2⁵⁴ to 2⁵⁴ − 1 then have none [`BEYOND`]. Of four blocks of 64
-/// rows and the event's own, (4 × 64 + 1) × 2⁵⁴ is below 2⁶³; and with the bias, of those in a record, (20 + 1) × 2⁵⁵.
-const BIAS: u64 = 1 << 54;
-const BEYOND: u64 = u64::MAX << 55;
+/// What is added to values before their bits are looked at: those from −2⁵³ to 2⁵³ − 1 then have none [`BEYOND`]. Of four blocks of 128
+/// rows and the event's own, (4 × 128 + 1) × 2⁵³ is below 2⁶³; and with the bias, of those in a record, (20 + 1) × 2⁵⁴.
+const BIAS: u64 = 1 << 53;
+const BEYOND: u64 = u64::MAX << 54;
 
 /// Of each edge, the rows of a block of at most 64 that are not after it.
 ///

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record:  … | head: branch, first, inline count | lost until | inline rows, column by column | …
-//! branch:  nothing → a slab of 16, 32, 64 rows → a tree of chunks of 64 (tree.rs)
+//! branch:  nothing → a slab of 16, 32, 64, 128 rows → a tree of chunks of 64 (tree.rs)
 //! ```
 //!
 //! Rows are in order of time (and of their ids' tags, where the group keeps them). The newest are inline: every scan has
@@ -28,8 +28,8 @@ use super::program::STAMP_BITS;
 use super::spill::{Sizes, Spill};
 use super::tally::Lane;
 use super::tree::{
-    Branch, FANOUT, LEAF_LEVEL, LEAF_ROWS, Tallied, Trees, Walk, block, change_rows_at, child, entry_words,
-    last_of, node_words, push_leaves, rows_of,
+    Branch, FANOUT, LEAF_LEVEL, LEAF_ROWS, NODE_LEVEL, SLAB_LEVEL, Tallied, Trees, Walk, block,
+    change_rows_at, child, entry_words, last_of, node_words, push_leaves, rows_of,
 };
 use super::units::TIME_END;
 use std::ops::Range;
@@ -39,8 +39,8 @@ mod inline;
 use inline::{Head, inline, set_straight};
 pub(super) use inline::{Inline, head_word, is_beyond, is_headed_first, lose_until, lost_until};
 
-/// Rows of a slab, by its level: 1, 2, and 3 for the leaves of trees.
-pub(super) const TIERS: [usize; LEAF_LEVEL as usize] = [16, 32, LEAF_ROWS];
+/// Rows of a slab, by its level: 1, 2, 3, which is that of the leaves of trees too, and 4.
+pub(super) const TIERS: [usize; SLAB_LEVEL as usize] = [16, 32, LEAF_ROWS, 2 * LEAF_ROWS];
 
 /// The stamp of a row of this time without any bits.
 #[inline]
@@ -175,13 +175,13 @@ impl Shape {
     pub(super) fn capacity(&self, level: u8) -> usize {
         match level {
             0 => 0,
-            level => TIERS[usize::from(level.min(LEAF_LEVEL)) - 1],
+            level => TIERS[usize::from(level.min(SLAB_LEVEL)) - 1],
         }
     }
 
     /// The size of the slabs of rows of this level.
     pub(super) fn class_of(&self, level: u8) -> usize {
-        self.classes[usize::from(level.clamp(1, LEAF_LEVEL)) - 1]
+        self.classes[usize::from(level.clamp(1, SLAB_LEVEL)) - 1]
     }
 
     pub(super) fn leaf_class(&self) -> usize {
@@ -215,6 +215,13 @@ impl<'a> Block<'a> {
     pub(super) fn column(&self, column: usize) -> &'a [u64] {
         let start = column * self.capacity;
         &self.words[start..start + self.count]
+    }
+
+    /// The first so many rows, which there must be, and the others.
+    #[inline]
+    pub(super) fn split_at(&self, first: usize) -> (Self, Self) {
+        let others = Self { words: &self.words[first..], capacity: self.capacity, count: self.count - first };
+        (Self { count: first, ..*self }, others)
     }
 
     /// The time of a row.
@@ -286,8 +293,8 @@ impl<'a> Rows<'a> {
         // What is older than the oldest inline row is looked at only where a window reaches that far.
         let is_reached = head.count == 0 || older.time(0) > after;
         match head.branch.level {
-            1..=LEAF_LEVEL if is_reached => near.push(block(spill, shape, head.branch)),
-            level if level > LEAF_LEVEL && is_reached => {
+            1..=SLAB_LEVEL if is_reached => near.push(block(spill, shape, head.branch)),
+            level if level > SLAB_LEVEL && is_reached => {
                 return push_leaves(spill, shape, head.branch, (after, until), leaves, near);
             }
             _ => {}
@@ -351,7 +358,7 @@ const LEAVES_AHEAD: usize = 2;
 /// node has room for, and whatever that says, a few lines are asked for.
 pub(super) fn prefetch_leaves(record: &[u64], shape: &Shape, spill: &Spill) {
     let root = Head::of(record, shape).branch;
-    if root.level == LEAF_LEVEL + 1 {
+    if root.level == NODE_LEVEL {
         let count = root.count.min(FANOUT);
         for at in count.saturating_sub(LEAVES_AHEAD)..count {
             prefetch_block(child(spill, shape, root.slab, at), shape, spill);
@@ -515,7 +522,7 @@ impl Group<'_> {
     fn move_to_slab(&mut self, moved: usize) -> bool {
         let Branch { level, count, .. } = self.head().branch;
         let fits = |level: u8| count + moved <= self.shape.capacity(level);
-        let Some(wanted) = (level.max(1)..=LEAF_LEVEL).find(|&level| fits(level)) else { return false };
+        let Some(wanted) = (level.max(1)..=SLAB_LEVEL).find(|&level| fits(level)) else { return false };
         if self.room() < moved {
             return false;
         }
@@ -575,7 +582,7 @@ impl Group<'_> {
             self.with_branch(|trees, branch| trees.remove_dead(branch, dead));
         }
         let branch = self.head().branch;
-        if (1..=LEAF_LEVEL).contains(&branch.level) {
+        if (1..=SLAB_LEVEL).contains(&branch.level) {
             let gone = block(self.spill, self.shape, branch).rows_until(dead);
             self.drop_first_of_slab(gone);
         }
@@ -602,7 +609,7 @@ impl Group<'_> {
     /// Moves the rows of a slab that is a quarter full to one of half the size.
     fn shrink(&mut self) {
         let branch = self.head().branch;
-        let is_wide = (2..=LEAF_LEVEL).contains(&branch.level);
+        let is_wide = (2..=SLAB_LEVEL).contains(&branch.level);
         if is_wide && branch.count <= self.shape.capacity(branch.level) / 4 && self.move_to(branch.level - 1)
         {
             self.counters.demoted += branch.count as u64;
@@ -682,14 +689,18 @@ impl Group<'_> {
         if branch.level == 0 {
             let Some(slab) = self.spill.take(self.shape.class_of(1)) else { return false };
             self.set_branch(Branch { slab, level: 1, count: 0 });
-        } else if branch.level < LEAF_LEVEL && branch.count == self.shape.capacity(branch.level) {
-            if !self.move_to(branch.level + 1) {
+        } else if !branch.is_node() && branch.count == self.shape.capacity(branch.level) {
+            let has_grown = match branch.level {
+                SLAB_LEVEL => self.with_branch(|trees, branch| trees.plant(branch)),
+                level => self.move_to(level + 1),
+            };
+            if !has_grown {
                 return false;
             }
             self.counters.promoted += branch.count as u64;
         }
         let Head { branch, .. } = self.head();
-        if branch.level >= LEAF_LEVEL {
+        if branch.is_node() {
             return self.with_branch(|trees, branch| trees.insert(branch, row));
         }
         let capacity = self.shape.capacity(branch.level);

@@ -26,6 +26,11 @@ pub(super) const FANOUT: usize = 32;
 pub(super) const LEAF_ROWS: usize = 64;
 /// Level of leaves; those below are of smaller slabs.
 pub(super) const LEAF_LEVEL: u8 = 3;
+/// Level of the largest slab, which holds as much as two leaves. A key whose rows it holds needs no tree, and needs not to look for
+/// them in two places.
+pub(super) const SLAB_LEVEL: u8 = LEAF_LEVEL + 1;
+/// Level of the nodes above leaves.
+pub(super) const NODE_LEVEL: u8 = SLAB_LEVEL + 1;
 /// Levels of nodes. 2²³ rows in leaves that are half full, under nodes that are half full, need five.
 const DEPTH_MAX: usize = 8;
 
@@ -39,7 +44,7 @@ const SUMS: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Branch {
     pub(super) slab: Slab,
-    /// 0: nothing; up to [`LEAF_LEVEL`]: rows; beyond it: a node.
+    /// 0: nothing; up to [`SLAB_LEVEL`]: rows; beyond it: a node.
     pub(super) level: u8,
     /// Its rows, or its children.
     pub(super) count: usize,
@@ -56,9 +61,14 @@ impl Branch {
         Self { slab: (word >> 32) as u32, level: (word >> 16) as u8, count: word as usize & 0xffff }
     }
 
+    /// The level of a node that it is in.
+    fn level_above(self) -> u8 {
+        if self.is_node() { self.level + 1 } else { NODE_LEVEL }
+    }
+
     #[inline]
     pub(super) fn is_node(self) -> bool {
-        self.level > LEAF_LEVEL
+        self.level > SLAB_LEVEL
     }
 }
 
@@ -120,7 +130,13 @@ impl Tallied<'_> {
     pub(super) fn block(&mut self, block: &Block<'_>) {
         self.work += block.count as u64;
         let task = Task { edges: self.edges.stamps, used: self.used };
-        (self.kernel.add)(&task, block, self.sums);
+        let mut rest = *block;
+        while rest.count > LEAF_ROWS {
+            let (first, others) = rest.split_at(LEAF_ROWS);
+            (self.kernel.add)(&task, &first, self.sums);
+            rest = others;
+        }
+        (self.kernel.add)(&task, &rest, self.sums);
     }
 
     /// Adds a block of one row: too little for vectors.
@@ -196,7 +212,7 @@ pub(super) fn push_leaves<'a>(
     most: usize,
     near: &mut Near<'a, '_>,
 ) -> bool {
-    if root.level > LEAF_LEVEL + 1 {
+    if root.level > NODE_LEVEL {
         return false;
     }
     let mut room = (Near::BLOCKS - near.blocks().len()).min(most);
@@ -366,6 +382,33 @@ impl Trees<'_> {
         self.split(root, &path, leaf, row, at)
     }
 
+    /// Makes a tree of the largest slab, which is full; false, and nothing changed, when there is no memory for that.
+    pub(super) fn plant(&mut self, root: &mut Branch) -> bool {
+        let (leaf, node) = (self.shape.leaf_class(), self.shape.node_class);
+        let mut taken = [0; 3];
+        for (place, class) in [leaf, leaf, node].into_iter().enumerate() {
+            let Some(slab) = self.spill.take(class) else {
+                taken[..place].iter().for_each(|&slab| self.spill.give_back(leaf, slab));
+                return false;
+            };
+            taken[place] = slab;
+        }
+        let [left, right, top] = taken;
+        let capacity = self.shape.capacity(root.level);
+        for (column, half) in (0..self.shape.row_words).flat_map(|column| [(column, 0), (column, 1)]) {
+            let start = column * capacity + half * LEAF_ROWS;
+            let to = [left, right][half];
+            self.spill.copy((root.slab, start..start + LEAF_ROWS), (to, column * LEAF_ROWS));
+        }
+        self.spill.give_back(self.shape.class_of(root.level), root.slab);
+        self.work += root.count as u64;
+        for (place, slab) in [left, right].into_iter().enumerate() {
+            self.write_entry(top, place, Branch { slab, level: LEAF_LEVEL, count: LEAF_ROWS });
+        }
+        *root = Branch { slab: top, level: NODE_LEVEL, count: 2 };
+        true
+    }
+
     /// Puts a row into a leaf that has room.
     fn put(&mut self, leaf: Branch, row: &[u64]) {
         let words = self.spill.words_mut(leaf.slab, LEAF_ROWS * self.shape.row_words);
@@ -439,7 +482,7 @@ impl Trees<'_> {
         // `left` stays where the path leads, `right` goes after it.
         for step in path.steps().iter().rev() {
             self.write_entry(step.node, step.child, left);
-            let node = Branch { slab: step.node, level: left.level + 1, count: step.count };
+            let node = Branch { slab: step.node, level: left.level_above(), count: step.count };
             if right.slab == 0 {
                 left = node;
             } else if step.count < FANOUT {
@@ -457,7 +500,7 @@ impl Trees<'_> {
             let top = spare.next().unwrap_or(0);
             self.write_entry(top, 0, left);
             self.write_entry(top, 1, right);
-            *root = Branch { slab: top, level: left.level + 1, count: 2 };
+            *root = Branch { slab: top, level: left.level_above(), count: 2 };
         }
         true
     }

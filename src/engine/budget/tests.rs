@@ -365,7 +365,7 @@ fn a_refusal_word_for_word() {
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let said = budget.refusal(3 << 30).unwrap();
-    let help = "  help: lower keys_max to at most 984021, or spill_bytes_max to at most \"1986MiB\", or dedup_entries_max to at most 204320; or raise memory_bytes_max to \
+    let help = "  help: lower keys_max to at most 984021, or spill_bytes_max to at most \"1986MiB\", or dedup_entries_max to at most 204319; or raise memory_bytes_max to \
                 at least \"3134MiB\"";
     assert_eq!(said.lines().last(), Some(help));
     let said = budget.refusal(1 << 20).unwrap();

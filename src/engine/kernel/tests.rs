@@ -19,7 +19,7 @@ fn all_kernels_are_equal() {
     };
     let (mut told, mut told_in_record) = ([0; 2], [0; 2]);
     for round in 0..20_000 {
-        let most_rows = if next() & 3 == 0 { 64 * Near::BLOCKS } else { 64 };
+        let most_rows = if next() & 3 == 0 { 128 * Near::BLOCKS } else { 64 };
         let (capacity, columns) = (1 + next() as usize % most_rows, 4);
         let count = next() as usize % (capacity + 1);
         let spread = [3, 100, 1 << 40][round % 3];
@@ -31,7 +31,7 @@ fn all_kernels_are_equal() {
         let mut words = vec![0; capacity * columns];
         words[..count].copy_from_slice(&stamps);
         // The numbers with a sign, up to any, and up to the greatest that can be added up in 64 bits, and one more.
-        let most = [i64::MAX, (1 << 54) - 1, 1 << 54][next() as usize % 3];
+        let most = [i64::MAX, (1 << 53) - 1, 1 << 53][next() as usize % 3];
         let mut number = || match next() % 4 {
             0 => most,
             1 => -most - 1,
@@ -66,11 +66,11 @@ fn all_kernels_are_equal() {
         // Up to four blocks of what was one, in any way, the newest first.
         let (mut pieces, mut end) = (Vec::new(), count);
         for left in (0..Near::BLOCKS).rev() {
-            let (least, most) = (end.saturating_sub(64 * left), end.min(64));
+            let (least, most) = (end.saturating_sub(128 * left), end.min(128));
             let rows = least + next() as usize % (most - least + 1);
             // What room there is beyond the rows holds anything.
-            let room = if next() & 3 == 0 { 0 } else { next() as usize % 64 };
-            let room = (rows + room).min(64);
+            let room = if next() & 3 == 0 { 0 } else { next() as usize % 128 };
+            let room = (rows + room).min(128);
             let mut words_of_it: Vec<u64> = (0..room * columns).map(|_| next()).collect();
             for (column, of) in words.chunks_exact(capacity).enumerate() {
                 words_of_it[column * room..][..rows].copy_from_slice(&of[end - rows..end]);
@@ -111,7 +111,7 @@ fn all_kernels_are_equal() {
                 own.map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
             let (starts, windows) = (&Starts::of(after), after.len());
             let few = Few { blocks: near.blocks(), own, starts, windows, until, used: &used };
-            // SAFETY: the blocks have up to 64 rows and all columns.
+            // SAFETY: the blocks have up to 128 rows and all columns.
             let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
             let told = numbers.iter().zip(&used).map(|(numbers, used)| {
                 let wanted = |is_wanted: bool, numbers: [i64; 4]| {
