@@ -26,11 +26,8 @@ pub(super) fn encode_row(
     registers: &mut [Value],
     row: &mut [u64],
 ) {
-    for amend in &group.amends {
-        registers[amend.applied_register] = Value::FALSE;
-    }
-    for column in group.columns.iter().filter(|column| matches!(column.origin, ColumnOrigin::Amend(_))) {
-        registers[column.register] = Value::MISSING;
+    for &(register, value) in &group.unamended {
+        registers[register] = value;
     }
     execute(basis, &plan.ingest, event.words, event.presence, time, registers);
     execute(basis, &plan.derive, event.words, event.presence, time, registers);

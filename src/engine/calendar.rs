@@ -13,14 +13,35 @@ const DAY_S: i64 = 86_400;
 const OFFSET_MAX_S: i64 = 2 * DAY_S;
 
 fn offset_at(zone: &ArchivedZonePlan, time: Time) -> i64 {
+    if let [only] = zone.offsets.as_slice() {
+        return i64::from(only.to_native());
+    }
     // The first start is i64::MIN, so at least one is not after `time`.
     let after = zone.starts.partition_point(|start| start.to_native() <= time.0);
     i64::from(zone.offsets[after - 1].to_native())
 }
 
 /// Seconds since 1970 on the clocks of `zone`.
-pub(super) fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
+#[inline]
+fn local_seconds(zone: &ArchivedZonePlan, time: Time) -> i64 {
     time.0.div_euclid(SECOND) + offset_at(zone, time)
+}
+
+/// Whole weeks, in seconds: more than there are before 1970 on any clock, so that what is counted from there has no sign.
+const BEFORE_S: i64 = 16_000_000 * 7 * DAY_S;
+const _: () = assert!(BEFORE_S > i64::MAX / SECOND + OFFSET_MAX_S);
+
+/// The hour on the clocks of `zone`.
+pub(super) fn hour(zone: &ArchivedZonePlan, time: Time) -> i64 {
+    let shown = (local_seconds(zone, time) + BEFORE_S) as u64;
+    (shown / 3600 % 24) as i64
+}
+
+/// The local weekday; Monday is 1.
+pub(super) fn weekday(zone: &ArchivedZonePlan, time: Time) -> i64 {
+    let shown = (local_seconds(zone, time) + BEFORE_S) as u64;
+    // 1970-01-01 was a Thursday, three days after a Monday.
+    ((shown / DAY_S as u64 + 3) % 7 + 1) as i64
 }
 
 /// The local date, as a number of days since 1970.

@@ -17,8 +17,14 @@ const PRINCIPAL: usize = 7;
 /// Decisions between asking for what an eviction touches and the eviction. As long as a long burst.
 const AHEAD: u32 = 16;
 
-/// A digest of kind and words.
-pub(super) type Digest = [u64; 2];
+/// What an event is compared by.
+#[derive(Clone, Copy)]
+pub(super) struct Content {
+    /// Of its principal and id.
+    hash: u64,
+    /// Of its kind and words.
+    digest: [u64; 2],
+}
 
 /// What is remembered of an event.
 pub(super) enum Seen {
@@ -78,9 +84,14 @@ impl Dedup {
         self.entries[start..start + LINE_WORDS].first_chunk().expect("an entry is a whole line")
     }
 
-    /// The digest of an event's content.
+    /// Of an event with this id.
     #[inline]
-    pub(super) fn digest(&self, input: &Input<'_>) -> Digest {
+    pub(super) fn content(&self, input: &Input<'_>, id: EventId) -> Content {
+        Content { hash: self.hash(input.principal, id), digest: self.digest(input) }
+    }
+
+    #[inline]
+    fn digest(&self, input: &Input<'_>) -> [u64; 2] {
         let mut low = mix(self.seed, u64::from(input.kind));
         let mut high = mix(!self.seed, u64::from(input.kind));
         // Both halves take in every word, two at a time. They enter the two in different ways, so that
@@ -99,14 +110,14 @@ impl Dedup {
 
     /// What is remembered of this principal's event.
     #[inline]
-    pub(super) fn look_up(&self, principal: u32, id: EventId, digest: Digest) -> Seen {
-        let found = self.index.find(self.hash(principal, id), |number| {
+    pub(super) fn look_up(&self, principal: u32, id: EventId, content: Content) -> Seen {
+        let found = self.index.find(content.hash, |number| {
             let entry = self.entry(number);
             entry[ID..ID + 2] == id.0 && entry[PRINCIPAL] == u64::from(principal)
         });
         let Some(number) = found else { return Seen::Never };
         let entry = self.entry(number);
-        if entry[DIGEST..DIGEST + 2] != digest {
+        if entry[DIGEST..DIGEST + 2] != content.digest {
             return Seen::Reused;
         }
         match Outcome::from_words([entry[OUTCOME], entry[OUTCOME + 1], entry[OUTCOME + 2], 0]) {
@@ -120,7 +131,7 @@ impl Dedup {
         &mut self,
         principal: u32,
         id: EventId,
-        digest: Digest,
+        content: Content,
         outcome: Outcome,
         counters: &mut Counters,
     ) {
@@ -138,9 +149,10 @@ impl Dedup {
         }
         let [seq, head, reasons, _] = outcome.to_words(0);
         let start = number as usize * LINE_WORDS;
+        let Content { hash, digest } = content;
         let entry = [id.0[0], id.0[1], digest[0], digest[1], seq, head, reasons, u64::from(principal)];
         self.entries[start..start + LINE_WORDS].copy_from_slice(&entry);
-        self.index.insert(self.hash(principal, id), number);
+        self.index.insert(hash, number);
         if let Some(later) = self.ahead(number, 2 * AHEAD) {
             self.entries.prefetch(later as usize * LINE_WORDS);
         }
@@ -194,12 +206,12 @@ mod tests {
             let words = [random >> 7 & 63, 0, 5, random >> 20 & 1];
             let principal = (random >> 33) as u32 & 1;
             let id = EventId([words[0], 0]);
-            let digest = dedup.digest(&input(&words, principal));
+            let content = dedup.content(&input(&words, principal), id);
             let known = model.iter().find(|known| known.0 == principal && known.1[0] == words[0]);
-            match (dedup.look_up(principal, id, digest), known) {
+            match (dedup.look_up(principal, id, content), known) {
                 (Seen::Never, None) => {
                     let outcome = Outcome { seq, score: -1, ..Outcome::default() };
-                    dedup.remember(principal, id, digest, outcome, &mut counters);
+                    dedup.remember(principal, id, content, outcome, &mut counters);
                     if model.len() == CAPACITY as usize {
                         model.pop_front();
                     }

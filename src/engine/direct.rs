@@ -30,12 +30,19 @@ pub(super) struct Direct {
     windows: (usize, usize),
     lanes: Lanes,
     told: Told,
+    /// Whether a row in a window is a history of the event's keys: no window reaches further back than what is one.
+    tells_history: bool,
 }
 
 impl Direct {
     /// For a scan whose features are told like this; `None` where the rows' stamps do not tell of which lanes they are, or the
     /// event's own row is perhaps another key's.
-    pub(super) fn new(scan: &Scan, set: &WindowSet, group: &Group, told: Told) -> Option<Self> {
+    pub(super) fn new(
+        scan: &Scan,
+        set: &WindowSet,
+        (group, tells_history): (&Group, bool),
+        told: Told,
+    ) -> Option<Self> {
         if scan.own.is_some_and(|own| own.key != scan.key) {
             return None;
         }
@@ -49,6 +56,7 @@ impl Direct {
             windows: (scan.windows, set.spans.len()),
             lanes: Lanes::of(&scan.lanes)?,
             told,
+            tells_history: tells_history && group.forgotten_after.is_some(),
         })
     }
 }
@@ -139,6 +147,8 @@ pub(super) struct Run<'a> {
     pub(super) work: u64,
     /// Out: whether a window reaches rows that were given up.
     pub(super) inexact: bool,
+    /// Out: whether a key is seen to have a history. It may have one that is not seen.
+    pub(super) is_known: bool,
 }
 
 /// How rows of a record are added up.
@@ -159,15 +169,17 @@ pub(super) trait AddUp {
 /// The processor must have the instructions, and those of [`Run::few`].
 #[inline(always)]
 pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
-    let (mut work, mut inexact) = (0, false);
+    let (mut work, mut inexact, mut is_known) = (0, false, false);
     for (number, direct) in run.directs.iter().enumerate() {
         let LookedUp { is_there: true, record } = run.stored.looked_up[direct.key] else { continue };
         let (seen, table) = (&run.seen[direct.windows.0], &run.stored.tables[direct.table]);
         let record = record.map(|record| table.record(record));
         let (block, lost) = match record {
             Some(record) => {
-                let block =
-                    direct.inline.all_between(record, seen.starts.0[0], seen.until, InRecord::ROWS_MAX);
+                let after = seen.starts.0[0];
+                let (block, newest) =
+                    direct.inline.all_between(record, after, seen.until, InRecord::ROWS_MAX);
+                is_known |= direct.tells_history && newest as i64 > after as i64;
                 (block, direct.inline.lost_until(record))
             }
             None => (Some(direct.inline.none()), table.lost_until()),
@@ -197,6 +209,7 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
     }
     run.work += work;
     run.inexact |= inexact;
+    run.is_known |= is_known;
 }
 
 /// Adds up rows that are not all in the record, if they are near, in so many windows that begin and end as is [`Seen`]. False, and nothing is

@@ -25,7 +25,10 @@ impl Engine {
         if let Some(record) = table.find(key) {
             return Some(record);
         }
-        self.sweeps[number] += if table.is_past_half() { SWEEP_PER_KEY } else { 0 };
+        if table.is_past_half() {
+            self.sweeps[number] += SWEEP_PER_KEY;
+            self.sweeps_due = true;
+        }
         let mut turned_away = false;
         if table.is_nearly_full() {
             // An event is seen once, in however many roles it has the key.

@@ -73,7 +73,7 @@ use ahead::Ahead;
 use amend::{Amendment, encode_row};
 use decision::{Case, Fired};
 use decode::{Currencies, Decoded};
-use dedup::{Dedup, Digest, Seen};
+use dedup::{Content, Dedup, Seen};
 use digest::Roller;
 use direct::Stored;
 use gather::Gathered;
@@ -232,6 +232,8 @@ pub struct Engine {
     orders: Orders,
     /// By table: records to look at when the step is done.
     sweeps: Vec<u32>,
+    /// Whether there are any.
+    sweeps_due: bool,
 }
 
 /// What is known of one key of the event, or of a pair of them.
@@ -252,6 +254,8 @@ struct Moment {
     shed: bool,
     /// Whether a feature was computed from fewer rows than its window held, or will be.
     inexact: bool,
+    /// Whether a key has been seen to have a history.
+    is_known: bool,
 }
 
 /// What the features of a judged event are computed from.
@@ -350,6 +354,7 @@ impl Engine {
             fired: Fired::reserve(plan.rules, plan.queues),
             orders: Orders::reserve(&plan),
             sweeps: vec![0; tables.len()],
+            sweeps_due: false,
             tables,
             spill,
             skewed,
@@ -444,7 +449,7 @@ impl Engine {
 
     /// Checks a frame, and answers it at once if it is refused or a duplicate.
     #[inline(never)]
-    fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Digest), Step> {
+    fn receive<'a>(&mut self, input: &Input<'a>) -> Result<(Decoded<'a>, Content), Step> {
         let form = self.plan.events.get(usize::from(input.kind)).map(|event| &event.form);
         let decoded =
             form.ok_or(Refusal::UnknownEvent).and_then(|form| form.decode(input.words, &self.currencies));
@@ -452,7 +457,7 @@ impl Engine {
             Ok(event) => event,
             Err(refusal) => return Err(self.refuse(refusal)),
         };
-        let content = self.dedup.digest(input);
+        let content = self.dedup.content(input, event.id);
         match self.dedup.look_up(input.principal, event.id, content) {
             Seen::Never => Ok((event, content)),
             Seen::Reused => Err(self.refuse(Refusal::IdReused)),
@@ -494,7 +499,7 @@ impl Engine {
             self.advance(moment.time.0);
             self.store_own_rows(kind, event, &mut moment);
             self.amend(kind, event, &moment);
-            if self.sweeps.iter().any(|&looks| looks > 0) {
+            if std::mem::take(&mut self.sweeps_due) {
                 self.drop_idle_keys();
             }
         }
@@ -534,7 +539,7 @@ impl Engine {
     }
 
     #[inline(never)]
-    fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Digest, outcome: Outcome) {
+    fn conclude(&mut self, input: &Input<'_>, event: &Decoded<'_>, content: Content, outcome: Outcome) {
         self.dedup.remember(input.principal, event.id, content, outcome, &mut self.counters);
         self.counters.decided += 1;
         self.counters.inexact += u64::from(outcome.flags & FLAG_INEXACT != 0);
@@ -558,7 +563,7 @@ impl Engine {
         let too_late = !shed && time < self.watermark.saturating_sub(self.limits.lateness_us);
         self.counters.too_late += u64::from(too_late);
         self.counters.late += u64::from(!shed && !too_late && time < self.watermark);
-        Moment { time: Time(time), too_late, shed, inexact: too_late }
+        Moment { time: Time(time), too_late, shed, inexact: too_late, is_known: false }
     }
 
     /// The wall clock goes on to `now`: notices a jump, and when it has been steady for long enough after one.
@@ -643,7 +648,9 @@ impl Engine {
             spill: &self.spill,
             staged: &self.staged,
         };
-        moment.inexact |= self.scratch.run_direct(&plan.directs, stored, &mut self.registers);
+        let (inexact, is_known) = self.scratch.run_direct(&plan.directs, stored, &mut self.registers);
+        moment.inexact |= inexact;
+        moment.is_known = is_known;
         if plan.is_more_than_direct() || self.scratch.left(0).is_some() {
             self.compute_others(kind, event, moment);
         }
@@ -729,7 +736,7 @@ impl Engine {
             .models
             .iter()
             .any(|model| !self.models()[usize::from(model.to_native())].is_missing());
-        let is_known = any_fired || has_answer || !moment.shed && self.has_history(kind);
+        let is_known = any_fired || has_answer || moment.is_known || !moment.shed && self.has_history(kind);
         self.fired.decide(plan, (decide, archived_decide), &case, !is_known, &mut self.registers)
     }
 

@@ -27,7 +27,7 @@ use super::sketch::{self, Sketch};
 use super::spill::Sizes;
 use super::table::{KEY_WORDS, NO_SECOND, RecordKey};
 use super::tally::Lane;
-use super::units::Action;
+use super::units::{Action, Value};
 use super::windows::{Cell, Distinct, Output, Scan, Window, WindowSet};
 use levels::Levels;
 use recipe::Recipe;
@@ -95,6 +95,8 @@ pub(super) struct Group {
     pub(super) keys: Vec<KeyColumn>,
     pub(super) predicates: Vec<Predicate>,
     pub(super) amends: Vec<Amend>,
+    /// What registers hold of an event that nothing has amended yet.
+    pub(super) unamended: Vec<(usize, Value)>,
 }
 
 /// A key, or a pair of keys, to look up.
@@ -414,6 +416,10 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
         record_word: index(group.record_word),
         inline_rows: index(group.inline_rows),
     };
+    let amends: Vec<Amend> = group.amends.iter().map(amend).collect();
+    let applied = amends.iter().map(|amend| (amend.applied_register, Value::FALSE));
+    let amended = columns.iter().filter(|column| matches!(column.origin, ColumnOrigin::Amend(_)));
+    let unamended = applied.chain(amended.map(|column| (column.register, Value::MISSING))).collect();
     let mut shape = Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes);
     let is_of_it =
         |feature: &ArchivedFeaturePlan| feature.terms.iter().any(|term| index(term.group) == number);
@@ -435,7 +441,8 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
         columns,
         keys,
         predicates,
-        amends: group.amends.iter().map(amend).collect(),
+        amends,
+        unamended,
     }
 }
 
@@ -822,7 +829,8 @@ fn scans(
     let mut others = Vec::new();
     for scan in scans {
         let (set, group) = (&window_sets[scan.windows], &groups[scan.group]);
-        match scan.few.clone().and_then(|told| Direct::new(&scan, set, group, told)) {
+        let tells_history = event.keys[scan.key].tells_history;
+        match scan.few.clone().and_then(|told| Direct::new(&scan, set, (group, tells_history), told)) {
             Some(direct) => directs.push((direct, scan)),
             None => others.push(scan),
         }

@@ -333,7 +333,7 @@ impl<'a> Rows<'a> {
 
 /// Asks the processor for the newest rows beyond the record, if there are any: a slab's, or the newest entries of a tree. Whether it is
 /// a tree.
-#[inline(never)]
+#[inline]
 pub(super) fn prefetch(record: &[u64], shape: &Shape, spill: &Spill) -> bool {
     let branch = Head::of(record, shape).branch;
     if branch.level == 0 {

@@ -251,8 +251,9 @@ impl Spill {
     /// Asks the processor for the lines of a slab that hold these words.
     #[inline]
     pub(super) fn prefetch(&self, slab: Slab, words: std::ops::Range<usize>) {
+        let lines = words.start / LINE_WORDS..words.end.div_ceil(LINE_WORDS);
         let base = slab as usize * LINE_WORDS;
-        words.step_by(LINE_WORDS).for_each(|word| self.memory.prefetch(base + word));
+        lines.for_each(|line| self.memory.prefetch(base + line * LINE_WORDS));
     }
 
     /// Puts a node on the list of those to be taken apart.

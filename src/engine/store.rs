@@ -33,6 +33,7 @@ impl Engine {
         if moved > 0 && self.spill.is_past_half() {
             let looks = SWEEP_PER_KEY * moved.min(SWEEP_ROWS_MAX) as u32;
             self.sweeps.iter_mut().for_each(|sweep| *sweep += looks);
+            self.sweeps_due = true;
         }
     }
 

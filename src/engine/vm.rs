@@ -6,7 +6,7 @@
 //! [`validate`](super::validate) when the program was loaded, and words of the event are read with a check
 //! because their number belongs to the caller.
 
-use super::calendar::{local_day, local_seconds};
+use super::calendar::{hour, weekday};
 use super::lists::{Edits, List};
 use super::program::{ArchivedInstr, ArchivedOp, ArchivedProgram, ArchivedRun, TextPair};
 use super::rates::Rates;
@@ -199,14 +199,8 @@ fn look_up(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers:
                 Value::bool((0..words).all(|at| word(left, at) == word(right, at)))
             })
         }
-        ArchivedOp::Hour => {
-            Value::int(local_seconds(&program.zones[imm], event.time).div_euclid(3600).rem_euclid(24))
-        }
-        ArchivedOp::Weekday => {
-            // 1970-01-01 was a Thursday, day 4.
-            let day = local_day(&program.zones[imm], event.time);
-            Value::int((day + 3).rem_euclid(7) + 1)
-        }
+        ArchivedOp::Hour => Value::int(hour(&program.zones[imm], event.time)),
+        ArchivedOp::Weekday => Value::int(weekday(&program.zones[imm], event.time)),
         _ => Value::MISSING,
     }
 }

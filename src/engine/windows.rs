@@ -288,22 +288,33 @@ impl Scratch {
     }
 
     /// Runs those scans that are [`Direct`] as far as they are. Which are left to [`run`](Self::run) is in [`left`](Self::left), and
-    /// whether a window reaches rows that were given up is returned.
+    /// whether a window reaches rows that were given up is returned, and whether a key is seen to have a history.
     #[inline]
     pub(super) fn run_direct(
         &mut self,
         directs: &[Direct],
         stored: Stored<'_>,
         registers: &mut [Value],
-    ) -> bool {
+    ) -> (bool, bool) {
         let Self { seen, numbers, left, kernel, work, .. } = self;
         left.clear();
-        let mut run =
-            Run { directs, stored, few: kernel.few, seen, registers, numbers, left, work: 0, inexact: false };
+        let few = kernel.few;
+        let mut run = Run {
+            directs,
+            stored,
+            few,
+            seen,
+            registers,
+            numbers,
+            left,
+            work: 0,
+            inexact: false,
+            is_known: false,
+        };
         // SAFETY: the kernel is one that this processor can run, and `few` is its own.
         unsafe { (kernel.direct)(&mut run) };
         *work += run.work;
-        run.inexact
+        (run.inexact, run.is_known)
     }
 
     /// The scan in this place of those that were left; none from there on.

@@ -81,7 +81,7 @@ impl Inline {
     }
 
     /// The rows, in any order, if they are all that windows can reach which begin after the row of one stamp and end with that of
-    /// another, and none is after these; and if they are at most so many.
+    /// another, and none is after these; and if they are at most so many. And the newest stamp, or 0 where there are none.
     #[inline(always)]
     pub(in crate::engine) fn all_between<'a>(
         &self,
@@ -89,8 +89,8 @@ impl Inline {
         after: u64,
         until: u64,
         most: usize,
-    ) -> Option<Block<'a>> {
-        let [head, _, words @ ..] = &record[self.record_word..] else { return None };
+    ) -> (Option<Block<'a>>, u64) {
+        let [head, _, words @ ..] = &record[self.record_word..] else { return (None, 0) };
         let (head, words) = (*head, &words[..self.len]);
         let (count, first) = count_and_first(head);
         let (oldest, newest) = match count {
@@ -99,7 +99,7 @@ impl Inline {
         };
         let is_beyond = is_branched(head) && oldest as i64 > after as i64;
         let is_told = count <= most.min(self.rows) && !is_beyond && newest as i64 <= until as i64;
-        is_told.then_some(Block { words, capacity: self.rows, count })
+        (is_told.then_some(Block { words, capacity: self.rows, count }), newest)
     }
 
     /// Adds a row that is newer than all others, where there is room in the record; or where nothing is beyond it, and there will be room
