@@ -8,7 +8,8 @@
 //!
 //! The operands that fields and features are, and those that more than one rule tests, are computed for every event. What
 //! takes code and only one rule asks for is that clause's rest, which is not executed unless its tests hold. So is all that
-//! reads a lazy model.
+//! reads a lazy model. Where the rests are short and there are few of them, they are computed for every event too: to begin
+//! with a run takes as long as some instructions.
 
 use super::bound;
 use super::code::{Code, Target};
@@ -27,6 +28,9 @@ use std::rc::Rc;
 
 /// The most clauses of one rule.
 const CLAUSES_OF_RULE_MAX: usize = 8;
+
+/// So much of what only one rule asks for is computed for every event: instructions, in all.
+const COMPUTED_MAX: usize = 16;
 
 /// What the rules of an event come to.
 pub(super) struct Matching {
@@ -278,9 +282,12 @@ pub(super) fn matching(
     let is_beside = |way: &&Clause| way.keys().any(|id| lazy.contains(id));
     let beside: HashSet<NodeId> =
         ways.iter().flat_map(|ways| ways.iter().filter(is_beside)).flat_map(Clause::keys).copied().collect();
-    let (operands, mut deferred): (Vec<NodeId>, Vec<NodeId>) = uses
-        .keys()
-        .partition(|id| !lazy.contains(*id) && (is_read(**id) || uses[*id].1 > 1 || beside.contains(*id)));
+    let is_operand =
+        |id: &NodeId| !lazy.contains(id) && (is_read(*id) || uses[id].1 > 1 || beside.contains(id));
+    let rests = uses.keys().copied().filter(|id| !lazy.contains(id) && !is_operand(id));
+    let little = graph.little(rests, COMPUTED_MAX);
+    let (operands, mut deferred): (Vec<NodeId>, Vec<NodeId>) =
+        uses.keys().partition(|id| is_operand(id) || little.contains(id));
     // Money is what most rules look at. It is read once for all of them; and what cannot be converted is counted whether or
     // not a rule comes to it, or a model is asked.
     if policy.rates.is_some() {
@@ -374,6 +381,45 @@ fn test(operand: u16, set: &Set) -> TestPlan {
 }
 
 impl Graph<'_> {
+    /// Those of the roots that are [`arithmetic`](Self::arithmetic), if it takes at most so many instructions to compute all
+    /// of these; else none.
+    fn little(&self, roots: impl Iterator<Item = NodeId>, most: usize) -> BTreeSet<NodeId> {
+        let (mut little, mut all) = (BTreeSet::new(), HashSet::new());
+        for root in roots {
+            let Some(nodes) = self.arithmetic(root, most) else { continue };
+            all.extend(nodes);
+            if all.len() > most {
+                return BTreeSet::new();
+            }
+            little.insert(root);
+        }
+        little
+    }
+
+    /// What is computed for a node, if it is computed from numbers that are read alone, so that nothing is looked up or
+    /// converted for it, and if that is at most so much.
+    fn arithmetic(&self, root: NodeId, most: usize) -> Option<HashSet<NodeId>> {
+        let (mut open, mut nodes) = (vec![root], HashSet::new());
+        while let Some(id) = open.pop() {
+            match self.node(id) {
+                Node::Input(_) | Node::Const { .. } => continue,
+                Node::Convert(..) | Node::Listed(..) => return None,
+                Node::Load(load) => match load.op {
+                    Op::Field | Op::FieldDecimal | Op::FieldMoney | Op::Present | Op::EventTime => {}
+                    _ => return None,
+                },
+                _ => {}
+            }
+            if nodes.insert(id) {
+                open.extend(self.children(id));
+            }
+            if nodes.len() > most {
+                return None;
+            }
+        }
+        Some(nodes)
+    }
+
     /// A condition that is true of what is in the set, and of nothing else.
     fn is_in(&mut self, of: NodeId, set: &Set) -> NodeId {
         for wanted in [true, false] {
