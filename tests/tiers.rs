@@ -124,8 +124,8 @@ fn growing_and_shrinking_shows_in_no_feature() {
         let keys = || Some(Cell::Key(key));
         let cells = [keys(), keys(), keys(), Some(amount), Some(Cell::Number(rng.between(0, 1))), tip];
         let (count, counters) = feed(0, encode(&layouts[0], id, time, None, &cells));
-        // At most 64 rows are inline, and 64 in the largest slab.
-        let is_large = count.is_some_and(|count| count.compare(Fraction::int(128)).is_gt());
+        // At most 64 rows are inline, and 128 in the largest slab.
+        let is_large = count.is_some_and(|count| count.compare(Fraction::int(192)).is_gt());
         trees += u64::from(is_large && !large[card as usize]);
         large[card as usize] |= is_large;
         if counters.demoted > demoted {
