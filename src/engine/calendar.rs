@@ -32,12 +32,14 @@ const BEFORE_S: i64 = 16_000_000 * 7 * DAY_S;
 const _: () = assert!(BEFORE_S > i64::MAX / SECOND + OFFSET_MAX_S);
 
 /// The hour on the clocks of `zone`.
+#[inline(never)]
 pub(super) fn hour(zone: &ArchivedZonePlan, time: Time) -> i64 {
     let shown = (local_seconds(zone, time) + BEFORE_S) as u64;
     (shown / 3600 % 24) as i64
 }
 
 /// The local weekday; Monday is 1.
+#[inline(never)]
 pub(super) fn weekday(zone: &ArchivedZonePlan, time: Time) -> i64 {
     let shown = (local_seconds(zone, time) + BEFORE_S) as u64;
     // 1970-01-01 was a Thursday, three days after a Monday.

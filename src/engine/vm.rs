@@ -150,20 +150,20 @@ fn step(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &m
         ArchivedOp::SkipUnlessTrue => return if reg!(a).is_true() { 0 } else { imm },
         ArchivedOp::Skip => return imm,
         ArchivedOp::EventTime => Value::int(event.time.0),
+        ArchivedOp::Hour => Value::int(hour(&program.zones[imm], event.time)),
+        ArchivedOp::Weekday => Value::int(weekday(&program.zones[imm], event.time)),
         ArchivedOp::InList
         | ArchivedOp::Listed
         | ArchivedOp::Within
         | ArchivedOp::TextIs
         | ArchivedOp::TextStarts
-        | ArchivedOp::SameText
-        | ArchivedOp::Hour
-        | ArchivedOp::Weekday => look_up(basis, instr, event, registers),
+        | ArchivedOp::SameText => look_up(basis, instr, event, registers),
     };
     reg!(instr.dst.to_native()) = value;
     0
 }
 
-/// Lists, texts, prefixes and calendars: apart, so that what they need is not made ready for every run.
+/// Lists, texts and prefixes: apart, so that what they need is not made ready for every run.
 #[inline(never)]
 fn look_up(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers: &[Value]) -> Value {
     let program = basis.program;
@@ -199,8 +199,6 @@ fn look_up(basis: Basis<'_>, instr: &ArchivedInstr, event: Event<'_>, registers:
                 Value::bool((0..words).all(|at| word(left, at) == word(right, at)))
             })
         }
-        ArchivedOp::Hour => Value::int(hour(&program.zones[imm], event.time)),
-        ArchivedOp::Weekday => Value::int(weekday(&program.zones[imm], event.time)),
         _ => Value::MISSING,
     }
 }

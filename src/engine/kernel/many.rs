@@ -30,8 +30,7 @@ pub(super) unsafe fn few_in_windows<V: Vector, const WINDOWS: usize>(
 ) -> bool {
     let mut ends = [0; BLOCKS];
     for (end, block) in ends.iter_mut().zip(few.blocks) {
-        // SAFETY: as the caller has made sure.
-        *end = unsafe { rows_until::<V>(block, few.until) };
+        *end = rows_until(block, few.until);
     }
     let mut is_told = true;
     // How many rows there are in each window, if that is wanted, once it is known.
@@ -62,34 +61,15 @@ struct All {
     counts: Option<[i64; Few::WINDOWS]>,
 }
 
-/// How many rows of a block are not after this stamp: nearly always all, or none.
-///
-/// # Safety
-///
-/// As for [`few_in_windows`].
+/// How many rows of a block are not after this stamp: nearly always all, or none. Else they are searched: how many steps that takes
+/// depends on how many rows there are, and hardly, so that it is foreseen.
 #[inline(always)]
-unsafe fn rows_until<V: Vector>(block: &Block<'_>, last: u64) -> usize {
-    let stamps = block.column(0);
-    match stamps {
+fn rows_until(block: &Block<'_>, last: u64) -> usize {
+    match block.column(0) {
         [] => 0,
-        [.., newest] if *newest as i64 <= last as i64 => stamps.len(),
+        [.., newest] if *newest as i64 <= last as i64 => block.count,
         [oldest, ..] if *oldest as i64 > last as i64 => 0,
-        // SAFETY: the instructions are there, as the caller has made sure; only rows of the block are read.
-        _ => unsafe {
-            let (every, last) = (V::some(u64::MAX), V::splat(last));
-            let (mut at, mut count) = (0, 0);
-            while at + V::ROWS <= stamps.len() {
-                let here = V::load(every, stamps.as_ptr().add(at)).up_to(every, last);
-                count += V::bits(here).count_ones() as usize;
-                at += V::ROWS;
-            }
-            if at < stamps.len() {
-                let (place, rows) = rest::<V>(block, at, stamps.len());
-                let here = V::load(rows, stamps.as_ptr().add(place)).up_to(rows, last);
-                count += V::bits(here).count_ones() as usize;
-            }
-            count
-        },
+        _ => block.rows_until_stamp(last),
     }
 }
 
