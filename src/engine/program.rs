@@ -6,7 +6,7 @@
 //!
 //! # Registers
 //!
-//! A register is a [`Value`](super::units::Value). The first `features.len()` registers hold the features of the
+//! A register is a [`Value`]. The first `features.len()` registers hold the features of the
 //! judged event, the next `models.len()` the values of the models; the compiler assigns the rest. The engine sets these, the
 //! score registers of [`DecidePlan`], and for amendments the stored columns; code writes all others before it reads them.
 //! Behind the last of them, from [`Program::registers`] on, are the literals, in their order: code reads them like

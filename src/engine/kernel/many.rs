@@ -208,8 +208,8 @@ unsafe fn add<
         if let Some((_, windows)) = few.own
             && ALL
         {
-            for window in 0..windows.min(WINDOWS) {
-                all[window] = all[window].one_more(V::some(1));
+            for count in all.iter_mut().take(windows) {
+                *count = count.one_more(V::some(1));
             }
         }
         if let Some((row, windows)) = few.own
