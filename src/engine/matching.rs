@@ -5,8 +5,8 @@
 //! between which of all the places where some set begins or ends it is, 0 that it is missing; one search for each operand of
 //! the event finds it. From then on numbers are not looked at any more.
 //!
-//! Clauses are in blocks of 64, one bit each. For an operand that several clauses of a block test, the block has a word for
-//! each rank: the clauses that the rank leaves possible. These words are intersected, those that leave the fewest first,
+//! Clauses are in blocks of 64, one bit each. For an operand that several clauses of a block test, and for every one if there are
+//! few, the block has a word for each rank: the clauses that the rank leaves possible. These words are intersected, those that leave the fewest first,
 //! until no bit is left, which for most blocks is soon, because clauses that share the test that leaves the fewest are put
 //! in one block. What few clauses of a block test is looked at only for those whose bit is left, and their rest after that.
 //!

@@ -368,6 +368,7 @@ impl Trees<'_> {
 
     /// Adds a row to a leaf of 64 or to a node; false when there is no memory for that.
     pub(super) fn insert(&mut self, root: &mut Branch, row: &[u64]) -> bool {
+        debug_assert!(root.level != SLAB_LEVEL, "it is planted first");
         let at = row_at(row, 1, 0, self.shape.id_column);
         let (path, mut leaf) = self.descend(*root, at);
         if leaf.count < LEAF_ROWS {

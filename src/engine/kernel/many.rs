@@ -61,8 +61,8 @@ struct All {
     counts: Option<[i64; Few::WINDOWS]>,
 }
 
-/// How many rows of a block are not after this stamp: nearly always all, or none. Else they are searched: how many steps that takes
-/// depends on how many rows there are, and hardly, so that it is foreseen.
+/// How many rows of a block are not after this stamp: nearly always all, or none. Else the last is searched for: how many steps that
+/// takes hardly depends on how many rows there are, so that it is foreseen.
 #[inline(always)]
 fn rows_until(block: &Block<'_>, last: u64) -> usize {
     match block.column(0) {

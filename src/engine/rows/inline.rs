@@ -81,7 +81,8 @@ impl Inline {
     }
 
     /// The rows, in any order, if they are all that windows can reach which begin after the row of one stamp and end with that of
-    /// another, and none is after these; and if they are at most so many. And the newest stamp, or 0 where there are none.
+    /// another, and none is after these; and if they are at most so many. And the newest stamp; where there are none, one that is below
+    /// all stamps and not above what a window begins after, as signed numbers go.
     #[inline(always)]
     pub(in crate::engine) fn all_between<'a>(
         &self,
@@ -90,11 +91,11 @@ impl Inline {
         until: u64,
         most: usize,
     ) -> (Option<Block<'a>>, u64) {
-        let [head, _, words @ ..] = &record[self.record_word..] else { return (None, 0) };
+        let [head, _, words @ ..] = &record[self.record_word..] else { return (None, u64::MAX) };
         let (head, words) = (*head, &words[..self.len]);
         let (count, first) = count_and_first(head);
         let (oldest, newest) = match count {
-            0 => (i64::MAX as u64, 0),
+            0 => (i64::MAX as u64, u64::MAX),
             _ => (words[first], words[if first == 0 { count } else { first } - 1]),
         };
         let is_beyond = is_branched(head) && oldest as i64 > after as i64;

@@ -111,7 +111,7 @@ impl Model {
         assert_eq!(any_alive(&self.record, &self.shape, &self.spill, dead), !alive.is_empty());
         let (after, until) = (last_stamp_of(dead), last_stamp_of(i64::MAX));
         let (block, newest) = self.shape.inline.all_between(&self.record, after, until, InRecord::ROWS_MAX);
-        assert_eq!(Some(time_of(newest)).filter(|_| newest > 0), self.shape.inline.newest(&self.record));
+        assert_eq!((newest != u64::MAX).then(|| time_of(newest)), self.shape.inline.newest(&self.record));
         if let Some(block) = block {
             let row = |row: usize| (block.time(row), block.column(1)[row], block.column(2)[row]);
             let mut alive: Vec<_> = (0..block.count).map(row).filter(|&(time, ..)| time > dead).collect();

@@ -29,7 +29,7 @@ use std::rc::Rc;
 /// The most clauses of one rule.
 const CLAUSES_OF_RULE_MAX: usize = 8;
 
-/// So much of what only one rule asks for is computed for every event: instructions, in all.
+/// So much of what only one rule asks for is computed for every event: steps, in all, of which most are an instruction.
 const COMPUTED_MAX: usize = 16;
 
 /// What the rules of an event come to.
