@@ -3,14 +3,12 @@
 
 mod support;
 
-use support::frames::{Cell, Frame, Layout, encode};
+use support::frames::{Cell, Compiled, Frame, compiled, encode};
 use support::oracle::Oracle;
 use support::rng::Rng;
 use tollgate::engine::units::{Action, Currency, DAY, EventId, HOUR, Key, MINUTE, Time};
 use tollgate::engine::wire::{Admission, Outcome};
 use tollgate::engine::{Clock, Engine, Limits, Step};
-use tollgate::policy::{self, archive, lower::lower};
-use tollgate::token::Tokenizer;
 
 const POLICY: &str = "policy history revision 1
 entity card
@@ -30,11 +28,7 @@ type Sent = (u16, u64, i64);
 
 /// The answers to these, each with an id of its own.
 fn told(sent: &[Sent]) -> Vec<Outcome> {
-    let policy = policy::check(POLICY).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    let tokenizer = Tokenizer::default();
-    let program = lower(&policy, &tokenizer).expect("the policy lowers");
-    let layouts = Layout::compiled(&policy, &program);
-    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    let Compiled { policy, tokenizer, layouts, loaded } = compiled(POLICY);
     let limits = Limits {
         keys_max: 64,
         spill_bytes_max: 1 << 20,

@@ -4,14 +4,12 @@
 mod support;
 
 use support::fraction::Fraction;
-use support::frames::{Cell, Frame, Layout, encode};
+use support::frames::{Cell, Compiled, Frame, compiled, encode};
 use support::oracle::{Answer, Oracle};
 use support::rng::Rng;
 use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, MINUTE, SECOND, Time};
 use tollgate::engine::wire::Admission;
 use tollgate::engine::{Clock, Engine, Limits, Step};
-use tollgate::policy::{self, archive, lower::lower};
-use tollgate::token::Tokenizer;
 
 const POLICY: &str = "policy tiers revision 1
 entity card, shop, till
@@ -60,11 +58,7 @@ const LIFE: [(usize, i64); 9] = [
 
 #[test]
 fn growing_and_shrinking_shows_in_no_feature() {
-    let policy = policy::check(POLICY).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    let tokenizer = Tokenizer::default();
-    let program = lower(&policy, &tokenizer).expect("the policy lowers");
-    let layouts = Layout::compiled(&policy, &program);
-    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    let Compiled { policy, tokenizer, layouts, loaded } = compiled(POLICY);
     let limits = Limits {
         keys_max: 16,
         spill_bytes_max: 8 << 20,

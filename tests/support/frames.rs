@@ -1,10 +1,13 @@
 //! Frames, owned: where each field lives, and how an event is laid out in words.
 
+use tollgate::engine::Loaded;
 use tollgate::engine::orders::Order;
 use tollgate::engine::program::Program;
 use tollgate::engine::units::{Currency, EventId, Key, Time};
 use tollgate::engine::wire::{AMEND_HEADER_WORDS, Admission, HEADER_WORDS, Input, PRESENCE_WORD, RATE_WORDS};
 use tollgate::policy::typed::{Event, FieldType, Policy};
+use tollgate::policy::{self, archive, lower::lower};
+use tollgate::token::Tokenizer;
 
 /// Where the compiler put the fields of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,24 @@ pub struct Layout {
     pub words: usize,
     /// (first word, presence bit) by field.
     pub fields: Vec<(usize, u32)>,
+}
+
+/// A policy, and what an engine and an oracle of it begin with.
+pub struct Compiled {
+    pub policy: Policy,
+    pub tokenizer: Tokenizer,
+    pub layouts: Vec<Layout>,
+    pub loaded: Loaded,
+}
+
+/// From its text, which must have no mistakes.
+pub fn compiled(text: &str) -> Compiled {
+    let policy = policy::check(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let tokenizer = Tokenizer::default();
+    let program = lower(&policy, &tokenizer).expect("the policy lowers");
+    let layouts = Layout::compiled(&policy, &program);
+    let loaded = archive::open(archive::seal(&program)).expect("the program opens");
+    Compiled { policy, tokenizer, layouts, loaded }
 }
 
 /// Words that a field of this type takes.
