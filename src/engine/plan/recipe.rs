@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 /// numbers.
 ///
 /// Registers are numbered anew in the order in which they are first mentioned, but for literals, which are the program's.
-/// Groups with equal recipes use registers that correspond one to one; whatever is read was set before, by the recipe itself (validation sees to that); so they
-/// make the same row of the same event.
+/// Groups with equal recipes use registers that correspond one to one; whatever is read was set before, by the recipe
+/// itself (validation sees to that); so they make the same row of the same event.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Recipe(Vec<u64>);
 
