@@ -8,7 +8,7 @@
 //! to [`windows`](super::windows).
 
 use super::LookedUp;
-use super::kernel::{AddFew, Few, InRecord, Lanes, Near, NumberAt, Numbers, Used};
+use super::kernel::{AddFew, Few, InRecord, Lanes, Near, NumberAt, Numbers, Pass, Used};
 use super::plan::Group;
 use super::program::STAMP_BITS;
 use super::rows::{Inline, Rows};
@@ -195,8 +195,9 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
                 let shape = &run.stored.groups[direct.group].shape;
                 let rows = Rows { shape, spill: run.stored.spill, record, own: None };
                 let seen = (seen, direct.windows.1);
+                let lanes = (&direct.lanes.used[..], &direct.lanes.passes[..]);
                 // SAFETY: as the caller has made sure; the lanes are of the group, and a `Direct` is only made of so few windows.
-                unsafe { near((&rows, own), seen, direct.lanes.used(), run.few, run.numbers) }
+                unsafe { near((&rows, own), seen, lanes, run.few, run.numbers) }
             }
         };
         work += looked_at;
@@ -222,7 +223,7 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
 pub(super) unsafe fn near(
     (rows, own): (&Rows<'_>, Option<&[u64]>),
     (seen, windows): (&Seen, usize),
-    used: &[Used],
+    (used, passes): (&[Used], &[Pass]),
     few: AddFew,
     numbers: &mut [Numbers; Numbers::LANES],
 ) -> (bool, u64) {
@@ -232,14 +233,10 @@ pub(super) unsafe fn near(
     if !rows.near((seen.oldest, until), windows + 1, &mut near) {
         return (false, near.entries);
     }
-    let task = Few {
-        blocks: near.blocks(),
-        own: own.map(|own| (own, windows)),
-        starts: &seen.starts,
-        windows,
-        until: seen.until,
-        used,
-    };
+    if let Some(own) = own {
+        near.push_own(own);
+    }
+    let task = Few { blocks: near.blocks(), starts: &seen.starts, windows, until: seen.until, used, passes };
     // SAFETY: as the caller has made sure; and the blocks are a record's and slabs'.
     let is_told = unsafe { few(&task, numbers) };
     (is_told, near.entries + near.rows as u64)

@@ -20,6 +20,8 @@ use super::rows::Block;
 use super::tally::{Lane, Sum, Test, tally, tally_row};
 use std::mem::MaybeUninit;
 
+pub(super) use passes::Pass;
+
 /// A lane, and what is wanted of its rows besides their count. What is not wanted may be left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Used {
@@ -43,10 +45,8 @@ pub(super) struct Near<'a, 'room> {
     /// The first `count` of them are there.
     blocks: &'room mut NearRoom<'a>,
     count: usize,
-    /// Their rows.
+    /// Their rows; the judged event's own is not among them.
     pub(super) rows: usize,
-    /// The judged event's own row, and the segment that it is in.
-    pub(super) own: Option<(&'a [u64], usize)>,
     /// Entries of a tree that were looked at to find them.
     pub(super) entries: u64,
 }
@@ -54,12 +54,12 @@ pub(super) struct Near<'a, 'room> {
 /// Where the blocks of a [`Near`] are: apart from it, so that nobody sets them to nothing first.
 pub(super) type NearRoom<'a> = [MaybeUninit<Block<'a>>; BLOCKS];
 
-/// The most blocks of a [`Near`].
-const BLOCKS: usize = 4;
+/// The most blocks of a [`Near`], the judged event's own row among them.
+const BLOCKS: usize = Near::STORED + 1;
 
 impl<'a, 'room> Near<'a, 'room> {
-    /// The most blocks.
-    pub(super) const BLOCKS: usize = BLOCKS;
+    /// The most blocks of stored rows.
+    pub(super) const STORED: usize = 4;
 
     /// For blocks.
     #[inline(always)]
@@ -70,7 +70,7 @@ impl<'a, 'room> Near<'a, 'room> {
     /// Of nothing yet.
     #[inline(always)]
     pub(super) fn new(room: &'room mut NearRoom<'a>) -> Self {
-        Self { blocks: room, count: 0, rows: 0, own: None, entries: 0 }
+        Self { blocks: room, count: 0, rows: 0, entries: 0 }
     }
 
     /// Adds a block, for which there must be room; in what order does not matter.
@@ -79,6 +79,13 @@ impl<'a, 'room> Near<'a, 'room> {
         self.blocks[self.count].write(block);
         self.count += 1;
         self.rows += block.count;
+    }
+
+    /// Adds the judged event's own row, once.
+    #[inline(always)]
+    pub(super) fn push_own(&mut self, row: &'a [u64]) {
+        self.blocks[self.count].write(Block::of_row(row));
+        self.count += 1;
     }
 
     #[inline(always)]
@@ -90,10 +97,9 @@ impl<'a, 'room> Near<'a, 'room> {
 
 /// Rows near by, and windows that end together.
 pub(super) struct Few<'a> {
-    /// At most [`Near::BLOCKS`] of at most 128 rows, which are no more than there is room for, with all columns of the lanes.
+    /// At most [`Near::STORED`] of at most 128 rows, which are no more than there is room for, with all columns of the lanes; and the
+    /// event's own row.
     pub(super) blocks: &'a [Block<'a>],
-    /// The event's own row, and how many windows, the longest first, it is in; of those or of more.
-    pub(super) own: Option<(&'a [u64], usize)>,
     /// Of each window, the longest first, the greatest stamp before it.
     pub(super) starts: &'a Starts,
     /// How many they are: one to [`Few::WINDOWS`].
@@ -101,6 +107,8 @@ pub(super) struct Few<'a> {
     /// The greatest stamp in them.
     pub(super) until: u64,
     pub(super) used: &'a [Used],
+    /// Of these.
+    pub(super) passes: &'a [Pass],
 }
 
 /// The greatest stamps before few windows; from there on, above all stamps.
@@ -137,7 +145,9 @@ impl InRecord<'_> {
 
 /// Lanes that are told by the stamps of rows.
 pub(super) struct Lanes {
-    used: Vec<Used>,
+    pub(super) used: Vec<Used>,
+    /// Of these.
+    pub(super) passes: Vec<Pass>,
     /// Which of them is that of all rows.
     all: Option<usize>,
     others: Vec<StampLane>,
@@ -184,15 +194,11 @@ impl Lanes {
         let is_told = used.len() <= Numbers::LANES && used.iter().all(|used| used.lane.is_told_by_stamp());
         is_told.then(|| Self {
             used: used.to_vec(),
+            passes: Pass::of_all(used),
             all: used.iter().position(is_all),
             others: others.collect(),
             biases: [BIAS; Few::WINDOWS],
         })
-    }
-
-    /// All of them.
-    pub(super) fn used(&self) -> &[Used] {
-        &self.used
     }
 }
 
@@ -348,9 +354,6 @@ fn few_rows(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
                 first = end;
             }
         }
-        if let Some((row, in_windows @ 1..)) = few.own {
-            tally_row(row, lane, &mut sums[in_windows.min(windows) - 1]);
-        }
         nest_sums(&mut sums[..windows], 1);
         if is_too_large(lane, &sums[0]) {
             return false;
@@ -406,8 +409,9 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_, '_>, sums: &
     for (first, after) in (0..).step_by(Few::WINDOWS).zip(after.chunks(Few::WINDOWS)) {
         let (starts, windows) = (&Starts::of(after), after.len());
         for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
-            let own = near.own.map(|(row, segment)| (row, (segment + 1).saturating_sub(first)));
-            let few = Few { blocks: near.blocks(), own, starts, windows, until, used };
+            let mut passes = [Pass::NONE; LANES_AT_A_TIME];
+            let passes = Pass::of(used, &mut passes);
+            let few = Few { blocks: near.blocks(), starts, windows, until, used, passes };
             // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
             if !unsafe { (kernel.few)(&few, &mut all) } {
                 return nest_rows(task, near, sums);
@@ -431,11 +435,6 @@ pub(super) fn nest_rows(task: &Task<'_>, near: &Near<'_, '_>, sums: &mut [Sum]) 
     let width = task.used.len();
     sums.fill(Sum::EMPTY);
     near.blocks().iter().for_each(|block| add_rows(task, block, sums));
-    if let Some((row, segment)) = near.own {
-        for (used, sum) in task.used.iter().zip(&mut sums[segment * width..]) {
-            tally_row(row, &used.lane, sum);
-        }
-    }
     nest_sums(sums, width);
 }
 
@@ -464,6 +463,12 @@ trait Vector: Copy {
     unsafe fn some(bits: u64) -> Self::Mask;
     /// A bit for each.
     unsafe fn bits(mask: Self::Mask) -> u64;
+    /// Those from one place on and before another.
+    #[inline(always)]
+    unsafe fn between(from: usize, to: usize) -> Self::Mask {
+        // SAFETY: as the caller has made sure.
+        unsafe { Self::some(bits_below(to) & !bits_below(from)) }
+    }
     /// The numbers from `at` on that the mask names, and 0 for the others, which are not read.
     unsafe fn load(mask: Self::Mask, at: *const u64) -> Self;
     /// Those of the mask that are not above `most`, both signed.
@@ -577,26 +582,6 @@ unsafe fn add_vectors<V: Vector>(task: &Task<'_>, block: &Block<'_>, sums: &mut 
                     values.add_to(used, sum);
                 }
             }
-        }
-    }
-}
-
-/// What [`few_rows`] does, by vectors of rows.
-///
-/// # Safety
-///
-/// The processor must have the instructions of `V`; and see [`Kernel::few`].
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-unsafe fn few_vectors<V: Vector>(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
-    // SAFETY: the instructions are there, as the caller has made sure.
-    unsafe {
-        match few.windows {
-            1 => many::few_in_windows::<V, 1>(few, numbers),
-            2 => many::few_in_windows::<V, 2>(few, numbers),
-            3 => many::few_in_windows::<V, 3>(few, numbers),
-            4 => many::few_in_windows::<V, 4>(few, numbers),
-            _ => false,
         }
     }
 }
@@ -769,6 +754,7 @@ mod abreast;
 mod arm;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod many;
+mod passes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -13,7 +13,7 @@ use super::decode::{Decoded, EventForm};
 use super::direct::{Direct, Number, Told};
 use super::frames::Frame;
 use super::gather::{Gather, Wanted};
-use super::kernel::{NumberAt, Numbers, Used, What};
+use super::kernel::{NumberAt, Numbers, Pass, Used, What};
 use super::lists;
 use super::matching::Matcher;
 use super::orders::{self, Name};
@@ -735,7 +735,9 @@ fn scans(
                 let own = own_row(inserts, number);
                 let (windows, sums) = (0, 0);
                 let group = number;
-                let scan = Scan { key, group, own, windows, lanes, sums, cells, distinct, outputs, few };
+                let passes = Vec::new();
+                let scan =
+                    Scan { key, group, own, windows, lanes, passes, sums, cells, distinct, outputs, few };
                 drafts.push(Draft { scan, windows: Vec::new() });
                 drafts.len() - 1
             });
@@ -806,7 +808,8 @@ fn scans(
             slots[cell.slot] = Some(start + set.first_segment(cell.window) * scan.lanes.len() + cell.lane);
         }
         let few = told(&scan, &set, &outputs);
-        Scan { windows: position_or_push(&mut window_sets, set), sums: start, few, ..scan }
+        let passes = if few.is_some() { Pass::of_all(&scan.lanes) } else { Vec::new() };
+        Scan { windows: position_or_push(&mut window_sets, set), passes, sums: start, few, ..scan }
     };
     let mut scans: Vec<Scan> = drafts.into_iter().map(scan).collect();
     // The others, of which it is not known beforehand where among the sums they will be, and those that are no sums.

@@ -215,7 +215,7 @@ pub(super) fn push_leaves<'a>(
     if root.level > NODE_LEVEL {
         return false;
     }
-    let mut room = (Near::BLOCKS - near.blocks().len()).min(most);
+    let mut room = (Near::STORED - near.blocks().len()).min(most);
     for at in (0..root.count).rev() {
         near.entries += 1;
         if last(spill, shape, root.slab, at).time <= after {

@@ -10,7 +10,7 @@
 
 use super::direct::{self, Direct, Run, Stored, Told, average, share};
 use super::frames::Frame;
-use super::kernel::{self, Few, Kernel, Near, Numbers, Starts, Task, Used, nest_sums};
+use super::kernel::{self, Few, Kernel, Near, Numbers, Pass, Starts, Task, Used, nest_sums};
 use super::plan::{Bit, Insert, Plan};
 use super::program::{ArchivedAgg, ArchivedFeaturePlan, ArchivedProgram, STAMP_BITS};
 use super::rows::{Block, Rows, last_stamp_of, stamp};
@@ -29,6 +29,8 @@ pub(super) struct Scan {
     /// Its windows: index into the event's sets of windows.
     pub(super) windows: usize,
     pub(super) lanes: Vec<Used>,
+    /// Of these, if they are told by [`few`](Self::few).
+    pub(super) passes: Vec<Pass>,
     /// Where its sums go, which no other scan of the event uses.
     pub(super) sums: usize,
     pub(super) cells: Vec<Cell>,
@@ -353,9 +355,10 @@ impl Scratch {
         // It is in all of them, as none is empty, or in none.
         let own = rows.own.filter(|_| set.is_up_to_now()).map(|own| own.words);
         let seen = (&self.seen[scan.windows], set.spans.len());
+        let lanes = (&scan.lanes[..], &scan.passes[..]);
         // SAFETY: the kernel is one that this processor can run, the lanes are of these rows, and `told` is there for so few windows.
         let (is_told, looked_at) =
-            unsafe { direct::near((rows, own), seen, &scan.lanes, self.kernel.few, &mut self.numbers) };
+            unsafe { direct::near((rows, own), seen, lanes, self.kernel.few, &mut self.numbers) };
         self.work += looked_at;
         if is_told {
             told.tell(&self.numbers, registers);
@@ -380,7 +383,9 @@ impl Scratch {
         let is_near = seen.end_together
             && !scan.cells.is_empty()
             && rows.near(edges.reach(), edges.times.len(), &mut near);
-        near.own = rows.own.and_then(|own| Some((own.words, edges.segment_of(own.time(0))?)));
+        if is_near && let Some(own) = rows.own {
+            near.push_own(own.words);
+        }
         if !scan.cells.is_empty() {
             let lanes = scan.lanes.len();
             let sums = &mut self.sums[scan.sums..][..edges.segments() * lanes];

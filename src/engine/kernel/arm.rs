@@ -3,18 +3,36 @@
 #[cfg(test)]
 use super::AddUp;
 use super::abreast::Abreast;
-use super::{BIAS, Kernel, UpToFour, Vector, add_vectors, direct, few_vectors};
+use super::many::{self, Added, Ends, Pass, Ways};
+use super::{BIAS, Few, Kernel, Numbers, UpToFour, Vector, add_vectors, direct};
 use std::arch::aarch64::*;
 
 /// Every processor of this architecture has NEON.
 pub(super) const NEON: Kernel = Kernel {
     // SAFETY: as said.
     add: |task, block, sums| unsafe { add_vectors::<uint64x2_t>(task, block, sums) },
-    few: few_vectors::<uint64x2_t>,
+    few,
     direct: direct::run::<Abreast<uint64x2_t, 2>>,
     #[cfg(test)]
     in_record: Abreast::<uint64x2_t, 2>::add_up,
 };
+
+#[inline(never)]
+unsafe fn pass<const WINDOWS: usize, const ASKED: u8, const TOLD: u8, const ALL: bool>(
+    few: &Few<'_>,
+    ends: &Ends,
+    pass: &Pass,
+    numbers: &mut [Numbers],
+) -> Added {
+    // SAFETY: as the caller has made sure.
+    unsafe { many::add::<uint64x2_t, WINDOWS, ASKED, TOLD, ALL>(few, ends, pass, numbers) }
+}
+
+unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+    static WAYS: Ways = many::ways!(pass);
+    // SAFETY: as the caller has made sure.
+    unsafe { many::few_by(&WAYS, few, numbers) }
+}
 
 // SAFETY (of all below): see `Vector`.
 #[allow(unsafe_op_in_unsafe_fn, reason = "each is a name for one or two instructions")]

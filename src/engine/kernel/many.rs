@@ -4,61 +4,96 @@
 //! round depends on how many rows there are, and on nothing that is in them. So no branch is guessed wrong for where a window happens to
 //! begin, and no row that is far away holds up the next.
 //!
-//! As few rows lack a value, a lane that asks for nothing else is added up as if none did. Only where one does is it added up once more.
+//! Each [`Way`] to add up a lane, for each number of windows, is a function of its own: small, so that all it works with is in registers.
 
-use super::{BEYOND, BIAS, BLOCKS, Few, Numbers, Used, Vector, bits_below};
+use super::passes::Way;
+use super::{BEYOND, BIAS, BLOCKS, Few, Numbers, Vector};
 use crate::engine::rows::Block;
-use crate::engine::tally::{Lane, Test};
+
+pub(super) use super::passes::Pass;
 
 /// What is asked of a row before it is added: nothing, bits of its stamp, or bits of any columns.
-const NOTHING: u8 = 0;
-const STAMP: u8 = 1;
-const COLUMNS: u8 = 2;
+pub(super) const NOTHING: u8 = 0;
+pub(super) const STAMP: u8 = 1;
+pub(super) const COLUMNS: u8 = 2;
+
+/// What is told of the rows besides how many they are.
+pub(super) const COUNT: u8 = 0;
+pub(super) const SUM: u8 = 1;
+pub(super) const GREATEST: u8 = 2;
+pub(super) const EXTREMES: u8 = 3;
 
 /// Of each block, the row after the last that windows may hold.
-type Ends = [usize; BLOCKS];
+pub(super) type Ends = [usize; BLOCKS];
 
-/// What [`few_rows`](super::few_rows) does, for so many windows.
+/// Adds up a lane, and writes what it comes to to its place.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions of `V`; and see [`Kernel::few`](super::Kernel::few).
+/// The processor must be one that can run it; the ends must be those of the blocks; and see [`Kernel::few`](super::Kernel::few).
+pub(super) type Add = unsafe fn(&Few<'_>, &Ends, &Pass, &mut [Numbers]) -> Added;
+
+/// By number of windows, and by [`Way`].
+pub(super) type Ways = [[Add; Way::COUNT]; Few::WINDOWS];
+
+/// What became known of the rows that were added.
+#[derive(Clone, Copy)]
+pub(super) struct Added {
+    /// A value in a window is too large.
+    is_large: bool,
+    /// Where nothing was asked: a row, in a window or not, has not what the lane asks for.
+    is_lacking: bool,
+}
+
+/// All ways, of a function that is [`add`] for some vectors.
+macro_rules! ways {
+    ($add:ident) => {{
+        use $crate::engine::kernel::many::{COLUMNS, COUNT, EXTREMES, GREATEST, NOTHING, STAMP, SUM};
+        macro_rules! of {
+            ($windows:literal) => {
+                [
+                    $add::<$windows, NOTHING, COUNT, false>,
+                    $add::<$windows, STAMP, COUNT, false>,
+                    $add::<$windows, STAMP, COUNT, true>,
+                    $add::<$windows, COLUMNS, COUNT, false>,
+                    $add::<$windows, NOTHING, SUM, false>,
+                    $add::<$windows, STAMP, SUM, false>,
+                    $add::<$windows, STAMP, GREATEST, false>,
+                    $add::<$windows, STAMP, EXTREMES, false>,
+                    $add::<$windows, COLUMNS, SUM, false>,
+                    $add::<$windows, COLUMNS, GREATEST, false>,
+                    $add::<$windows, COLUMNS, EXTREMES, false>,
+                ]
+            };
+        }
+        [of!(1), of!(2), of!(3), of!(4)]
+    }};
+}
+pub(super) use ways;
+
+/// What [`few_rows`](super::few_rows) does, by vectors of rows.
+///
+/// # Safety
+///
+/// The processor must be one that can run these; and see [`Kernel::few`](super::Kernel::few).
 #[inline(always)]
-pub(super) unsafe fn few_in_windows<V: Vector, const WINDOWS: usize>(
-    few: &Few<'_>,
-    numbers: &mut [Numbers],
-) -> bool {
+pub(super) unsafe fn few_by(ways: &Ways, few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+    let Some(ways) = ways.get(few.windows.wrapping_sub(1)) else { return false };
     let mut ends = [0; BLOCKS];
     for (end, block) in ends.iter_mut().zip(few.blocks) {
         *end = rows_until(block, few.until);
     }
     let mut is_told = true;
-    // How many rows there are in each window, if that is wanted, once it is known.
-    let mut all = All { is_wanted: few.used.iter().any(|used| used.lane == Lane::ALL), counts: None };
-    for (used, numbers) in few.used.iter().zip(&mut *numbers) {
-        if used.lane != Lane::ALL {
-            // SAFETY: as the caller has made sure.
-            is_told &= unsafe { of_lane::<V, WINDOWS>(few, &ends, used, &mut all, numbers) };
+    for pass in few.passes {
+        // SAFETY: as the caller has made sure.
+        let mut added = unsafe { ways[pass.way as usize](few, &ends, pass, numbers) };
+        if added.is_lacking {
+            // SAFETY: as above.
+            added = unsafe { ways[Way::SumOfStamps as usize](few, &ends, pass, numbers) };
         }
-    }
-    for (used, numbers) in few.used.iter().zip(numbers) {
-        if used.lane == Lane::ALL {
-            match all.counts {
-                Some(counts) => numbers.count = counts,
-                // SAFETY: as the caller has made sure.
-                None => unsafe {
-                    add::<V, WINDOWS, NOTHING, false, false, false, false>(few, &ends, &used.lane, numbers);
-                },
-            }
-        }
+        is_told &= !added.is_large;
     }
     is_told
-}
-
-/// How many rows there are in each window, whatever they are.
-struct All {
-    is_wanted: bool,
-    counts: Option<[i64; Few::WINDOWS]>,
 }
 
 /// How many rows of a block are not after this stamp: nearly always all, or none. Else the last is searched for: how many steps that
@@ -85,95 +120,30 @@ fn rows_until(block: &Block<'_>, last: u64) -> usize {
 unsafe fn rest<V: Vector>(block: &Block<'_>, at: usize, end: usize) -> (usize, V::Mask) {
     let place = at.min(block.capacity.saturating_sub(V::ROWS));
     // SAFETY: as the caller has made sure.
-    (place, unsafe { V::some(bits_below(end - at) << (at - place)) })
+    (place, unsafe { V::between(at - place, end - place) })
 }
 
-/// One lane that is not all rows counted. False where a value is too large. Finds out how many rows there are besides, where
-/// that takes little.
+/// Adds up a lane, asking of rows what `ASKED` says, and tells of them what `TOLD` says; and counts `ALL` rows.
 ///
 /// # Safety
 ///
-/// As for [`few_in_windows`]; and the ends must be those of the blocks.
+/// See [`Add`]; the processor must have the instructions of `V`.
 #[inline(always)]
-unsafe fn of_lane<V: Vector, const WINDOWS: usize>(
-    few: &Few<'_>,
-    ends: &Ends,
-    used: &Used,
-    all: &mut All,
-    numbers: &mut Numbers,
-) -> bool {
-    let lane = &used.lane;
-    // SAFETY: as the caller has made sure.
-    unsafe {
-        macro_rules! add {
-            ($value:literal, $least:literal, $greatest:literal) => {
-                match lane.is_told_by_stamp() {
-                    true => {
-                        add::<V, WINDOWS, STAMP, $value, $least, $greatest, false>(few, ends, lane, numbers)
-                    }
-                    false => {
-                        add::<V, WINDOWS, COLUMNS, $value, $least, $greatest, false>(few, ends, lane, numbers)
-                    }
-                }
-            };
-        }
-        let added = match (lane.is_of_values(), used.least, used.greatest) {
-            (false, ..) if all.is_wanted && all.counts.is_none() && lane.is_told_by_stamp() => {
-                let added = add::<V, WINDOWS, STAMP, false, false, false, true>(few, ends, lane, numbers);
-                all.counts = Some(added.all);
-                added
-            }
-            (false, ..) => add!(false, false, false),
-            (true, false, false) if lane.is_having_value() => {
-                let added = add::<V, WINDOWS, NOTHING, true, false, false, false>(few, ends, lane, numbers);
-                all.counts = Some(numbers.count);
-                match added.is_lacking {
-                    true => add!(true, false, false),
-                    false => added,
-                }
-            }
-            (true, false, false) => add!(true, false, false),
-            (true, false, true) => add!(true, false, true),
-            (true, true, _) => add!(true, true, true),
-        };
-        !added.is_large
-    }
-}
-
-/// What is known of the rows that were added.
-struct Added {
-    /// Whether a value in a window is too large.
-    is_large: bool,
-    /// Where nothing was asked: whether a row, in a window or not, has not what the lane asks for.
-    is_lacking: bool,
-    /// Where that was wanted: how many rows there are in each window, whatever was asked.
-    all: [i64; Few::WINDOWS],
-}
-
-/// Adds up a lane, asking of rows what `ASKED` says; and counts `ALL` rows.
-///
-/// # Safety
-///
-/// As for [`of_lane`].
-#[inline(always)]
-unsafe fn add<
+pub(super) unsafe fn add<
     V: Vector,
     const WINDOWS: usize,
     const ASKED: u8,
-    const VALUES: bool,
-    const LEAST: bool,
-    const GREATEST: bool,
+    const TOLD: u8,
     const ALL: bool,
 >(
     few: &Few<'_>,
     ends: &Ends,
-    lane: &Lane,
-    numbers: &mut Numbers,
+    pass: &Pass,
+    numbers: &mut [Numbers],
 ) -> Added {
-    let column = lane.value().unwrap_or(0);
-    let [first, second] = lane.tests();
-    let first = first.unwrap_or(Test { column: 0, mask: 0 });
-    let second = second.unwrap_or(first);
+    let Pass { column, tests: [first, second], .. } = *pass;
+    let (has_values, has_least) = (TOLD >= SUM, TOLD >= EXTREMES);
+    let has_greatest = TOLD >= GREATEST;
     // No closures that take vectors: they would be functions of their own, without the instructions.
     // SAFETY: the instructions are there, as the caller has made sure; only rows of blocks are read.
     unsafe {
@@ -188,92 +158,75 @@ unsafe fn add<
         let mut greatest = [V::splat(i64::MIN as u64); WINDOWS];
         // Of all values in the longest window the bits, with the bias; and of all rows those that they lack.
         let (mut bits, mut lacking) = (zero, zero);
-        macro_rules! take {
-            ($window:expr, $rows:expr, $values:expr) => {
-                counts[$window] = counts[$window].one_more($rows);
-                if VALUES {
-                    sums[$window] = sums[$window].plus($rows, $values);
-                    if $window == 0 {
-                        bits = bits.or(bias.plus($rows, $values));
-                    }
-                }
-                if LEAST {
-                    least[$window] = least[$window].lesser($rows, $values);
-                }
-                if GREATEST {
-                    greatest[$window] = greatest[$window].greater($rows, $values);
-                }
-            };
-        }
-        if let Some((_, windows)) = few.own
-            && ALL
-        {
-            for count in all.iter_mut().take(windows) {
-                *count = count.one_more(V::some(1));
-            }
-        }
-        if let Some((row, windows)) = few.own
-            && (ASKED == NOTHING || lane.has(row))
-        {
-            let (one, value) = (V::some(1), V::splat(row[column]));
-            lacking = V::splat(row[0]).lacking(one, masks[0]);
-            for window in 0..windows.min(WINDOWS) {
-                take!(window, one, value);
-            }
-        }
         for (block, &end) in few.blocks.iter().zip(ends) {
             debug_assert!(end <= block.count && column * block.capacity + block.count <= block.words.len());
             let start = block.words.as_ptr();
             let columns = [0, first.column, second.column, column]
                 .map(|column| start.wrapping_add(column * block.capacity));
-            macro_rules! take_rows {
+            macro_rules! take {
                 ($place:expr, $rows:expr) => {
                     let stamps = V::load($rows, columns[0].add($place));
-                    let mut here = $rows;
-                    if ALL {
-                        for window in 0..WINDOWS {
-                            all[window] = all[window].one_more(stamps.above(here, starts[window]));
-                        }
-                    }
+                    let values = if has_values { V::load($rows, columns[3].add($place)) } else { zero };
+                    let mut asked = $rows;
                     match ASKED {
-                        NOTHING => lacking = lacking.or(stamps.lacking(here, masks[0])),
-                        STAMP => here = stamps.having(here, masks[0]),
+                        NOTHING => lacking = lacking.or(stamps.lacking(asked, masks[0])),
+                        STAMP => asked = stamps.having(asked, masks[0]),
                         _ => {
-                            here = V::load($rows, columns[1].add($place)).having(here, masks[0]);
-                            here = V::load($rows, columns[2].add($place)).having(here, masks[1]);
+                            asked = V::load($rows, columns[1].add($place)).having(asked, masks[0]);
+                            asked = V::load($rows, columns[2].add($place)).having(asked, masks[1]);
                         }
                     }
-                    let values = if VALUES { V::load($rows, columns[3].add($place)) } else { zero };
                     for window in 0..WINDOWS {
-                        let here = stamps.above(here, starts[window]);
-                        take!(window, here, values);
+                        if ALL {
+                            all[window] = all[window].one_more(stamps.above($rows, starts[window]));
+                        }
+                        let here = stamps.above(asked, starts[window]);
+                        counts[window] = counts[window].one_more(here);
+                        if has_values {
+                            sums[window] = sums[window].plus(here, values);
+                            if window == 0 {
+                                bits = bits.or(bias.plus(here, values));
+                            }
+                        }
+                        if has_least {
+                            least[window] = least[window].lesser(here, values);
+                        }
+                        if has_greatest {
+                            greatest[window] = greatest[window].greater(here, values);
+                        }
                     }
                 };
             }
             let mut at = 0;
             while at + V::ROWS <= end {
-                take_rows!(at, every);
+                take!(at, every);
                 at += V::ROWS;
             }
             if at < end {
                 let (place, rows) = rest::<V>(block, at, end);
-                take_rows!(place, rows);
+                take!(place, rows);
             }
         }
-        numbers.count = V::totals_of(four(counts));
-        if VALUES {
+        let counts = V::totals_of(four(counts));
+        if let Some(of_all) = pass.all
+            && (ALL || ASKED == NOTHING)
+        {
+            numbers[of_all].count = if ALL { V::totals_of(four(all)) } else { counts };
+        }
+        let numbers = &mut numbers[pass.lane];
+        numbers.count = counts;
+        if has_values {
             numbers.sum = V::totals_of(four(sums));
         }
-        if LEAST {
+        if has_least {
             numbers.least = V::least_of(four(least));
         }
-        if GREATEST {
+        if has_greatest {
             numbers.greatest = V::greatest_of(four(greatest));
         }
         Added {
-            is_large: VALUES && bits.any_has(V::splat(BEYOND)),
-            is_lacking: ASKED == NOTHING && lacking.any_has(masks[0]),
-            all: if ALL { V::totals_of(four(all)) } else { [0; Few::WINDOWS] },
+            is_large: has_values && bits.any_has(V::splat(BEYOND)),
+            is_lacking: ASKED == NOTHING && has_values && lacking.any_has(masks[0]),
         }
     }
 }

@@ -19,7 +19,7 @@ fn all_kernels_are_equal() {
     };
     let (mut told, mut told_in_record) = ([0; 2], [0; 2]);
     for round in 0..20_000 {
-        let most_rows = if next() & 3 == 0 { 128 * Near::BLOCKS } else { 64 };
+        let most_rows = if next() & 3 == 0 { 128 * Near::STORED } else { 64 };
         let (capacity, columns) = (1 + next() as usize % most_rows, 4);
         let count = next() as usize % (capacity + 1);
         let spread = [3, 100, 1 << 40][round % 3];
@@ -40,8 +40,8 @@ fn all_kernels_are_equal() {
         words[2 * capacity..].fill_with(|| number() as u64);
         let mut own: Vec<u64> = [0; 2].into_iter().chain([number() as u64, number() as u64]).collect();
         words[capacity..2 * capacity].fill_with(&mut next);
-        own[..2].fill_with(&mut next);
-        own[0] |= all_have;
+        own[0] = stamp((next() % spread) as i64) | next() & 1023 | all_have;
+        own[1] = next();
         let block = Block { words: &words, capacity, count };
         let bit = |column, bit| Bit { column, bit };
         let filters = [None, Some(bit(0, 3)), Some(bit(1, 60))];
@@ -65,7 +65,7 @@ fn all_kernels_are_equal() {
         let task = Task { edges: &edges, used: &used };
         // Up to four blocks of what was one, in any way, the newest first.
         let (mut pieces, mut end) = (Vec::new(), count);
-        for left in (0..Near::BLOCKS).rev() {
+        for left in (0..Near::STORED).rev() {
             let (least, most) = (end.saturating_sub(128 * left), end.min(128));
             let rows = least + next() as usize % (most - least + 1);
             // What room there is beyond the rows holds anything.
@@ -82,12 +82,14 @@ fn all_kernels_are_equal() {
             end -= rows;
         }
         assert_eq!(end, 0);
-        let own = (next() & 1 == 0).then_some((&own[..], next() as usize % (edges.len() - 1)));
+        let own = (next() & 1 == 0).then_some(&own[..]);
         let mut room = Near::room();
         let mut near = Near::new(&mut room);
-        near.own = own;
         for (words, capacity, count) in &pieces {
             near.push(Block { words, capacity: *capacity, count: *count });
+        }
+        if let Some(own) = own {
+            near.push_own(own);
         }
         let sums_of = |kernel: Kernel| {
             let mut added = vec![Sum { count: 1, ..Sum::EMPTY }; (edges.len() - 1) * used.len()];
@@ -107,13 +109,12 @@ fn all_kernels_are_equal() {
             let mut numbers = [Numbers::default(); 12];
             let (&until, after) = edges.split_last().unwrap();
             let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
-            let own =
-                own.map(|(row, segment)| (row, (segment + 1).saturating_sub(edges.len() - 1 - after.len())));
             let (starts, windows) = (&Starts::of(after), after.len());
-            let few = Few { blocks: near.blocks(), own, starts, windows, until, used: &used };
+            let (used, passes) = (&used[..], &Pass::of_all(&used)[..]);
+            let few = Few { blocks: near.blocks(), starts, windows, until, used, passes };
             // SAFETY: the blocks have up to 128 rows and all columns.
             let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
-            let told = numbers.iter().zip(&used).map(|(numbers, used)| {
+            let told = numbers.iter().zip(used).map(|(numbers, used)| {
                 let wanted = |is_wanted: bool, numbers: [i64; 4]| {
                     if is_told && is_wanted { numbers[..windows].to_vec() } else { Vec::new() }
                 };
@@ -147,7 +148,7 @@ fn all_kernels_are_equal() {
             let block = Block { words: &turned, capacity, count };
             let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
             let starts = &Starts::of(after);
-            let rows = InRecord { block, own: own.map(|(row, _)| row), starts };
+            let rows = InRecord { block, own, starts };
             // SAFETY: the kernel can run here, and the block has all columns.
             let is_told = unsafe { (kernel.in_record)(&rows, &lanes, &mut numbers) };
             let told = numbers.iter().zip(&told_by_stamps).map(|(numbers, used)| {

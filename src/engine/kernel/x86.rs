@@ -1,11 +1,10 @@
 //! The vectors of x86-64.
 
 use super::abreast::Abreast;
+use super::many::{self, Added, Ends, Pass, Ways};
 #[cfg(test)]
 use super::{AddUp, InRecord, Lanes};
-use super::{
-    BIAS, Block, Few, Kernel, Numbers, Run, Sum, Task, UpToFour, Vector, add_vectors, direct, few_vectors,
-};
+use super::{BIAS, Block, Few, Kernel, Numbers, Run, Sum, Task, UpToFour, Vector, add_vectors, direct};
 use std::arch::x86_64::*;
 
 /// Loops over vectors of one kind, compiled with the instructions that they take.
@@ -17,9 +16,20 @@ macro_rules! kernel {
             unsafe { add_vectors::<$vector>(task, block, sums) };
         }
         #[target_feature(enable = $features)]
-        unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+        #[inline(never)]
+        unsafe fn pass<const WINDOWS: usize, const ASKED: u8, const TOLD: u8, const ALL: bool>(
+            few: &Few<'_>,
+            ends: &Ends,
+            pass: &Pass,
+            numbers: &mut [Numbers],
+        ) -> Added {
             // SAFETY: these are the instructions of the vector, and the rest is the caller's.
-            unsafe { few_vectors::<$vector>(few, numbers) }
+            unsafe { many::add::<$vector, WINDOWS, ASKED, TOLD, ALL>(few, ends, pass, numbers) }
+        }
+        unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
+            static WAYS: Ways = many::ways!(pass);
+            // SAFETY: as above.
+            unsafe { many::few_by(&WAYS, few, numbers) }
         }
         #[target_feature(enable = $features)]
         unsafe fn direct(run: &mut Run<'_>) {
@@ -258,6 +268,13 @@ impl Vector for __m256i {
     #[inline(always)]
     unsafe fn bits(mask: Self) -> u64 {
         _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64
+    }
+    #[inline(always)]
+    unsafe fn between(from: usize, to: usize) -> Self {
+        // Of eight numbers, four from any place on: those before the middle are meant.
+        static FIRST: [u64; 8] = [u64::MAX, u64::MAX, u64::MAX, u64::MAX, 0, 0, 0, 0];
+        let first = |count: usize| FIRST.as_ptr().wrapping_add(4 - count.min(4)).cast();
+        _mm256_andnot_si256(_mm256_loadu_si256(first(from)), _mm256_loadu_si256(first(to)))
     }
     #[inline(always)]
     unsafe fn load(mask: Self, at: *const u64) -> Self {

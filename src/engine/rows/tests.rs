@@ -20,7 +20,7 @@ struct Model {
     lost: Option<i64>,
     random: u64,
     /// How many times all rows in reach were near, by blocks.
-    near: [u32; Near::BLOCKS + 1],
+    near: [u32; Near::STORED + 1],
     /// After how many rows the oldest was not the first in the record.
     turned: u32,
 }
@@ -45,7 +45,7 @@ impl Model {
             rows: Vec::new(),
             lost: None,
             random: 7,
-            near: [0; Near::BLOCKS + 1],
+            near: [0; Near::STORED + 1],
             turned: 0,
         }
     }
