@@ -61,6 +61,29 @@ impl Direct {
     }
 }
 
+impl Direct {
+    /// What is not all in the record. Apart, so that what it works with does not crowd out what those are added up with that are.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the instructions of `few`.
+    #[inline(never)]
+    unsafe fn run_near(
+        &self,
+        stored: &Stored<'_>,
+        (record, own): (Option<&[u64]>, Option<&[u64]>),
+        seen: &Seen,
+        few: AddFew,
+        numbers: &mut [Numbers; Numbers::LANES],
+    ) -> (bool, u64) {
+        let shape = &stored.groups[self.group].shape;
+        let rows = Rows { shape, spill: stored.spill, record, own: None };
+        let (seen, lanes) = ((seen, self.windows.1), (&self.lanes.used[..], &self.lanes.passes[..]));
+        // SAFETY: as the caller has made sure; the lanes are of the group, and a `Direct` is only made of so few windows.
+        unsafe { near((&rows, own), seen, lanes, few, numbers) }
+    }
+}
+
 /// A feature, and where among the [`Numbers`] it is told from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number {
@@ -191,14 +214,8 @@ pub(super) unsafe fn run<A: AddUp>(run: &mut Run<'_>) {
                 // SAFETY: as the caller has made sure; and the rows are a record's and the event's own, of the group that the lanes are of.
                 (unsafe { A::add_up(&rows, &direct.lanes, run.numbers) }, block.count as u64)
             }
-            None => {
-                let shape = &run.stored.groups[direct.group].shape;
-                let rows = Rows { shape, spill: run.stored.spill, record, own: None };
-                let seen = (seen, direct.windows.1);
-                let lanes = (&direct.lanes.used[..], &direct.lanes.passes[..]);
-                // SAFETY: as the caller has made sure; the lanes are of the group, and a `Direct` is only made of so few windows.
-                unsafe { near((&rows, own), seen, lanes, run.few, run.numbers) }
-            }
+            // SAFETY: as the caller has made sure.
+            None => unsafe { direct.run_near(&run.stored, (record, own), seen, run.few, run.numbers) },
         };
         work += looked_at;
         if !is_told {

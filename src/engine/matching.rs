@@ -47,6 +47,8 @@ pub(super) struct Matcher {
     clauses: Vec<Clause>,
     checks: Vec<Check>,
     spans: Vec<Span>,
+    /// Whether there is one block, whose steps are all that is tested of an operand.
+    is_one: bool,
     /// By position of a rule: up to before which position no other fires once it has. The rows of a table are together.
     /// Empty where all rules may fire.
     until: Vec<u32>,
@@ -223,6 +225,8 @@ impl Matcher {
             }
             matcher.add(block);
         }
+        let are_steps = matcher.clauses.iter().all(|clause| clause.checks.is_empty());
+        matcher.is_one = matcher.blocks.len() == 1 && are_steps;
         matcher
     }
 
@@ -321,6 +325,10 @@ impl Matcher {
         fired: &mut [u64],
         mut rest: impl FnMut(usize, &mut [Value]) -> bool,
     ) {
+        if self.is_one {
+            self.find_in_one(registers, fired, &mut rest);
+            return;
+        }
         for (rank, operand) in ranks.iter_mut().zip(&self.operands) {
             *rank = operand.rank(registers[operand.register], &self.below, &self.cuts);
         }
@@ -344,6 +352,35 @@ impl Matcher {
                 {
                     fired[usize::from(clause.position >> 6)] |= 1 << (clause.position & 63);
                 }
+            }
+        }
+    }
+}
+
+impl Matcher {
+    /// The same for one block of steps: an operand is ranked when its step comes to it, which is mostly never, as the steps before have left
+    /// nothing.
+    #[inline(always)]
+    fn find_in_one(
+        &self,
+        registers: &mut [Value],
+        fired: &mut [u64],
+        rest: &mut impl FnMut(usize, &mut [Value]) -> bool,
+    ) {
+        let mut left = self.blocks[0].all;
+        for step in &self.steps {
+            let operand = &self.operands[step.operand as usize];
+            let rank = operand.rank(registers[operand.register], &self.below, &self.cuts);
+            left &= self.words[step.words as usize + rank as usize];
+            if left == 0 {
+                return;
+            }
+        }
+        while left != 0 {
+            let clause = &self.clauses[left.trailing_zeros() as usize];
+            left &= left - 1;
+            if clause.rest.is_none_or(|number| rest(number, registers)) {
+                fired[usize::from(clause.position >> 6)] |= 1 << (clause.position & 63);
             }
         }
     }

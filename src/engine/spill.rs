@@ -251,9 +251,9 @@ impl Spill {
     /// Asks the processor for the lines of a slab that hold these words.
     #[inline]
     pub(super) fn prefetch(&self, slab: Slab, words: std::ops::Range<usize>) {
-        let lines = words.start / LINE_WORDS..words.end.div_ceil(LINE_WORDS);
-        let base = slab as usize * LINE_WORDS;
-        lines.for_each(|line| self.memory.prefetch(base + line * LINE_WORDS));
+        let (first, end) = (words.start / LINE_WORDS, words.end.div_ceil(LINE_WORDS));
+        let base = (slab as usize + first) * LINE_WORDS;
+        self.memory.prefetch_lines(base, end.saturating_sub(first));
     }
 
     /// Puts a node on the list of those to be taken apart.
