@@ -9,7 +9,7 @@
 use super::Counters;
 use super::decode::Decoded;
 use super::plan::{Bit, Column, ColumnOrigin, Group};
-use super::program::ArchivedGroupPlan;
+use super::program::{ArchivedGroupPlan, ArchivedProgram};
 use super::rows::{At, change_rows, stamp};
 use super::spill::Spill;
 use super::units::{Time, Value};
@@ -26,20 +26,23 @@ pub(super) fn encode_row(
     registers: &mut [Value],
     row: &mut [u64],
 ) {
-    for &(register, value) in &group.unamended {
-        registers[register] = value;
+    match &group.fixed_row {
+        Some(fixed) => row.copy_from_slice(fixed),
+        None => {
+            for &(register, value) in &group.unamended {
+                registers[register] = value;
+            }
+            execute(basis, &plan.ingest, event.words, event.presence, time, registers);
+            execute(basis, &plan.derive, event.words, event.presence, time, registers);
+            row.fill(0);
+            RowAt { words: row, capacity: 1, row: 0 }.store_all(group, registers);
+        }
     }
-    execute(basis, &plan.ingest, event.words, event.presence, time, registers);
-    execute(basis, &plan.derive, event.words, event.presence, time, registers);
-    row.fill(0);
-    row[0] = stamp(time.0);
+    row[0] |= stamp(time.0);
     if let Some(id) = group.id_column {
         row[id] = event.id.tag();
     }
     let mut row = RowAt { words: row, capacity: 1, row: 0 };
-    for column in &group.columns {
-        row.store(column, registers[column.register]);
-    }
     for key in &group.keys {
         if event.presence >> key.event_bit & 1 == 1 {
             row.set(key.column, event.words[key.word]);
@@ -47,9 +50,24 @@ pub(super) fn encode_row(
             row.set_bit(key.present, true);
         }
     }
-    for predicate in &group.predicates {
-        row.set_bit(predicate.at, registers[predicate.register].is_true());
+}
+
+/// The row that every event has in a group where no code tells anything of it, but for its stamp, tag and keys. `None` where code does.
+pub(super) fn fixed_row(
+    program: &ArchivedProgram,
+    plan: &ArchivedGroupPlan,
+    group: &Group,
+) -> Option<Box<[u64]>> {
+    if plan.ingest.len != 0 || plan.derive.len != 0 {
+        return None;
     }
+    let mut registers = program.fresh_registers();
+    for &(register, value) in &group.unamended {
+        registers[register] = value;
+    }
+    let mut row = vec![0; group.shape.row_words];
+    RowAt { words: &mut row, capacity: 1, row: 0 }.store_all(group, &registers);
+    Some(row.into())
 }
 
 /// What an amendment did to the rows of a group.
@@ -164,6 +182,17 @@ impl RowAt<'_> {
             Value { num: self.get(column.column) as i64, den: column.den }
         } else {
             Value::MISSING
+        }
+    }
+
+    /// All that registers tell.
+    #[inline(always)]
+    fn store_all(&mut self, group: &Group, registers: &[Value]) {
+        for column in &group.columns {
+            self.store(column, registers[column.register]);
+        }
+        for predicate in &group.predicates {
+            self.set_bit(predicate.at, registers[predicate.register].is_true());
         }
     }
 

@@ -9,6 +9,7 @@ mod recipe;
 mod tests;
 
 use super::Limits;
+use super::amend::fixed_row;
 use super::decode::{Decoded, EventForm};
 use super::direct::{Direct, Number, Told};
 use super::frames::Frame;
@@ -97,6 +98,8 @@ pub(super) struct Group {
     pub(super) amends: Vec<Amend>,
     /// What registers hold of an event that nothing has amended yet.
     pub(super) unamended: Vec<(usize, Value)>,
+    /// See [`fixed_row`].
+    pub(super) fixed_row: Option<Box<[u64]>>,
 }
 
 /// A key, or a pair of keys, to look up.
@@ -429,7 +432,7 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
     if program.features.iter().any(|feature| is_of_it(feature) && !is_summed(feature)) {
         shape.read_all_columns();
     }
-    Group {
+    let mut made = Group {
         table: index(group.table),
         shape,
         dead_after: group.retention_us.to_native().saturating_add(limits.lateness_us),
@@ -443,7 +446,10 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
         predicates,
         amends,
         unamended,
-    }
+        fixed_row: None,
+    };
+    made.fixed_row = fixed_row(program, group, &made);
+    made
 }
 
 pub(super) fn filter(term: &ArchivedTerm, predicates: &[Predicate]) -> Option<Bit> {
