@@ -107,7 +107,7 @@ pub(super) struct Few<'a> {
     /// The greatest stamp in them.
     pub(super) until: u64,
     pub(super) used: &'a [Used],
-    /// Of these.
+    /// Those that [`Pass::of`] makes of these.
     pub(super) passes: &'a [Pass],
 }
 
@@ -146,7 +146,7 @@ impl InRecord<'_> {
 /// Lanes that are told by the stamps of rows.
 pub(super) struct Lanes {
     pub(super) used: Vec<Used>,
-    /// Of these.
+    /// Those that [`Pass::of`] makes of these.
     pub(super) passes: Vec<Pass>,
     /// Which of them is that of all rows.
     all: Option<usize>,
@@ -281,7 +281,7 @@ pub(super) struct Kernel {
     ///
     /// # Safety
     ///
-    /// The kernel must be one that this processor can run; blocks, windows and lanes must be as [`Few`] says.
+    /// The kernel must be one that this processor can run; blocks, windows, lanes and passes must be as [`Few`] says.
     pub(super) few: AddFew,
     /// See the module [`direct`]. What the lanes of rows in a record come to is told as by [`few`](Self::few).
     ///
@@ -409,7 +409,7 @@ pub(super) fn nest(kernel: Kernel, task: &Task<'_>, near: &Near<'_, '_>, sums: &
     for (first, after) in (0..).step_by(Few::WINDOWS).zip(after.chunks(Few::WINDOWS)) {
         let (starts, windows) = (&Starts::of(after), after.len());
         for (lane, used) in (0..).step_by(LANES_AT_A_TIME).zip(task.used.chunks(LANES_AT_A_TIME)) {
-            let mut passes = [Pass::NONE; LANES_AT_A_TIME];
+            let mut passes = [Pass::ALL; LANES_AT_A_TIME];
             let passes = Pass::of(used, &mut passes);
             let few = Few { blocks: near.blocks(), starts, windows, until, used, passes };
             // SAFETY: the blocks are a record's and slabs', and the lanes are of their rows.
@@ -754,6 +754,10 @@ mod abreast;
 mod arm;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod many;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "only vectors go by passes")
+)]
 mod passes;
 #[cfg(target_arch = "x86_64")]
 mod x86;

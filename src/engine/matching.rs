@@ -3,7 +3,7 @@
 //! The compiler has taken the conditions apart into *clauses*, each one way for a rule to fire: tests of *operands* against
 //! sets of numbers, and a rest that only code can tell ([`MatchPlan`](super::program::MatchPlan)). An operand's *rank* says
 //! between which of all the places where some set begins or ends it is, 0 that it is missing; one search for each operand of
-//! the event finds it. From then on numbers are not looked at any more.
+//! the event finds it. From then on numbers are not looked at any more. (Where there is one block, an operand is ranked only when it is come to.)
 //!
 //! Clauses are in blocks of 64, one bit each. For an operand that several clauses of a block test, and for every one if there are
 //! few, the block has a word for each rank: the clauses that the rank leaves possible. These words are intersected, those that leave the fewest first,
@@ -525,6 +525,12 @@ impl Rules {
             },
         );
         fired
+    }
+
+    /// Ranks all operands first from now on, as where there are several blocks. False where that was done anyway.
+    #[cfg(test)]
+    pub(crate) fn rank_all(&mut self) -> bool {
+        std::mem::take(&mut self.matcher.is_one)
     }
 
     /// Bytes of the tables that they are found by.

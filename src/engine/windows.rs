@@ -29,7 +29,7 @@ pub(super) struct Scan {
     /// Its windows: index into the event's sets of windows.
     pub(super) windows: usize,
     pub(super) lanes: Vec<Used>,
-    /// Of these, if they are told by [`few`](Self::few).
+    /// Those that [`Pass::of`] makes of these, if they are told by [`few`](Self::few).
     pub(super) passes: Vec<Pass>,
     /// Where its sums go, which no other scan of the event uses.
     pub(super) sums: usize,

@@ -30,7 +30,8 @@ pub(super) type Ends = [usize; BLOCKS];
 ///
 /// # Safety
 ///
-/// The processor must be one that can run it; the ends must be those of the blocks; and see [`Kernel::few`](super::Kernel::few).
+/// The processor must be one that can run it; the ends must be those of the blocks, and the pass one of the lanes; and see
+/// [`Kernel::few`](super::Kernel::few).
 pub(super) type Add = unsafe fn(&Few<'_>, &Ends, &Pass, &mut [Numbers]) -> Added;
 
 /// By number of windows, and by [`Way`].
@@ -159,7 +160,10 @@ pub(super) unsafe fn add<
         // Of all values in the longest window the bits, with the bias; and of all rows those that they lack.
         let (mut bits, mut lacking) = (zero, zero);
         for (block, &end) in few.blocks.iter().zip(ends) {
-            debug_assert!(end <= block.count && column * block.capacity + block.count <= block.words.len());
+            debug_assert!(end <= block.count);
+            for column in [column, first.column, second.column] {
+                debug_assert!(column * block.capacity + block.count <= block.words.len());
+            }
             let start = block.words.as_ptr();
             let columns = [0, first.column, second.column, column]
                 .map(|column| start.wrapping_add(column * block.capacity));
@@ -208,6 +212,7 @@ pub(super) unsafe fn add<
             }
         }
         let counts = V::totals_of(four(counts));
+        // Not of a lane that is added up once more: then it is known already, and these are not all rows.
         if let Some(of_all) = pass.all
             && (ALL || ASKED == NOTHING)
         {

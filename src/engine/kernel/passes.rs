@@ -1,4 +1,5 @@
-//! What of a scan's lanes is added up in which pass over the rows, and how: told beforehand, so that nothing about it is asked of an event.
+//! What of a scan's lanes is added up in which pass over the rows, and how. Of features of a few windows that is told when the plan is made, so
+//! that nothing about it is asked of an event; of others for a few lanes at a time.
 
 use super::Used;
 use crate::engine::tally::{Lane, Test};
@@ -60,13 +61,13 @@ impl Way {
 }
 
 impl Pass {
-    /// Over nothing.
-    pub(super) const NONE: Self =
+    /// All rows counted, for the first lane.
+    pub(super) const ALL: Self =
         Self { way: Way::All, lane: 0, all: None, column: 0, tests: [Test { column: 0, mask: 0 }; 2] };
 
     /// Those of these lanes.
     pub(in crate::engine) fn of_all(lanes: &[Used]) -> Vec<Self> {
-        let mut passes = vec![Self::NONE; lanes.len()];
+        let mut passes = vec![Self::ALL; lanes.len()];
         let count = Self::of(lanes, &mut passes).len();
         passes.truncate(count);
         passes
@@ -74,11 +75,13 @@ impl Pass {
 
     /// The same, put into `room`, which there must be as much of as there are lanes.
     pub(super) fn of<'a>(lanes: &[Used], room: &'a mut [Self]) -> &'a [Self] {
+        let is_all = |used: &&Used| used.lane == Lane::ALL;
+        debug_assert!(lanes.iter().filter(is_all).count() <= 1, "lanes are different");
         let mut all = lanes.iter().position(|used| used.lane == Lane::ALL);
         let mut count = 0;
         for (lane, used) in lanes.iter().enumerate().filter(|(_, used)| used.lane != Lane::ALL) {
             let [first, second] = used.lane.tests();
-            let first = first.unwrap_or(Self::NONE.tests[0]);
+            let first = first.unwrap_or(Self::ALL.tests[0]);
             let tests = [first, second.unwrap_or(first)];
             let mut pass =
                 Self { way: Way::of(used), lane, all: None, column: used.lane.value().unwrap_or(0), tests };
@@ -92,7 +95,7 @@ impl Pass {
             count += 1;
         }
         if let Some(lane) = all {
-            room[count] = Self { lane, ..Self::NONE };
+            room[count] = Self { lane, ..Self::ALL };
             count += 1;
         }
         &room[..count]

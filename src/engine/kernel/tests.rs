@@ -1,5 +1,6 @@
 //! Every kernel against the portable one.
 
+use super::passes::Way;
 use super::*;
 use crate::engine::plan::Bit;
 use crate::engine::rows::{last_stamp_of, stamp};
@@ -18,6 +19,7 @@ fn all_kernels_are_equal() {
         random
     };
     let (mut told, mut told_in_record) = ([0; 2], [0; 2]);
+    let mut ways = [[0; Few::WINDOWS]; Way::COUNT];
     for round in 0..20_000 {
         let most_rows = if next() & 3 == 0 { 128 * Near::STORED } else { 64 };
         let (capacity, columns) = (1 + next() as usize % most_rows, 4);
@@ -105,12 +107,20 @@ fn all_kernels_are_equal() {
             }
             [added, nested]
         };
+        // Of some lanes, so that each is added up with others and by itself.
+        let wanted = if next() & 1 == 0 { next() } else { u64::MAX };
+        let some: Vec<Used> =
+            (0..used.len()).filter(|lane| wanted >> lane & 1 == 1).map(|lane| used[lane]).collect();
+        let passes = Pass::of_all(&some);
+        for pass in &passes {
+            ways[pass.way as usize][(edges.len() - 2).min(Few::WINDOWS - 1)] += 1;
+        }
         let few_of = |kernel: Kernel| {
             let mut numbers = [Numbers::default(); 12];
             let (&until, after) = edges.split_last().unwrap();
             let after = &after[after.len().saturating_sub(Few::WINDOWS)..];
             let (starts, windows) = (&Starts::of(after), after.len());
-            let (used, passes) = (&used[..], &Pass::of_all(&used)[..]);
+            let (used, passes) = (&some[..], &passes[..]);
             let few = Few { blocks: near.blocks(), starts, windows, until, used, passes };
             // SAFETY: the blocks have up to 128 rows and all columns.
             let is_told = unsafe { (kernel.few)(&few, &mut numbers) };
@@ -172,5 +182,6 @@ fn all_kernels_are_equal() {
             assert_eq!((sums_of(kernel), few_of(kernel), in_record_of(kernel)), expected, "{name}");
         }
     }
+    assert!(ways.iter().flatten().all(|&rounds| rounds > 20), "{ways:?}");
     assert!(told.iter().chain(&told_in_record).all(|&rounds| rounds > 2_000), "{told:?} {told_in_record:?}");
 }

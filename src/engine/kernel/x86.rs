@@ -28,7 +28,7 @@ macro_rules! kernel {
         }
         unsafe fn few(few: &Few<'_>, numbers: &mut [Numbers]) -> bool {
             static WAYS: Ways = many::ways!(pass);
-            // SAFETY: as above.
+            // SAFETY: as the caller has made sure.
             unsafe { many::few_by(&WAYS, few, numbers) }
         }
         #[target_feature(enable = $features)]
@@ -271,9 +271,11 @@ impl Vector for __m256i {
     }
     #[inline(always)]
     unsafe fn between(from: usize, to: usize) -> Self {
-        // Of eight numbers, four from any place on: those before the middle are meant.
-        static FIRST: [u64; 8] = [u64::MAX, u64::MAX, u64::MAX, u64::MAX, 0, 0, 0, 0];
-        let first = |count: usize| FIRST.as_ptr().wrapping_add(4 - count.min(4)).cast();
+        // Of eight numbers, which are one line, four from any place on: those before the middle are meant.
+        #[repr(align(64))]
+        struct Line([u64; 8]);
+        static FIRST: Line = Line([u64::MAX, u64::MAX, u64::MAX, u64::MAX, 0, 0, 0, 0]);
+        let first = |count: usize| FIRST.0.as_ptr().wrapping_add(4 - count.min(4)).cast();
         _mm256_andnot_si256(_mm256_loadu_si256(first(from)), _mm256_loadu_si256(first(to)))
     }
     #[inline(always)]

@@ -1,7 +1,13 @@
 //! Which groups share their rows, and which thresholds are known beforehand.
 
+use crate::engine::amend::encode_row;
+use crate::engine::decode::Decoded;
+use crate::engine::lists::Edits;
+use crate::engine::rates::Rates;
+use crate::engine::rows;
 use crate::engine::spill::Sizes;
-use crate::engine::units::Action;
+use crate::engine::units::{Action, EventId, Time, Value};
+use crate::engine::vm::Basis;
 use crate::engine::{Limits, plan::Plan};
 use crate::policy::{self, archive};
 use crate::token::Tokenizer;
@@ -76,6 +82,47 @@ fn the_same_columns_in_another_order_are_another_row() {
         let places = places(&features);
         assert_eq!(places[0] == places[1], same, "{places:?}");
     }
+}
+
+/// Groups of which code tells nothing, something, and something of amendments only: their rows as they are copied, and as they are made.
+#[test]
+fn a_copied_row_is_the_one_that_would_be_made() {
+    let text = "policy rows revision 1\nentity card, device, account\n\
+                event payment { card: card, device: device, account: account, amount: money }\n\
+                event label amends payment { is_fraud: bool }\n\
+                feature first = count(payment) by card last 1h\n\
+                feature second = count(payment where label.is_fraud) by device last 1h\n\
+                feature third = distinct(payment.card) by account last 1h\n\
+                feature fourth = count(payment where not (label is missing)) by card last 1h\n\
+                feature fifth = sum(payment.amount in USD) by (card, device) last 1h\n\
+                decide payment { score = rule_scores\n unassessed allow }\n";
+    let program = policy::compile(text, &Tokenizer::default()).expect("a policy");
+    let loaded = archive::open(archive::seal(&program)).expect("a program");
+    let program = loaded.program();
+    let mut plan = Plan::new(program, &Limits::default(), &mut Sizes::default());
+    let (rates, edits) = (Rates::reserve(program), Edits::none());
+    let basis = Basis { program, rates: &rates, edits: &edits };
+    let words: Vec<u64> = (1..40_u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    let time = Time(1_700_000_000_000_000);
+    let mut copied = 0;
+    for (number, group) in plan.groups.iter_mut().enumerate() {
+        let Some(fixed) = group.fixed_row.take() else { continue };
+        let of = &program.groups[number];
+        for presence in [0, 1, u64::MAX] {
+            let event = Decoded { words: &words, presence, id: EventId([3, 5]), time, target: None };
+            let [copied, made] = [Some(fixed.clone()), None].map(|fixed| {
+                group.fixed_row = fixed;
+                let mut registers = program.fresh_registers();
+                registers[..usize::from(program.registers.to_native())].fill(Value::TRUE);
+                let mut row = vec![u64::MAX; group.shape.row_words];
+                encode_row(basis, of, group, &event, time, &mut registers, &mut row);
+                row
+            });
+            assert_eq!((rows::time_of(made[0]), copied), (time.0, made), "group {number}");
+        }
+        copied += 1;
+    }
+    assert!(copied >= 2 && copied < plan.groups.len(), "{copied} of {}", plan.groups.len());
 }
 
 /// What thresholds like these come to for these scores.

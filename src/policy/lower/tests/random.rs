@@ -481,7 +481,7 @@ fn run(seed: u64, policies: usize) -> usize {
     let tokenizer = Tokenizer::default();
     let keys: Vec<Key> = (0..6).map(|key| tokenizer.key("account", &format!("k{key}")).unwrap()).collect();
     let lists = vec![keys[..list_entries().len()].to_vec()];
-    let mut evaluations = 0;
+    let (mut evaluations, mut in_one) = (0, 0);
     for _ in 0..policies {
         let policy = policy(&mut random);
         let program = lower(&policy, &tokenizer).unwrap();
@@ -509,7 +509,10 @@ fn run(seed: u64, policies: usize) -> usize {
             let mut rules = Rules::new(&loaded, 0).unwrap();
             let features = rules.features().len();
             rules.features().copy_from_slice(&registers[..features]);
-            let fired = rules.fired(&words, words[PRESENCE_WORD], time);
+            let fired = rules.fired(&words, words[PRESENCE_WORD], time).to_vec();
+            // By whichever way, the same.
+            in_one += usize::from(rules.rank_all());
+            assert_eq!(rules.fired(&words, words[PRESENCE_WORD], time), fired);
             for (index, rule) in policy.rules.iter().enumerate() {
                 let fits = |rule: &Rule| judged.bool(&rule.when) == Some(true);
                 let mut before = policy.rules[..index].iter().filter(|before| before.within == rule.within);
@@ -564,6 +567,8 @@ fn run(seed: u64, policies: usize) -> usize {
             }
         }
     }
+    // Rules are found by either way.
+    assert!(policies < in_one && in_one < 12 * policies, "{in_one} of {}", 12 * policies);
     evaluations
 }
 
