@@ -59,9 +59,7 @@ impl Direct {
             tells_history: tells_history && group.forgotten_after.is_some(),
         })
     }
-}
 
-impl Direct {
     /// What is not all in the record. Apart, so that what it works with does not crowd out what those are added up with that are.
     ///
     /// # Safety

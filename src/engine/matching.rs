@@ -355,11 +355,9 @@ impl Matcher {
             }
         }
     }
-}
 
-impl Matcher {
-    /// The same for one block of steps: an operand is ranked when its step comes to it, which is mostly never, as the steps before have left
-    /// nothing.
+    /// The same for one block of steps: an operand is ranked when its step comes to it. Mostly the steps before leave nothing, and it never
+    /// does.
     #[inline(always)]
     fn find_in_one(
         &self,

@@ -46,7 +46,7 @@ pub(super) struct Added {
     is_lacking: bool,
 }
 
-/// All ways, of a function that is [`add`] for some vectors.
+/// All ways, in the order of [`Way`], of a function that is [`add`] for some vectors.
 macro_rules! ways {
     ($add:ident) => {{
         use $crate::engine::kernel::many::{COLUMNS, COUNT, EXTREMES, GREATEST, NOTHING, STAMP, SUM};
