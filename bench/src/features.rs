@@ -408,7 +408,14 @@ impl<'p> Fed<'p> {
     }
 
     fn feed(&mut self, payments: u64) -> Result<()> {
-        for number in 0..payments.div_ceil(BATCH as u64) {
+        let batches = payments.div_ceil(BATCH as u64);
+        let (wanted, left) = (batches * BATCH as u64, self.payments.left());
+        ensure!(
+            wanted <= left,
+            "only {left} payments before the end of time, as few of them are in a window, and {wanted} fill the windows; raise \
+             --population or --keys-log2"
+        );
+        for number in 0..batches {
             if number.is_multiple_of(1 << 10) {
                 interrupt::check()?;
             }

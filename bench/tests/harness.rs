@@ -371,6 +371,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["ring", "--slot-bytes", "100"][..], "choose 128, 256 or 512"),
         (&["ring", "--slices", "0"], "0 is not in 1..="),
         (&["e2e", "--journal-dir", "/nowhere"], "a directory in /nowhere"),
+        (&["features", "--keys-log2", "1", "--population", "1", "--slices", "4"], "before the end of time"),
         (&["hostile", "--tricks", "politeness"], "possible values: asleep, storm, tear, stall"),
     ] {
         let output = places.run(arguments);

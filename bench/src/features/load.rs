@@ -123,7 +123,7 @@ impl<'p> Payments<'p> {
 
     /// How many more there can be before the end of time.
     pub(super) fn left(&self) -> u64 {
-        ((TIME_END.0 - 1 - self.time) / self.step_us) as u64
+        ((TIME_END.0 - 1 - self.time) / self.step_us).max(0) as u64
     }
 
     /// How many payments go by in the longest window.
