@@ -24,7 +24,7 @@ use crate::desk::{self, Desk, Place, StandingOrders};
 use crate::engine::budget::{Budget, tell_bytes};
 use crate::engine::program::{ArchivedProgram, SEMANTICS_VERSION};
 use crate::engine::units::Time;
-use crate::engine::{Engine, LimitError, Loaded};
+use crate::engine::{Engine, LimitError, Limits, Loaded};
 use crate::hot_loop::{Fault, HotLoop};
 use crate::journal::{
     self, Epoch, FlushError, Flusher, Journal, JournalOptions, Record, RecoverError, Recovered,
@@ -249,7 +249,8 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
     }
     let program = loaded.program();
     let tables = budget.tables.into_iter().map(|table| table.name).collect();
-    let mut engine = Engine::new(loaded.clone(), &config.engine.limits).map_err(StartError::Limits)?;
+    let limits = Limits { hash_seed: recovered.hash_seed()?, ..config.engine.limits };
+    let mut engine = Engine::new(loaded.clone(), &limits).map_err(StartError::Limits)?;
     // Before anything is kept, which would then be in small pages.
     match memory::prefer_huge_pages() {
         Ok(0) => {
@@ -262,7 +263,7 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
     if config.engine.touch_memory {
         touch_memory(&mut engine, config.engine.core, log)?;
     }
-    let mut replay = Replay::new(&mut engine, config.engine.limits);
+    let mut replay = Replay::new(&mut engine, limits);
     let mut orders = StandingOrders::default();
     recovered.for_each(|record| {
         if let Record::Order(ordered) = &record {
@@ -296,7 +297,7 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
         semantics: SEMANTICS_VERSION,
         policy_hash: ready.policy_hash,
         layout_hash: ready.layout_hash,
-        limits: config.engine.limits,
+        limits,
         started: Time(clock::realtime_us()),
         took_over: false,
     };
@@ -319,7 +320,7 @@ pub fn start(config: &Config, policy: &Sources) -> Result<Appliance, StartError>
     let (asking, asked) = asks::channel(bell.clone());
     let place = Place {
         journal_dir: config.journal.dir.clone(),
-        limits: config.engine.limits,
+        limits,
         memory_bytes_max: config.engine.memory_bytes_max,
         touch_memory: config.engine.touch_memory,
         configured: configured_hash,

@@ -77,6 +77,24 @@ counts! {
     clock_jumps,
     /// Whether nothing expires at present, as the clock jumped: 0 or 1.
     expiry_frozen,
+    /// Amendments that changed what a window holds.
+    amended,
+    /// Amendments whose event is in no window: unknown, or expired.
+    amend_unknown,
+    /// Amendments older than the one already applied.
+    amend_stale,
+    /// Rows moved to a larger tier.
+    promoted,
+    /// Rows moved to a smaller tier.
+    demoted,
+    /// Rows, and entries of trees, that features looked at.
+    rows_scanned,
+    /// Rows, and entries of trees, that were moved or brought up to date to store others.
+    rows_moved,
+    /// The most of both for one event, the replay's included.
+    event_work_max,
+    /// Keys dropped because no window reached back to their last event.
+    keys_expired,
     /// Rows given up while still inside a window.
     rows_lost,
     /// Keys that could not be kept.
@@ -162,6 +180,15 @@ impl Counts {
         self.skewed_behind = engine.skewed_behind - before.skewed_behind;
         self.skewed = self.skewed_ahead + self.skewed_behind;
         self.clock_jumps = engine.clock_jumps - before.clock_jumps;
+        self.amended = engine.amended - before.amended;
+        self.amend_unknown = engine.amend_unknown - before.amend_unknown;
+        self.amend_stale = engine.amend_stale - before.amend_stale;
+        self.promoted = engine.promoted - before.promoted;
+        self.demoted = engine.demoted - before.demoted;
+        self.rows_scanned = engine.rows_scanned - before.rows_scanned;
+        self.rows_moved = engine.rows_moved - before.rows_moved;
+        self.event_work_max = engine.event_work_max;
+        self.keys_expired = engine.keys_expired - before.keys_expired;
         self.rows_lost = engine.rows_lost - before.rows_lost;
         self.keys_lost = engine.keys_lost - before.keys_lost;
         self.doorkept = engine.doorkept - before.doorkept;

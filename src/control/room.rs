@@ -18,6 +18,7 @@ pub(super) struct Room {
     keys: Losses,
     door: Losses,
     rows: Losses,
+    bounds: Losses,
     table_full: Full,
     spill_full: Full,
 }
@@ -61,14 +62,14 @@ impl Full {
 
 impl Room {
     pub(super) fn new(tables: Vec<String>) -> Self {
-        let (keys, door, rows, table_full, spill_full) = Default::default();
-        Self { tables, keys, door, rows, table_full, spill_full }
+        let (keys, door, rows, bounds, table_full, spill_full) = Default::default();
+        Self { tables, keys, door, rows, bounds, table_full, spill_full }
     }
 
     /// What to warn of now.
     pub(super) fn look(&mut self, counts: &Counts, now: Instant) -> Vec<String> {
-        let &Counts { table_percent, table_fullest, spill_percent, keys_lost, doorkept, rows_lost, .. } =
-            counts;
+        let &Counts { table_percent, table_fullest, spill_percent, .. } = counts;
+        let &Counts { keys_lost, doorkept, rows_lost, shared_told, .. } = counts;
         let mut lines = Vec::new();
         if self.table_full.look(table_percent, table_fullest) {
             let name = self.tables.get(table_fullest as usize).map_or("?", String::as_str);
@@ -99,6 +100,12 @@ impl Room {
                 "{more} events were given up inside a window, {rows_lost} since start: the verdicts they touch are flagged \
                  inexact; raise [engine] {}",
                 if spill_percent > NEARLY_FULL { "spill_bytes_max" } else { "rows_per_key_max" }
+            ));
+        }
+        if let Some(more) = self.bounds.look(shared_told, now) {
+            lines.push(format!(
+                "{more} verdicts were told upper bounds that keys share (assume high), {shared_told} since start: not all events \
+                 of their keys were kept; raise [engine] keys_max"
             ));
         }
         lines
@@ -186,5 +193,12 @@ mod tests {
         };
         let full = look(51, 9, 91, 500);
         assert!(full.iter().any(|line| line.ends_with("raise [engine] spill_bytes_max")), "{full:?}");
+
+        let counts = Counts { shared_told: 7, ..counts };
+        assert_eq!(
+            self::room().look(&counts, start).pop().unwrap(),
+            "7 verdicts were told upper bounds that keys share (assume high), 7 since start: not all events of their keys \
+             were kept; raise [engine] keys_max"
+        );
     }
 }

@@ -135,7 +135,8 @@ pub struct Limits {
     pub jump_us: i64,
     /// Whose clock.
     pub clock: Clock,
-    /// Seed of all table hashes.
+    /// Seed of all table hashes. The appliance has a random one for each journal, so that nobody can choose keys that collide;
+    /// verdicts depend on it only where cells are shared (`assume high` at the limit).
     pub hash_seed: u64,
 }
 

@@ -9,7 +9,7 @@
 //!    term. No recovered segment is appended to.
 
 use super::flusher::{self, FlushStatus, Flusher};
-use super::frame::{Record, bytes_of};
+use super::frame::{Frame, Record, bytes_of};
 use super::ring::{Identity, Image, RING_FILE, Ring, Writer};
 use super::segment::{
     self, BATCH_HEADER_WORDS, BLOCK_BYTES, Position, Seen, SegmentFile, SegmentHeader, Stop, segment_path,
@@ -283,6 +283,19 @@ impl Recovered {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the engine's hashes begin with: as at the journal's first start, or random for an empty journal. Senders who knew
+    /// it could choose keys that collide.
+    pub fn hash_seed(&self) -> Result<u64, RecoverError> {
+        let mut first = None;
+        segment::walk(&self.files, |seen| {
+            if let Seen::Frame(Frame { record: Record::Epoch(epoch), .. }, _) = seen {
+                first = Some(epoch.limits.hash_seed);
+            }
+            first.is_none()
+        })?;
+        first.map_or_else(random, Ok)
     }
 
     /// Starts a new run: segment, ring, nonce and term are new, and `epoch` is its first frame.

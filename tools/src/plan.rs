@@ -24,9 +24,20 @@ impl Plan<'_> {
         let Self { program, budget, max } = *self;
         let mut text = format!("policy {} revision {}\n", program.name, program.revision);
         let features = budget.features.iter().map(|feature| self.feature_row(feature));
-        let heads =
-            ["feature", "way", "looks back", "reads", "row", "own", "rows", "entries", "words", "exactness"];
-        table(&mut text, &heads, &[0, 1, 2, 3, 9], features.collect());
+        let heads = [
+            "feature",
+            "way",
+            "looks back",
+            "reads",
+            "key",
+            "row",
+            "own",
+            "rows",
+            "entries",
+            "words",
+            "exactness",
+        ];
+        table(&mut text, &heads, &[0, 1, 2, 3, 10], features.collect());
         let groups = budget.groups.iter().map(|group| self.group_row(group));
         let heads = ["events", "kept", "row", "in record", "100 beyond", "1 000", "10 000"];
         table(&mut text, &heads, &[0, 1], groups.collect());
@@ -59,12 +70,13 @@ impl Plan<'_> {
         let FeatureBudget { name, exactness, way, horizon_us, groups, work, .. } = feature;
         let mut row = vec![name.clone(), way.word().into()];
         if *way == Way::Event {
-            row.extend(["", "", "", "", "", "", ""].map(String::from));
+            row.extend([""; 8].map(String::from));
         } else {
             let reads: Vec<String> =
                 groups.iter().map(|&group| self.group_name(&self.budget.groups[group])).collect();
             row.extend([tell_span(*horizon_us), reads.join(", ")]);
-            row.extend([tell_bytes(feature.event_bytes), tell_bytes(feature.own_event_bytes)]);
+            let bytes = [feature.key_bytes, feature.event_bytes, feature.own_event_bytes];
+            row.extend(bytes.map(tell_bytes));
             row.extend([work.rows, work.entries, work.words].map(|number| number.to_string()));
         }
         row.push(exactness.words().into_owned());
