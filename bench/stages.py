@@ -1,13 +1,18 @@
-"""What each stage of a decision costs: instructions, and misses of a simulated cache.
+"""What each stage of a decision costs: instructions, and misses of a simulated cache; or nanoseconds.
 
     python3 bench/stages.py [--keys-log2 17]
+    python3 bench/stages.py --time [--keys-log2 21]
 
 Runs `tollgate-bench features` under callgrind, which counts every instruction and simulates the first cache of the
 processor that it runs on and a last one of 2 MiB, and prints a table a decision. Needs valgrind. Valgrind has no AVX-512, so that the
 kernel for AVX2 is what is counted. How to read it: docs/COST.md.
+
+With `--time` it runs natively, in bursts, and perf looks a thousand times a second where it is: the share of samples in each stage, of
+the time that the benchmark itself says a decision takes. Needs perf, and a machine with nothing else to do.
 """
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -74,11 +79,58 @@ def read(path):
     return events, inclusive, calls
 
 
+def sampled(path):
+    """The stages that each sample of a timed decision is in, one list for each draw: before a draw windows are filled."""
+    draws, filling = [], True
+    for sample in open(path).read().split("\n\n"):
+        frames = [line.split(None, 1)[1].strip() for line in sample.split("\n") if line.split()[1:]]
+        if any(frame.endswith("Fed::feed") for frame in frames):
+            filling = True
+        elif any("::slices::" in frame for frame in frames) and {ENGINE + "step", ENGINE + "look_ahead"} & set(frames):
+            if filling:
+                draws.append([])
+            filling = False
+            draws[-1].append([stage for stage, function in STAGES if function in frames])
+    return draws
+
+
+def time(given):
+    if shutil.which("perf") is None:
+        sys.exit("stages.py: perf is not installed; the package is called linux-perf")
+    with tempfile.TemporaryDirectory() as directory:
+        data, text = os.path.join(directory, "data"), os.path.join(directory, "text")
+        command = [
+            "perf", "record", "--quiet", "--event", "cpu-clock", "--freq", "1000", "--call-graph", "dwarf,2048", "--output", data, "--",
+            os.path.join(ROOT, "target/release/tollgate-bench"), "features", "--keys-log2", given.keys_log2 or "21", "--ways", "bursts",
+            "--slices", "10", "--slice-ms", given.slice_ms or "1000", "--memory-keys-log2", "1", "--decisions-only", "--json",
+        ]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        with open(text, "w") as out:
+            script = ["perf", "script", "--no-inline", "--fields", "ip,sym", "--input", data]
+            subprocess.run(script, check=True, stdout=out, stderr=subprocess.DEVNULL)
+        draws = sampled(text)
+    lines = [json.loads(line) for line in told.splitlines()]
+    values = [line["value"] for line in lines if line["name"].startswith("decision.45.")]
+    if len(draws) != len(values):
+        sys.exit(f"stages.py: perf saw {len(draws)} draws and the benchmark timed {len(values)}; try again on a quiet machine")
+    print(f"{', '.join(str(len(draw)) for draw in draws)} samples of decisions of {', '.join(f'{value:.0f}' for value in values)} ns\n")
+    print(f"{'stage':<68}{'uniform, ns':>14}{'zipf, ns':>12}")
+    # All of step is no stage of its own but what is in no other.
+    whole = STAGES[-1][0]
+    for stage, _ in STAGES[:-1]:
+        print(f"{stage:<68}" + "".join(f"{value * sum(stage in at for at in draw) / len(draw):>{width}.0f}" for draw, value, width in zip(draws, values, (14, 12))))
+    print(f"{'what is in none of these':<68}" + "".join(f"{value * sum(set(at) <= {whole} for at in draw) / len(draw):>{width}.0f}" for draw, value, width in zip(draws, values, (14, 12))))
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--keys-log2", default="14", help="keys of each entity, as a power of two (default 14)")
-    arguments.add_argument("--slice-ms", default="400", help="length of each measured slice; valgrind takes fifty times as long for what is in it")
+    arguments.add_argument("--keys-log2", help="keys of each entity, as a power of two (default 14; with --time 21)")
+    arguments.add_argument("--slice-ms", help="length of each measured slice (default 400; with --time 1000); valgrind takes fifty times as long for what is in it")
+    arguments.add_argument("--time", action="store_true", help="nanoseconds, by samples of perf, in place of instructions and misses")
     given = arguments.parse_args()
+    if given.time:
+        subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "tollgate-bench"], cwd=ROOT, check=True)
+        return time(given)
     if shutil.which("valgrind") is None:
         sys.exit("stages.py: valgrind is not installed; the package is called valgrind")
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "tollgate-bench"], cwd=ROOT, check=True)
@@ -86,8 +138,8 @@ def main():
         out = os.path.join(directory, "callgrind")
         command = [
             "valgrind", "--quiet", "--tool=callgrind", "--cache-sim=yes", "--LL=2097152,16,64", f"--callgrind-out-file={out}",
-            os.path.join(ROOT, "target/release/tollgate-bench"), "features", "--keys-log2", given.keys_log2,
-            "--slices", "1", "--slice-ms", given.slice_ms, "--memory-keys-log2", "1", "--decisions-only",
+            os.path.join(ROOT, "target/release/tollgate-bench"), "features", "--keys-log2", given.keys_log2 or "14",
+            "--slices", "1", "--slice-ms", given.slice_ms or "400", "--memory-keys-log2", "1", "--decisions-only",
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         events, inclusive, calls = read(out)
