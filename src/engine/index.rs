@@ -208,7 +208,7 @@ impl Index {
 }
 
 /// Which words of a line have a given half: bit i for word i.
-#[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+#[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), allow(dead_code))]
 mod portable {
     use super::LINE_WORDS;
 
@@ -266,7 +266,43 @@ mod sse2 {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// The same with the vectors that every such processor has. Its loads take low and high halves apart.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::LINE_WORDS;
+    use std::arch::aarch64::{vaddvq_u32, vandq_u32, vceqq_u32, vdupq_n_u32, vld1q_u32, vld2q_u32};
+
+    /// What each lane adds to the answer.
+    const BITS: [u32; 4] = [1, 2, 4, 8];
+
+    #[inline]
+    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        equal::<true>(line, wanted)
+    }
+
+    #[inline]
+    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        equal::<false>(line, wanted)
+    }
+
+    #[inline(always)]
+    fn equal<const HIGH: bool>(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
+        // SAFETY: NEON is part of every processor that this target means, and four words are as long as two vectors.
+        unsafe {
+            let (wanted, bits) = (vdupq_n_u32(wanted), vld1q_u32(BITS.as_ptr()));
+            let four = |word: usize| {
+                let pair = vld2q_u32(line[word..word + 4].as_ptr().cast());
+                let halves = if HIGH { pair.1 } else { pair.0 };
+                vaddvq_u32(vandq_u32(vceqq_u32(halves, wanted), bits))
+            };
+            four(0) | four(4) << 4
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+use neon as halves;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 use portable as halves;
 #[cfg(target_arch = "x86_64")]
 use sse2 as halves;
