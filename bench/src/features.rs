@@ -103,6 +103,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Decisions without features.
 const BARE: &str = "decision.0";
+/// Features of the other engine.
+const FEATURES: f64 = 45.0;
 
 /// How an engine is asked.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -283,7 +285,8 @@ impl Case {
             figures.push(beside(without.figure(name(BARE)), &without.medians));
             let shares: Vec<f64> =
                 with.medians.iter().zip(&without.medians).map(|(with, without)| with - without).collect();
-            let share = Figure::of_slices(name("features.45"), median(&mut shares.clone()), shares.len());
+            let mut share = Figure::of_slices(name("features.45"), median(&mut shares.clone()), shares.len());
+            share.more.push(("per_feature_ns", json!(share.value / FEATURES)));
             figures.push(beside(share, &shares));
             let quiet = quiet(&without.medians);
             let of_quiet = |values: &[f64]| quiet.iter().map(|&slice| values[slice]).collect::<Vec<f64>>();
