@@ -94,9 +94,7 @@ def sampled(path):
     return draws
 
 
-def time(given):
-    if shutil.which("perf") is None:
-        sys.exit("stages.py: perf is not installed; the package is called linux-perf")
+def nanoseconds(given):
     with tempfile.TemporaryDirectory() as directory:
         data, text = os.path.join(directory, "data"), os.path.join(directory, "text")
         command = [
@@ -112,14 +110,21 @@ def time(given):
     lines = [json.loads(line) for line in told.splitlines()]
     values = [line["value"] for line in lines if line["name"].startswith("decision.45.")]
     if len(draws) != len(values):
-        sys.exit(f"stages.py: perf saw {len(draws)} draws and the benchmark timed {len(values)}; try again on a quiet machine")
+        sys.exit(f"stages.py: perf saw {len(draws)} draws and the benchmark timed {len(values)}; with more keys filling the windows takes long enough to be seen")
     print(f"{', '.join(str(len(draw)) for draw in draws)} samples of decisions of {', '.join(f'{value:.0f}' for value in values)} ns\n")
-    print(f"{'stage':<68}{'uniform, ns':>14}{'zipf, ns':>12}")
-    # All of step is no stage of its own but what is in no other.
-    whole = STAGES[-1][0]
-    for stage, _ in STAGES[:-1]:
-        print(f"{stage:<68}" + "".join(f"{value * sum(stage in at for at in draw) / len(draw):>{width}.0f}" for draw, value, width in zip(draws, values, (14, 12))))
-    print(f"{'what is in none of these':<68}" + "".join(f"{value * sum(set(at) <= {whole} for at in draw) / len(draw):>{width}.0f}" for draw, value, width in zip(draws, values, (14, 12))))
+
+    def row(what, cells):
+        print(f"{what:<68}" + "".join(f"{cell:>14}" for cell in cells))
+
+    def share(is_counted):
+        return [f"{value * sum(map(is_counted, draw)) / len(draw):.0f}" for draw, value in zip(draws, values)]
+
+    row("stage", ["uniform, ns", "zipf, ns"])
+    # The last is what a decision is in all the time.
+    *stages, (whole, _) = STAGES
+    for stage, _ in stages:
+        row(stage, share(lambda found: stage in found))
+    row("what is in none of these", share(lambda found: set(found) <= {whole}))
 
 
 def main():
@@ -128,12 +133,13 @@ def main():
     arguments.add_argument("--slice-ms", help="length of each measured slice (default 400; with --time 1000); valgrind takes fifty times as long for what is in it")
     arguments.add_argument("--time", action="store_true", help="nanoseconds, by samples of perf, in place of instructions and misses")
     given = arguments.parse_args()
-    if given.time:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "tollgate-bench"], cwd=ROOT, check=True)
-        return time(given)
-    if shutil.which("valgrind") is None:
+    if not given.time and shutil.which("valgrind") is None:
         sys.exit("stages.py: valgrind is not installed; the package is called valgrind")
+    if given.time and shutil.which("perf") is None:
+        sys.exit("stages.py: perf is not installed; the package is called linux-perf")
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "tollgate-bench"], cwd=ROOT, check=True)
+    if given.time:
+        return nanoseconds(given)
     with tempfile.TemporaryDirectory() as directory:
         out = os.path.join(directory, "callgrind")
         command = [
