@@ -12,6 +12,7 @@ the time that the benchmark itself says a decision takes. Needs perf, and a mach
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
@@ -23,12 +24,13 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENGINE = "tollgate::engine::Engine::"
-AHEAD = "tollgate::engine::ahead::Ahead::"
+LOOK = "tollgate::engine::ahead::"
+AHEAD = LOOK + "Ahead::"
 NOTE = ENGINE + "note_keys"
 STORE = "tollgate::engine::store::<impl tollgate::engine::Engine>::store_own_rows"
 STAGES = [
     ("note the keys of an event to come", NOTE),
-    ("ask for its index buckets, and for the first lines of its records", AHEAD + "ask_for_records"),
+    ("ask for its index buckets, and for the first lines of its records", LOOK + "ask::by_*"),
     ("ask for all their lines", AHEAD + "ask_for_lines"),
     ("ask for what is beyond them", AHEAD + "ask_beyond_records"),
     ("ask for what is further away", AHEAD + "ask_for_rows"),
@@ -90,7 +92,7 @@ def sampled(path):
             if filling:
                 draws.append([])
             filling = False
-            draws[-1].append([stage for stage, function in STAGES if function in frames])
+            draws[-1].append([stage for stage, function in STAGES if fnmatch.filter(frames, function)])
     return draws
 
 
@@ -154,9 +156,10 @@ def main():
     print(f"{decisions} decisions\n")
     print(f"{'stage':<36}{'instructions':>13}{'first-level misses':>20}{'last-level misses':>19}")
     for stage, function in STAGES:
-        counts = inclusive.get(function, [0] * len(events))
+        # Of those that a name with a star stands for, one runs.
+        counts = next((inclusive[found] for found in fnmatch.filter(inclusive, function)), [0] * len(events))
         # Not every decision is looked ahead at.
-        times = calls[NOTE] if function == NOTE or function.startswith(AHEAD) else decisions
+        times = calls[NOTE] if function == NOTE or function.startswith(LOOK) else decisions
         of = lambda *names: sum(counts[place[name]] for name in names) / times
         print(f"{stage:<36}{of('Ir'):>13.0f}{of('D1mr', 'D1mw'):>20.1f}{of('DLmr', 'DLmw'):>19.1f}")
 

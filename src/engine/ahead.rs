@@ -13,7 +13,7 @@
 //! its key has been compared; if it is not, the key is looked up as if nobody had looked ahead. Hence looking ahead
 //! changes no decision, whatever was looked at.
 
-use super::index::Start;
+use super::index::{Compare, Start};
 use super::plan::Plan;
 use super::rows;
 use super::spill::Spill;
@@ -69,7 +69,12 @@ pub(super) struct Ahead {
     deep: u64,
     /// Of the group that is being asked for: sights whose record the first look at the first bucket did not name, though there may be one.
     elsewhere: Vec<u32>,
+    /// [`ask_for_records_by`](Self::ask_for_records_by) for the best vectors that this processor has.
+    ask_for_records: AskForRecords,
 }
+
+/// See [`Ahead::ask_for_records_by`].
+type AskForRecords = unsafe fn(&mut Ahead, usize, &[Table]);
 
 const _: () = assert!(EVENTS_MAX == u64::BITS as usize);
 
@@ -83,7 +88,8 @@ impl Ahead {
     pub(super) fn reserve(keys_max: usize) -> Self {
         let sights = Vec::with_capacity(EVENTS_MAX * keys_max);
         let elsewhere = Vec::with_capacity(EVENTS_MAX * keys_max);
-        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0, deep: 0, elsewhere }
+        let ask_for_records = ask::all().last().map_or(ask::by_any as AskForRecords, |&(_, ask)| ask);
+        Self { sights, ends: Vec::with_capacity(EVENTS_MAX), next: 0, deep: 0, elsewhere, ask_for_records }
     }
 
     /// Begins a burst.
@@ -154,10 +160,19 @@ impl Ahead {
         if event < end { self.keys(event).start..self.keys(end - 1).end } else { 0..0 }
     }
 
+    fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
+        // SAFETY: this processor has these vectors.
+        unsafe { (self.ask_for_records)(self, event, tables) };
+    }
+
     /// Asks for the index buckets of a group of events, and for the first lines of the records that they name. What asks is
     /// in loops of its own, with as little else in them as can be, so that many searches for pages are under way at a time.
-    #[inline(never)]
-    fn ask_for_records(&mut self, event: usize, tables: &[Table]) {
+    ///
+    /// # Safety
+    ///
+    /// As for [`Compare`].
+    #[inline(always)]
+    unsafe fn ask_for_records_by<C: Compare>(&mut self, event: usize, tables: &[Table]) {
         let group = self.group(event);
         for sight in &self.sights[group.clone()] {
             if let Some(start) = sight.start {
@@ -167,7 +182,8 @@ impl Ahead {
         self.elsewhere.clear();
         for (sight, place) in self.sights[group.clone()].iter_mut().zip(group.start as u32..) {
             let Some(start) = sight.start else { continue };
-            let (record, is_elsewhere) = tables[sight.table()].likely(start);
+            // SAFETY: as the caller has made sure.
+            let (record, is_elsewhere) = unsafe { tables[sight.table()].likely::<C>(start) };
             sight.record = record;
             if is_elsewhere {
                 self.elsewhere.push(place);
@@ -253,4 +269,110 @@ fn ask_beyond(record: &[u64], heads: &[(usize, usize)], plan: &Plan, spill: &Spi
         is_deep |= rows::is_beyond(record, head) && rows::prefetch(record, &plan.groups[group].shape, spill);
     }
     is_deep
+}
+
+/// What asks for records, by each kind of vectors.
+mod ask {
+    use super::{Ahead, AskForRecords, Table};
+    use crate::engine::index::Here;
+    #[cfg(target_arch = "x86_64")]
+    use crate::engine::index::{Avx2, Avx512};
+
+    /// All that this processor can run, and what they are called; the best last.
+    pub(super) fn all() -> Vec<(&'static str, AskForRecords)> {
+        #[allow(unused_mut, reason = "where there is only one")]
+        let mut all: Vec<(&'static str, AskForRecords)> = vec![("everywhere", by_any)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") {
+                all.push(("avx2", by_avx2));
+            }
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                all.push(("avx512", by_avx512));
+            }
+        }
+        all
+    }
+
+    pub(super) unsafe fn by_any(ahead: &mut Ahead, event: usize, tables: &[Table]) {
+        // SAFETY: every processor has these vectors.
+        unsafe { ahead.ask_for_records_by::<Here>(event, tables) };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    unsafe fn by_avx2(ahead: &mut Ahead, event: usize, tables: &[Table]) {
+        // SAFETY: `all` gives this out only where the vectors are.
+        unsafe { ahead.ask_for_records_by::<Avx2>(event, tables) };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn by_avx512(ahead: &mut Ahead, event: usize, tables: &[Table]) {
+        // SAFETY: `all` gives this out only where the vectors are.
+        unsafe { ahead.ask_for_records_by::<Avx512>(event, tables) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::plan::TableSpec;
+    use crate::engine::table::NO_SECOND;
+    use crate::engine::units::mix;
+
+    /// A table so full that many searches go beyond their first bucket; of the keys looked for, half are in it.
+    #[test]
+    fn all_ways_of_asking_see_the_same_records() {
+        const KEYS: u32 = 4_000;
+        let spec = TableSpec {
+            name: String::new(),
+            is_pair: false,
+            added_to: 0,
+            record_words: 8,
+            groups: Vec::new(),
+            heads: Vec::new(),
+            are_headed_first: true,
+            dead_after: 0,
+        };
+        let tables = [1, 2].map(|seed| Table::reserve(&spec, KEYS, seed).unwrap());
+        let mut tables = tables;
+        let key = |number: u64| [mix(number, 3), number];
+        for number in 0..u64::from(KEYS) {
+            for table in &mut tables {
+                let words = key(number);
+                table.add(RecordKey { first: &words, second: NO_SECOND }).unwrap();
+            }
+        }
+        let ways = ask::all();
+        assert!(cfg!(not(target_arch = "x86_64")) || ways.len() > 1, "this processor has one way only");
+        let (mut random, mut beyond) = (1, 0);
+        for _ in 0..500 {
+            random = mix(random, 9);
+            let seen = ways.iter().map(|&(_, ask)| {
+                let mut ahead = Ahead::reserve(2);
+                let mut next = random;
+                for _ in 0..next as usize % (EVENTS_MAX + 1) {
+                    for (number, table) in tables.iter().enumerate() {
+                        next = mix(next, 5);
+                        let words = key(next % (2 * u64::from(KEYS)));
+                        let key = RecordKey { first: &words, second: NO_SECOND };
+                        ahead.note(number, table, (next >> 40 & 7 != 0).then_some(key));
+                    }
+                    ahead.end_event();
+                }
+                for event in (0..EVENTS_MAX).step_by(GROUP) {
+                    // SAFETY: this processor has the vectors.
+                    unsafe { ask(&mut ahead, event, &tables) };
+                    beyond += ahead.elsewhere.len();
+                }
+                ahead.sights.iter().map(|sight| sight.record()).collect::<Vec<_>>()
+            });
+            let seen: Vec<_> = seen.collect();
+            for ((name, _), records) in ways.iter().zip(&seen) {
+                assert_eq!(*records, seen[0], "{name}");
+            }
+        }
+        assert!(beyond > 1_000);
+    }
 }

@@ -12,6 +12,12 @@ use super::LimitError;
 use super::memory::{LINE_WORDS, Memory};
 use std::num::NonZeroU32;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use halves::{Avx2, Avx512};
+pub(super) use halves::{Compare, Here};
+
+mod halves;
+
 const SLOTS: usize = LINE_WORDS - 1;
 const PASSED: usize = SLOTS;
 /// One bit per slot, and none for the word that counts.
@@ -116,10 +122,15 @@ impl Index {
 
     /// The first entry that a search comes by, + 1, as slots have it; or none, and whether [`first_of_any`](Self::first_of_any) may
     /// find one all the same.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Compare`].
     #[inline(always)]
-    pub(super) fn first(&self, start: Start) -> (Option<NonZeroU32>, bool) {
+    pub(super) unsafe fn first<C: Compare>(&self, start: Start) -> (Option<NonZeroU32>, bool) {
         let line = self.bucket(start.bucket());
-        let tagged = halves::high(line, start.tag) & ALL_SLOTS;
+        // SAFETY: as the caller has made sure.
+        let tagged = unsafe { C::tagged(line, start.tag) } & ALL_SLOTS;
         // A slot that nothing is in looks like one of the tag 0.
         let number = NonZeroU32::new(line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32);
         match tagged {
@@ -145,7 +156,7 @@ impl Index {
         let mut bucket = start.bucket();
         for _ in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket(bucket);
-            let mut tagged = halves::high(line, start.tag) & ALL_SLOTS;
+            let mut tagged = Here::high(line, start.tag) & ALL_SLOTS;
             while tagged != 0 {
                 let number = line[tagged.trailing_zeros() as usize % LINE_WORDS] as u32;
                 if number != 0 && is_it(number - 1) {
@@ -167,7 +178,7 @@ impl Index {
         let mut bucket = home;
         for probe in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket_mut(bucket);
-            let empty = halves::low(line, 0) & ALL_SLOTS;
+            let empty = Here::low(line, 0) & ALL_SLOTS;
             if empty != 0 {
                 line[empty.trailing_zeros() as usize % LINE_WORDS] = hash << 32 | u64::from(entry + 1);
                 self.count_passed(home, probe, |passed| passed + 1);
@@ -186,7 +197,7 @@ impl Index {
         for probe in 0..PROBES_MAX.min(self.buckets) {
             let line = self.bucket_mut(bucket);
             // No two slots have one number.
-            let numbered = halves::low(line, entry + 1) & ALL_SLOTS;
+            let numbered = Here::low(line, entry + 1) & ALL_SLOTS;
             let slot = &mut line[numbered.trailing_zeros() as usize % LINE_WORDS];
             if numbered != 0 && *slot == wanted {
                 *slot = 0;
@@ -207,108 +218,9 @@ impl Index {
     }
 }
 
-/// Which words of a line have a given half: bit i for word i.
-#[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), allow(dead_code))]
-mod portable {
-    use super::LINE_WORDS;
-
-    #[inline]
-    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        bits(line.map(|word| (word >> 32) as u32 == wanted))
-    }
-
-    #[inline]
-    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        bits(line.map(|word| word as u32 == wanted))
-    }
-
-    #[inline]
-    fn bits(of: [bool; LINE_WORDS]) -> u32 {
-        of.iter().rev().fold(0, |bits, &bit| bits << 1 | u32::from(bit))
-    }
-}
-
-/// The same with the vectors that every such processor has.
-#[cfg(target_arch = "x86_64")]
-mod sse2 {
-    use super::LINE_WORDS;
-    use std::arch::x86_64::{
-        __m128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_ps, _mm_movemask_ps,
-        _mm_set1_epi32, _mm_shuffle_ps,
-    };
-
-    /// Of two vectors of four halves, the first and third of each, or the second and fourth.
-    const LOW: i32 = 0b10_00_10_00;
-    const HIGH: i32 = 0b11_01_11_01;
-
-    #[inline]
-    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        equal::<HIGH>(line, wanted)
-    }
-
-    #[inline]
-    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        equal::<LOW>(line, wanted)
-    }
-
-    #[inline(always)]
-    fn equal<const HALF: i32>(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        // SAFETY: SSE2 is part of x86-64, and two words are as long as a vector.
-        unsafe {
-            let wanted = _mm_set1_epi32(wanted.cast_signed());
-            let load = |word: usize| _mm_loadu_ps(line[word..word + 2].as_ptr().cast());
-            let four = |one: __m128, two: __m128| {
-                let halves = _mm_castps_si128(_mm_shuffle_ps::<HALF>(one, two));
-                _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(halves, wanted))).cast_unsigned()
-            };
-            four(load(0), load(2)) | four(load(4), load(6)) << 4
-        }
-    }
-}
-
-/// The same with the vectors that every such processor has. Its loads take low and high halves apart.
-#[cfg(target_arch = "aarch64")]
-mod neon {
-    use super::LINE_WORDS;
-    use std::arch::aarch64::{vaddvq_u32, vandq_u32, vceqq_u32, vdupq_n_u32, vld1q_u32, vld2q_u32};
-
-    /// What each lane adds to the answer.
-    const BITS: [u32; 4] = [1, 2, 4, 8];
-
-    #[inline]
-    pub(super) fn high(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        equal::<true>(line, wanted)
-    }
-
-    #[inline]
-    pub(super) fn low(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        equal::<false>(line, wanted)
-    }
-
-    #[inline(always)]
-    fn equal<const HIGH: bool>(line: &[u64; LINE_WORDS], wanted: u32) -> u32 {
-        // SAFETY: NEON is part of every processor that this target means, and four words are as long as two vectors.
-        unsafe {
-            let (wanted, bits) = (vdupq_n_u32(wanted), vld1q_u32(BITS.as_ptr()));
-            let four = |word: usize| {
-                let pair = vld2q_u32(line[word..word + 4].as_ptr().cast());
-                let halves = if HIGH { pair.1 } else { pair.0 };
-                vaddvq_u32(vandq_u32(vceqq_u32(halves, wanted), bits))
-            };
-            four(0) | four(4) << 4
-        }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-use neon as halves;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-use portable as halves;
-#[cfg(target_arch = "x86_64")]
-use sse2 as halves;
-
 #[cfg(test)]
 mod tests {
+    use super::halves::Portable;
     use super::*;
     use crate::engine::units::mix;
     use std::collections::BTreeMap;
@@ -337,7 +249,8 @@ mod tests {
                 let start = index.start(hash);
                 let any = index.first_of_any(start);
                 assert_eq!(any.map(|number| number.get() - 1), index.find(hash, |_| true));
-                match index.first(start) {
+                // SAFETY: every processor has these vectors.
+                match unsafe { index.first::<Here>(start) } {
                     (first, false) => assert_eq!(first, any),
                     (first, true) => assert_eq!(first, None),
                 }
@@ -346,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_of_comparing_agree() {
+    fn all_ways_of_comparing_agree() {
         let mut random = 5;
         for round in 0..100_000_u64 {
             let line = std::array::from_fn(|word| {
@@ -360,14 +273,20 @@ mod tests {
                 let bits = |is: &dyn Fn(&u64) -> bool| {
                     (0..).zip(&line).map(|(at, word)| u32::from(is(word)) << at).sum::<u32>()
                 };
-                assert_eq!(
-                    [portable::high(&line, wanted), portable::low(&line, wanted)],
-                    [bits(&high), bits(&low)]
-                );
-                assert_eq!(
-                    [halves::high(&line, wanted), halves::low(&line, wanted)],
-                    [bits(&high), bits(&low)]
-                );
+                let told = [bits(&high), bits(&low)];
+                assert_eq!([Portable::high(&line, wanted), Portable::low(&line, wanted)], told);
+                assert_eq!([Here::high(&line, wanted), Here::low(&line, wanted)], told);
+                #[cfg(target_arch = "x86_64")]
+                {
+                    if std::arch::is_x86_feature_detected!("avx2") {
+                        // SAFETY: as just said.
+                        assert_eq!(unsafe { Avx2::tagged(&line, wanted) }, told[0]);
+                    }
+                    if std::arch::is_x86_feature_detected!("avx512f") {
+                        // SAFETY: as just said.
+                        assert_eq!(unsafe { Avx512::tagged(&line, wanted) }, told[0]);
+                    }
+                }
             }
         }
     }

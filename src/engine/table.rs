@@ -9,7 +9,7 @@
 
 use super::LimitError;
 use super::doorkeeper::Doorkeeper;
-use super::index::{ENTRIES_MAX, Index, Start};
+use super::index::{Compare, ENTRIES_MAX, Index, Start};
 use super::memory::{LINE_WORDS, Memory};
 use super::plan::TableSpec;
 use super::units::mix;
@@ -290,9 +290,14 @@ impl Table {
 
     /// The record that the index names for a key, + 1, which may be that of another; or none, and whether
     /// [`likely_elsewhere`](Self::likely_elsewhere) may name one, for which the next bucket has been asked for.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Compare`].
     #[inline(always)]
-    pub(super) fn likely(&self, start: Start) -> (Option<NonZeroU32>, bool) {
-        let (likely, is_elsewhere) = self.index.first(start);
+    pub(super) unsafe fn likely<C: Compare>(&self, start: Start) -> (Option<NonZeroU32>, bool) {
+        // SAFETY: as the caller has made sure.
+        let (likely, is_elsewhere) = unsafe { self.index.first::<C>(start) };
         if is_elsewhere {
             self.index.prefetch_second(start);
         }
