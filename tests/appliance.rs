@@ -192,7 +192,7 @@ fn an_engine_that_there_is_not_memory_enough_for_is_refused_before_it_is_touched
     std::fs::write(rig.config(), roomy).unwrap();
     let (code, said) = rig.refused();
     assert_eq!(code, 1);
-    assert!(said.contains("the engine takes 200.0 GiB, and "), "{said}");
+    assert!(said.contains("the engine takes 200.4 GiB, and "), "{said}");
     assert!(
         said.contains(" are free: lower its limits (`tollctl policy plan` tells what takes how much), or "),
         "{said}"

@@ -1,7 +1,10 @@
 //! What the engine does at its limits: they are refused by name when they make no sense, and what does not fit is counted
 //! and flagged for exactly as long as it matters. And how recovery adopts what another policy decided.
 
-use tollgate::engine::units::{Action, DAY, HOUR, Time, Value};
+mod support;
+
+use support::frames::{self, Cell, encode};
+use tollgate::engine::units::{Action, DAY, EventId, HOUR, Key, Time, Value};
 use tollgate::engine::wire::{Admission, FLAG_ACK, FLAG_DUPLICATE, FLAG_INEXACT, Input, Outcome};
 use tollgate::engine::{Clock, Engine, Limits, Step};
 use tollgate::policy::typed::{
@@ -405,4 +408,41 @@ fn slabs_of_idle_keys_come_back_when_there_are_no_others() {
     assert!(!is_inexact(pay_often(&mut engine, &mut ids, 60, 20 * DAY, 42)));
     assert_eq!(engine.features(), [Value::int(60)]);
     assert_eq!(engine.counters().rows_lost, lost);
+}
+
+/// By the wall clock, an event whose own time is not believed is found by amendments through memory that there may not be. Then
+/// what it would count as is not known: `assume high` counts it.
+#[test]
+fn an_event_that_amendments_do_not_find_is_within_the_upper_bound() {
+    const POLICY: &str = "policy found revision 1
+entity card
+event payment { card: card }
+event result amends payment { declined: bool }
+feature found = count(payment where result.declined) by card last 1d
+feature at_most = count(payment where result.declined) by card last 1d assume high
+decide payment { score = rule_scores, unassessed review }
+";
+    let (now, card) = (100 * DAY, 7);
+    for (spill_bytes_max, told) in [(0, [0, 1]), (4 << 10, [1, 1])] {
+        let frames::Compiled { policy, layouts, loaded, .. } = frames::compiled(POLICY);
+        let is_card = |field: &Field| matches!(field.ty, FieldType::Entity(_));
+        let limits = Limits { clock: Clock::Wall, spill_bytes_max, ..small() };
+        let mut engine = Engine::new(loaded, &limits).expect("an engine");
+        let mut send = |kind: u16, number, time, target, cells: &[Option<Cell>]| {
+            let words = encode(&layouts[usize::from(kind)], EventId([number, 1]), time, target, cells);
+            let input = Input { received: Time(now), ..input(kind, &words) };
+            let Step::Decided(outcome) = engine.step(&input) else { panic!("event {number} is refused") };
+            (outcome, engine.features().to_vec())
+        };
+        let key = Some(Cell::Key(Key([card, 9])));
+        // It says that it is of two days ago, and counts from when it was received.
+        send(0, 1, now - 2 * DAY, None, &[key]);
+        let fields = policy.events[1].fields.iter();
+        let result: Vec<_> =
+            fields.map(|field| if is_card(field) { key } else { Some(Cell::Number(1)) }).collect();
+        send(1, 2, now, Some((EventId([1, 1]), now - 2 * DAY)), &result);
+        let (outcome, features) = send(0, 3, now, None, &[key]);
+        assert_eq!(features, told.map(Value::int));
+        assert_eq!(is_inexact(outcome), spill_bytes_max == 0);
+    }
 }

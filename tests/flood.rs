@@ -8,29 +8,13 @@
 //! `FLOOD_KEYS=50000000` is fifty million keys against 2 GiB, which is what `.ci/soak` runs. One test in this file, because
 //! the memory of the process is what is measured.
 
-use std::collections::VecDeque;
-use tollgate::encode::{self, EventWords, FieldSlot};
-use tollgate::engine::units::{Currency, DAY, EventId, HOUR, Key, Time, Value, mix};
-use tollgate::engine::wire::{Admission, FLAG_INEXACT, Input, Outcome};
-use tollgate::engine::{Clock, Engine, Limits, Loaded, Step};
-use tollgate::policy::{self, archive};
-use tollgate::token::Tokenizer;
+#[path = "support/flooded.rs"]
+mod flooded;
 
-const POLICY: &str = "policy flood revision 1
-entity card
-event payment { card: card, amount: money }
-feature count_1h = count(payment) by card last 1h
-feature count_1d = count(payment) by card last 1d
-feature sum_1d = sum(payment.amount in USD) by card last 1d
-feature max_1d = max(payment.amount in USD) by card last 1d
-feature count_1h_most = count(payment) by card last 1h assume high
-feature count_1d_most = count(payment) by card last 1d assume high
-feature sum_1d_most = sum(payment.amount in USD) by card last 1d assume high
-feature max_1d_most = max(payment.amount in USD) by card last 1d assume high
-decide payment { score = rule_scores, unassessed review }
-";
+use flooded::{Customer, Flooded, START, is_inexact};
+use tollgate::engine::units::{DAY, HOUR, Key, Value, mix};
+use tollgate::engine::{Clock, Limits};
 
-const START: i64 = 1_522_540_800_000_000;
 /// The flood takes this long, however many keys it has: a part of the longest window, so that all its keys are alive.
 const FLOOD: i64 = 10 * HOUR;
 
@@ -49,76 +33,9 @@ fn resident() -> u64 {
     pages * 4096
 }
 
-/// What is known of a customer, by the test: the payments of the last day.
-#[derive(Default)]
-struct Customer {
-    payments: VecDeque<(i64, i64)>,
-}
-
-impl Customer {
-    fn pay(&mut self, time: i64, minor: i64) -> [Value; 4] {
-        while self.payments.front().is_some_and(|&(paid, _)| paid <= time - DAY) {
-            self.payments.pop_front();
-        }
-        self.payments.push_back((time, minor));
-        let recent = self.payments.iter().filter(|(paid, _)| *paid > time - HOUR).count();
-        let minors = self.payments.iter().map(|&(_, minor)| minor);
-        let most = minors.clone().max().unwrap_or(0);
-        [recent as i64, self.payments.len() as i64, minors.sum(), most].map(Value::int)
-    }
-}
-
-struct Flooded {
-    engine: Engine,
-    loaded: Loaded,
-    kind: u16,
-    card: FieldSlot,
-    amount: FieldSlot,
-    usd: Currency,
-    events: u64,
-}
-
-impl Flooded {
-    fn new(limits: &Limits) -> Self {
-        let program = policy::compile(POLICY, &Tokenizer::default()).expect("the policy compiles");
-        let loaded = archive::open(archive::seal(&program)).expect("the program opens");
-        let engine = Engine::new(loaded.clone(), limits).unwrap_or_else(|error| panic!("{}", error.message));
-        let (kind, plan) = encode::event(loaded.program(), "payment").expect("payments");
-        let card = encode::field(plan, "card").expect("a card");
-        let amount = encode::field(plan, "amount").expect("an amount");
-        let usd = Currency::from_alpha("USD").expect("USD");
-        Self { engine, loaded, kind, card, amount, usd, events: 0 }
-    }
-
-    /// What was kept of the last payment's card comes to, and what it may come to at the most.
-    fn told(&self) -> ([Value; 4], [Value; 4]) {
-        let features = self.engine.features();
-        (features[..4].try_into().expect("four"), features[4..].try_into().expect("four"))
-    }
-
-    /// Events and keys that were not kept.
-    fn lost(&self) -> u64 {
-        self.engine.counters().keys_lost + self.engine.counters().doorkept
-    }
-
-    fn pay(&mut self, time: i64, card: Key, minor: i64) -> Outcome {
-        self.events += 1;
-        let plan = &self.loaded.program().events[usize::from(self.kind)];
-        let mut words = EventWords::new(plan, EventId([self.events, 1]), Time(time));
-        words.set_key(self.card, card);
-        words.set_money(self.amount, minor, self.usd);
-        let words = words.words();
-        let input =
-            Input { principal: 1, kind: self.kind, admission: Admission::Normal, received: Time(0), words };
-        match self.engine.step(&input) {
-            Step::Decided(outcome) => outcome,
-            other => panic!("not decided: {other:?}"),
-        }
-    }
-}
-
-fn is_inexact(outcome: Outcome) -> bool {
-    outcome.flags & FLAG_INEXACT != 0
+/// Events and keys that were not kept.
+fn lost_by(flooded: &Flooded) -> u64 {
+    flooded.engine.counters().keys_lost + flooded.engine.counters().doorkept
 }
 
 /// A key of the flood, which comes once.
@@ -201,7 +118,7 @@ fn a_flood_of_keys_stays_within_its_memory_and_costs_the_known_nothing() {
         assert_eq!(least, own);
         assert_eq!(outcome.score, -1);
         let before = lost;
-        lost = flooded.lost();
+        lost = lost_by(&flooded);
         if before == 0 {
             assert_eq!(bound, own);
         }
@@ -240,7 +157,7 @@ fn a_flood_of_keys_stays_within_its_memory_and_costs_the_known_nothing() {
     println!(
         "{keys} keys against {budget} bytes: {reserved} reserved, resident {grown} more than before, {footprint:?}, \
          {} not kept, {} flagged, {} expired, a stranger has paid {} times within the hour at most",
-        flooded.lost(),
+        lost_by(&flooded),
         counters.inexact,
         counters.keys_expired,
         counted_1h / keys as i64
@@ -266,15 +183,19 @@ fn a_flood_of_keys_stays_within_its_memory_and_costs_the_known_nothing() {
     for (time, flagged) in [(last_lost + DAY - 1, true), (last_lost + 3 * DAY, false)] {
         fresh += 1;
         let outcome = flooded.pay(time, stranger(fresh), 5);
-        let is_lost = flooded.lost() > lost;
-        lost = flooded.lost();
+        let is_lost = lost_by(&flooded) > lost;
+        lost = lost_by(&flooded);
         assert!(is_inexact(outcome) == flagged || is_lost, "at {time}");
     }
     // Idle keys go as new ones come: four are looked at for each. So many are in the last records.
     let late = last_lost + 4 * DAY;
-    let lost = flooded.lost();
+    let lost = lost_by(&flooded);
     for number in 0..1_000 {
         flooded.pay(late + number, stranger(fresh + 1 + number as u64), 5);
     }
-    assert!(flooded.lost() - lost <= asked_again / 4 + 1, "no room again: {:?}", flooded.engine.counters());
+    assert!(
+        lost_by(&flooded) - lost <= asked_again / 4 + 1,
+        "no room again: {:?}",
+        flooded.engine.counters()
+    );
 }

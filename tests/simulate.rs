@@ -734,10 +734,18 @@ fn has_upper_bound(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> 
         }
 }
 
-/// Where there is no room for all keys: what is told without `assume` is not above the truth, what is told with `assume high`
+/// Whether an amendment can change what counts for a feature: if that was lost, what is kept may come to more than the truth.
+fn is_amendable(program: &ArchivedProgram, feature: &ArchivedFeaturePlan) -> bool {
+    feature.terms.iter().any(|term| {
+        let filter = usize::from(term.filter.to_native());
+        program.groups[usize::from(term.group.to_native())].bits.get(filter).is_some_and(|bit| bit.derived)
+    })
+}
+
+/// Where there is no room for all keys, or not for all their rows: what is told without `assume` is not above the truth, what is told with `assume high`
 /// is not below it, and what is not flagged is the truth. Neither changes what is kept, and a second run is the same.
 #[test]
-fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
+fn without_room_for_everything_the_truth_is_between_the_bounds() {
     let (mut bounded, mut above, mut lost) = (0_u64, 0_u64, Counters::default());
     for seed in 5 * SHARE..5 * SHARE + volume(600) {
         let mut rng = Rng::new(seed);
@@ -752,7 +760,12 @@ fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
         let (compiled, high) = (compile(&policy, &tokenizer), compile(&high, &tokenizer));
         let shape = Shape::random(&mut rng, &policy, 400);
         let stream = streams::stream(&mut rng, &policy, &compiled.layouts, &tokenizer, &shape);
-        let limits = Limits { keys_max: *rng.pick(&[2, 20, 64]), ..shape.limits };
+        let mut limits = Limits { keys_max: *rng.pick(&[2, 20, 64]), ..shape.limits };
+        if rng.below(2) == 0 {
+            limits.keys_max = *rng.pick(&[20, 256]);
+            limits.spill_bytes_max = *rng.pick(&[0, 4 << 10, 64 << 10]);
+            limits.rows_per_key_max = *rng.pick(&[1, 3, 20, 100, 8_192]);
+        }
         let mut oracle = oracle(&policy, &compiled, &limits, &tokenizer);
         let [mut low, mut again] = [&compiled, &high].map(|compiled| engine(compiled, &limits));
         let mut high_engine = engine(&high, &limits);
@@ -776,7 +789,8 @@ fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
                     // What leaves 64 bits is missing, also of what is kept alone.
                     let is_sum = feature.agg == ArchivedAgg::Sum;
                     assert!(most >= truth || is_sum && least.is_none(), "{most:?} of {truth:?}: {}", at());
-                    assert!(is_sum || least <= truth, "{least:?} of {truth:?}: {}", at());
+                    let is_least = !is_sum && !is_amendable(program, feature);
+                    assert!(!is_least || least <= truth, "{least:?} of {truth:?}: {}", at());
                     assert!(most >= least || is_sum, "{least:?} to {most:?}: {}", at());
                     bounded += u64::from(most != least);
                     above += u64::from(most != truth);
@@ -791,7 +805,8 @@ fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
             (counters.keys_lost, counters.doorkept, counters.inexact, counters.rows_lost)
         };
         assert_eq!(kept(&counters), kept(&others));
-        assert_eq!((counters.rows_lost, others.shared_told), (0, 0));
+        assert_eq!(others.shared_told, 0);
+        lost.rows_lost += counters.rows_lost;
         lost.keys_lost += counters.keys_lost;
         lost.doorkept += counters.doorkept;
         lost.shared_told += counters.shared_told;
@@ -800,4 +815,5 @@ fn without_room_for_all_keys_the_truth_is_between_the_bounds() {
     let part = number("SIMULATE_PART");
     assert!(bounded > 5_000 / part && above > 1_000 / part, "{bounded} bounded, {above} above");
     assert!(lost.keys_lost > 1_000 / part && lost.doorkept > 100 / part, "{lost:?}");
+    assert!(lost.rows_lost > 1_000 / part, "{lost:?}");
 }

@@ -25,7 +25,7 @@ use super::rates::Rates;
 use super::rows::TIERS;
 use super::shared::{Form, Shared};
 use super::sketch::Sketched;
-use super::spill::{Sizes, Spill, slab_bytes};
+use super::spill::{Spill, slab_bytes};
 use super::table::Table;
 use super::tree::{FANOUT, LEAF_LEVEL, LEAF_ROWS};
 use super::units::Value;
@@ -207,7 +207,7 @@ pub struct FeatureBudget {
 impl Budget {
     /// Reckons up. Limits that the engine refuses have a budget all the same.
     pub fn new(program: &ArchivedProgram, limits: &Limits) -> Result<Self, LimitError> {
-        let plan = Plan::new(program, limits, &mut Sizes::default());
+        let plan = Plan::new(program, limits);
         let table = |table: &super::plan::TableSpec| {
             let (index_bytes, records_bytes) = Table::bytes_for(table.record_words, limits.keys_max);
             TableBudget {

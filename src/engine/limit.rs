@@ -2,7 +2,7 @@
 
 use super::decode::Decoded;
 use super::plan::Insert;
-use super::rows::{lose_until, lost_until};
+use super::rows::{Block, lose_until, lost_until};
 use super::table::RecordNumber;
 use super::{Engine, Moment, SWEEP_PER_KEY};
 
@@ -64,6 +64,7 @@ impl Engine {
         };
         let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
         let hash = self.tables[insert.table].hash(key);
+        let row = (&Block::of_row(row), 0);
         shared.add(&self.plan.shared[insert.group], hash, row, self.watermark);
     }
 

@@ -87,7 +87,7 @@ use rows::{Block, Rows, any_alive, lost_until, release};
 use shared::Shared;
 use sketch::Sketched;
 use skewed::{Skewed, named};
-use spill::{Sizes, Spill};
+use spill::Spill;
 use std::ops::Range;
 use table::{RecordNumber, Table};
 use tree::free_felled;
@@ -315,11 +315,10 @@ impl Engine {
                 .to_owned();
             return Err(LimitError { message });
         }
-        let mut sizes = Sizes::default();
-        let plan = Plan::new(loaded.program(), limits, &mut sizes);
+        let plan = Plan::new(loaded.program(), limits);
         let is_wall = limits.clock == Clock::Wall;
-        let skewed = is_wall.then(|| Skewed::new(&plan, &mut sizes));
-        let spill = Spill::reserve(limits.spill_bytes_max, sizes)?;
+        let skewed = is_wall.then(|| Skewed::new(&plan));
+        let spill = Spill::reserve(limits.spill_bytes_max)?;
         let tables = plan.tables.iter().zip(1..).map(|(table, number)| {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
         });

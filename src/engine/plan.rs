@@ -25,7 +25,6 @@ use super::program::{
 use super::rows::{Geometry, Shape, head_word, is_headed_first};
 use super::shared::{self, Bounded};
 use super::sketch::{self, Sketch};
-use super::spill::Sizes;
 use super::table::{KEY_WORDS, NO_SECOND, RecordKey};
 use super::tally::Lane;
 use super::units::{Action, Value};
@@ -292,14 +291,10 @@ pub(super) struct Bounds {
 }
 
 impl Plan {
-    /// Copies the tables; `sizes` learns the slab sizes they need.
-    pub(super) fn new(program: &ArchivedProgram, limits: &Limits, sizes: &mut Sizes) -> Self {
-        let groups: Vec<Group> = program
-            .groups
-            .iter()
-            .enumerate()
-            .map(|(number, _)| group(program, number, limits, sizes))
-            .collect();
+    /// Copies the tables.
+    pub(super) fn new(program: &ArchivedProgram, limits: &Limits) -> Self {
+        let groups: Vec<Group> =
+            program.groups.iter().enumerate().map(|(number, _)| group(program, number, limits)).collect();
         let kinds = program.entities.iter();
         let kinds = kinds.map(|entity| (entity.name.as_str().to_owned(), false, entity.record_words, 0));
         let others = program.tables.iter().map(|table| {
@@ -376,7 +371,7 @@ fn action(code: u8) -> Action {
     Action::from_code(code).unwrap_or_default()
 }
 
-fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut Sizes) -> Group {
+fn group(program: &ArchivedProgram, number: usize, limits: &Limits) -> Group {
     let group = &program.groups[number];
     let column = |column: &super::program::ArchivedColumnPlan| Column {
         register: index(column.register),
@@ -423,7 +418,7 @@ fn group(program: &ArchivedProgram, number: usize, limits: &Limits, sizes: &mut 
     let applied = amends.iter().map(|amend| (amend.applied_register, Value::FALSE));
     let amended = columns.iter().filter(|column| matches!(column.origin, ColumnOrigin::Amend(_)));
     let unamended = applied.chain(amended.map(|column| (column.register, Value::MISSING))).collect();
-    let mut shape = Shape::new(&geometry, lanes, limits.rows_per_key_max as usize, sizes);
+    let mut shape = Shape::new(&geometry, lanes, limits.rows_per_key_max as usize);
     let is_of_it =
         |feature: &ArchivedFeaturePlan| feature.terms.iter().any(|term| index(term.group) == number);
     let is_summed = |feature: &ArchivedFeaturePlan| {

@@ -18,7 +18,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use tollgate_model::model::Model;
 
 /// Version of the meaning of programs and of `Engine::step`. A journal names the version that wrote it.
-pub const SEMANTICS_VERSION: u32 = 10;
+pub const SEMANTICS_VERSION: u32 = 11;
 
 /// "No such index".
 pub const NONE: u16 = u16::MAX;

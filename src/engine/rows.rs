@@ -25,7 +25,7 @@
 use super::Counters;
 use super::kernel::Near;
 use super::program::STAMP_BITS;
-use super::spill::{Sizes, Spill};
+use super::spill::{self, Spill};
 use super::tally::Lane;
 use super::tree::{
     Branch, FANOUT, LEAF_LEVEL, LEAF_ROWS, NODE_LEVEL, SLAB_LEVEL, Tallied, Trees, Walk, block,
@@ -128,14 +128,8 @@ pub(super) struct Geometry {
 
 impl Shape {
     /// `lanes[0]` must be [`Lane::ALL`].
-    pub(super) fn new(
-        geometry: &Geometry,
-        lanes: Vec<Lane>,
-        rows_per_key_max: usize,
-        sizes: &mut Sizes,
-    ) -> Self {
+    pub(super) fn new(geometry: &Geometry, lanes: Vec<Lane>, rows_per_key_max: usize) -> Self {
         let Geometry { group, row_words, id_column, record_word, inline_rows } = *geometry;
-        sizes.row(row_words);
         let mut end = entry_words(&[]);
         let lane_words = lanes.iter().map(|lane| {
             end += lane.words();
@@ -152,8 +146,8 @@ impl Shape {
             id_column,
             inline: Inline::new(record_word, inline_rows, row_words, rows_per_key_max),
             rows_max: rows_per_key_max,
-            classes: TIERS.map(|rows| sizes.class(row_words * rows)),
-            node_class: sizes.class(node_words(&lanes)),
+            classes: TIERS.map(|rows| spill::class(row_words * rows)),
+            node_class: spill::class(node_words(&lanes)),
             entry_words: entry_words(&lanes),
             lane_words: lane_words.collect(),
             lanes,
@@ -390,6 +384,9 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
     branch.level > 0 && last_of(spill, shape, branch).time > dead
 }
 
+/// Is told of every row that is given up though it is not dead: the record, the block that the row is in, and where.
+pub(super) type GivenUp<'a> = dyn FnMut(&[u64], &Block<'_>, usize) + 'a;
+
 /// Adds a row. Rows at or before `dead` may be dropped.
 #[inline(always)]
 pub(super) fn insert(
@@ -399,43 +396,12 @@ pub(super) fn insert(
     row: &[u64],
     dead: i64,
     counters: &mut Counters,
+    given_up: &mut GivenUp<'_>,
 ) {
     match shape.inline.push(record, row, dead) {
         Some(moved) => counters.rows_moved += moved as u64,
-        None => place(record, shape, spill, row, dead, counters),
+        None => Group { record, shape, spill, dead, counters, given_up }.place(row),
     }
-}
-
-/// Adds a row where it belongs, once there is room for it.
-#[inline(never)]
-fn place(
-    record: &mut [u64],
-    shape: &Shape,
-    spill: &mut Spill,
-    row: &[u64],
-    dead: i64,
-    counters: &mut Counters,
-) {
-    set_straight(record, shape, counters);
-    let mut head = Head::of(record, shape);
-    let has_branch = head.branch.level > 0;
-    if head.count >= shape.inline.max
-        || has_branch && head.count > 0 && first_inline(record, shape).time <= dead
-    {
-        Group { record, shape, spill, dead, counters }.make_room();
-        head = Head::of(record, shape);
-    }
-    if head.branch.level > 0 {
-        let at = row_at(row, 1, 0, shape.id_column);
-        let is_late = head.count == 0 || at < first_inline(record, shape);
-        if is_late && at < last_of(spill, shape, head.branch) {
-            Group { record, shape, spill, dead, counters }.push_or_lose(row);
-            return;
-        }
-    }
-    let words = &mut record[shape.inline.words()];
-    counters.rows_moved += place_row(words, shape.inline.rows, head.count, row, shape.id_column) as u64;
-    Head { count: head.count + 1, ..head }.store(record, shape);
 }
 
 /// The oldest of the inline rows, of which there must be one.
@@ -458,9 +424,37 @@ struct Group<'a> {
     spill: &'a mut Spill,
     dead: i64,
     counters: &'a mut Counters,
+    given_up: &'a mut GivenUp<'a>,
 }
 
 impl Group<'_> {
+    /// Adds a row where it belongs, once there is room for it.
+    #[inline(never)]
+    fn place(&mut self, row: &[u64]) {
+        set_straight(self.record, self.shape, self.counters);
+        let mut head = self.head();
+        let has_branch = head.branch.level > 0;
+        if head.count >= self.shape.inline.max
+            || has_branch && head.count > 0 && first_inline(self.record, self.shape).time <= self.dead
+        {
+            self.make_room();
+            head = self.head();
+        }
+        if head.branch.level > 0 {
+            let at = row_at(row, 1, 0, self.shape.id_column);
+            let is_late = head.count == 0 || at < first_inline(self.record, self.shape);
+            if is_late && at < last_of(self.spill, self.shape, head.branch) {
+                self.push_or_lose(row);
+                return;
+            }
+        }
+        let inline = &self.shape.inline;
+        let words = &mut self.record[inline.words()];
+        let moved = place_row(words, inline.rows, head.count, row, self.shape.id_column);
+        self.counters.rows_moved += moved as u64;
+        Head { count: head.count + 1, ..head }.store(self.record, self.shape);
+    }
+
     fn head(&self) -> Head {
         Head::of(self.record, self.shape)
     }
@@ -511,7 +505,7 @@ impl Group<'_> {
             moved += 1;
         }
         if moved == 0 {
-            self.lose(time_of(row[0]));
+            self.lose(&row);
         }
         self.spill.put_row_buffer(row);
         self.drop_inline_rows(moved.max(1));
@@ -642,7 +636,7 @@ impl Group<'_> {
         }
         let mut room = self.room();
         if !self.push(row, &mut room) {
-            self.lose(time_of(row[0]));
+            self.lose(row);
         }
     }
 
@@ -726,20 +720,34 @@ impl Group<'_> {
 
     /// Counts the first rows of a block as lost, if they are not dead.
     fn lose_rows(&mut self, branch: Branch, count: usize) {
-        self.counters.rows_moved += count as u64;
-        for row in 0..count {
-            let time = block(self.spill, self.shape, branch).time(row);
-            self.lose(time);
+        let Self { record, shape, spill, dead, counters, given_up } = self;
+        counters.rows_moved += count as u64;
+        let block = block(spill, shape, branch);
+        for row in (0..count).filter(|&row| block.time(row) > *dead) {
+            lose_row(record, shape, counters, *given_up, (&block, row));
         }
     }
 
     /// Counts a row as lost, if it is not dead.
-    fn lose(&mut self, time: i64) {
-        if time > self.dead {
-            self.counters.rows_lost += 1;
-            lose_until(self.record, self.shape, time);
+    fn lose(&mut self, row: &[u64]) {
+        let block = Block::of_row(row);
+        if block.time(0) > self.dead {
+            lose_row(self.record, self.shape, self.counters, self.given_up, (&block, 0));
         }
     }
+}
+
+/// Counts a row as lost, and tells of it.
+fn lose_row(
+    record: &mut [u64],
+    shape: &Shape,
+    counters: &mut Counters,
+    given_up: &mut GivenUp<'_>,
+    (block, row): (&Block<'_>, usize),
+) {
+    counters.rows_lost += 1;
+    lose_until(record, shape, block.time(row));
+    given_up(record, block, row);
 }
 
 /// Calls `change` with every row at `at`, as (block words, capacity, row). Returns how many there were.

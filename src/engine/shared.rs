@@ -1,7 +1,7 @@
 //! Upper bounds for keys without a record: what they have in common is counted together.
 //!
 //! An event whose key was turned away, or for which the table had no room, leaves its row in *cells* that it shares with
-//! other keys: one in each of a few rows of cells, by different hashes, as in a count-min sketch. Whatever else is in a
+//! other keys, and so does a row that is given up of a key that has a record: one in each of a few rows of cells, by different hashes, as in a count-min sketch. Whatever else is in a
 //! cell, the key's own events are, so that each cell is an upper bound, and the least of them the best. What is kept of the
 //! key itself is a lower bound.
 //!
@@ -15,7 +15,7 @@
 //! Counts, sums and greatest values over ranges of time (`last`, `every`, `this`), with or without a delay. Of a sum the
 //! negative values are left out, which can only raise it. A `where` that an amendment can change counts as true. A value
 //! that an amendment can change has no bound known at its event's time: such features tell what is kept, as do all others.
-//! Rows that are given up of a key that has a record (`rows_lost`) are in no cell.
+//! Rows that are given up of a key that has a record (`rows_lost`) are in cells too.
 
 use super::frames::Frame;
 use super::memory::Memory;
@@ -24,8 +24,8 @@ use super::program::{
     ArchivedAgg, ArchivedAssume, ArchivedEventPlan, ArchivedFeaturePlan, ArchivedLaneOf, ArchivedLanePlan,
     ArchivedProgram, ArchivedTerm, NONE,
 };
-use super::rows::time_of;
-use super::tally::{Lane, Sum, tally_row};
+use super::rows::Block;
+use super::tally::{Lane, Sum, tally};
 use super::units::{Value, mix};
 use super::windows::Window;
 use super::{LimitError, Limits};
@@ -277,9 +277,9 @@ impl Shared {
         (row * self.cells + cell) * form.cell_words()
     }
 
-    /// Adds the row of an event of a key that is not kept; `newest` is the latest time of any event.
-    pub(super) fn add(&mut self, form: &Form, hash: u64, row: &[u64], newest: i64) {
-        let time = time_of(row[0]);
+    /// Adds a row of a key that is not kept: one of a block, and which; `newest` is the latest time of any event.
+    pub(super) fn add(&mut self, form: &Form, hash: u64, (block, row): (&Block<'_>, usize), newest: i64) {
+        let time = block.time(row);
         for number in 0..ROWS {
             let cell = self.cell(form, number, hash);
             for (level, &width) in form.levels.iter().enumerate() {
@@ -287,7 +287,7 @@ impl Shared {
                 // A coarser level reaches further back.
                 if pane > newest.div_euclid(width) - PANES {
                     let start = cell + level * form.level_words() + pane_place(form, pane);
-                    add_to_pane(form, &mut self.words[start..start + form.pane_words], pane, row);
+                    add_to_pane(form, &mut self.words[start..start + form.pane_words], pane, (block, row));
                 }
             }
         }
@@ -320,7 +320,7 @@ fn pane_place(form: &Form, pane: i64) -> usize {
     pane.rem_euclid(PANES) as usize * form.pane_words
 }
 
-fn add_to_pane(form: &Form, words: &mut [u64], pane: i64, row: &[u64]) {
+fn add_to_pane(form: &Form, words: &mut [u64], pane: i64, (block, row): (&Block<'_>, usize)) {
     let lanes = || form.lanes.iter().zip(&form.places);
     if words[0] != pane as u64 + 1 {
         words.fill(0);
@@ -331,7 +331,7 @@ fn add_to_pane(form: &Form, words: &mut [u64], pane: i64, row: &[u64]) {
     }
     for (lane, &place) in lanes() {
         let mut own = Sum::EMPTY;
-        tally_row(row, lane, &mut own);
+        tally(block, row..row + 1, lane, &mut own);
         if own.count == 0 {
             continue;
         }
@@ -406,7 +406,7 @@ mod tests {
                 let key = mix(next(300), 5);
                 let value = (next(5) > 0).then(|| next(2_000) as i64 - 500);
                 let row = [stamp(time) | u64::from(value.is_some()), value.unwrap_or(0) as u64];
-                shared.add(&form, key, &row, newest);
+                shared.add(&form, key, (&Block::of_row(&row), 0), newest);
                 added.push((key, time, value));
                 let t = (newest - [0, 0, 0, LATENESS][next(4) as usize]).max(0);
                 let reach = reaches[next(reaches.len() as u64) as usize];

@@ -16,7 +16,7 @@ use super::Counters;
 use super::decode::Decoded;
 use super::plan::{Group, Plan};
 use super::rows::{At, Geometry, Shape, stamp};
-use super::spill::{Sizes, Spill};
+use super::spill::Spill;
 use super::tally::Lane;
 use super::tree::{Branch, Trees};
 use super::units::Time;
@@ -56,9 +56,9 @@ pub(super) fn named(kind: usize, tag: u64, time: Time) -> At {
 }
 
 impl Skewed {
-    /// Remembers nothing where nothing is amended. `sizes` learns the sizes of slabs.
-    pub(super) fn new(plan: &Plan, sizes: &mut Sizes) -> Self {
-        let mut skewed = Self::of(NO_GROUP, 0, vec![false; plan.events.len()], sizes);
+    /// Remembers nothing where nothing is amended.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut skewed = Self::of(NO_GROUP, 0, vec![false; plan.events.len()]);
         skewed.look_at(plan, |_| true);
         skewed
     }
@@ -73,10 +73,10 @@ impl Skewed {
         }
     }
 
-    fn of(group: u16, dead_after: i64, amended: Vec<bool>, sizes: &mut Sizes) -> Self {
+    fn of(group: u16, dead_after: i64, amended: Vec<bool>) -> Self {
         let (row_words, id_column) = (ROW_WORDS, Some(TAG));
         let geometry = Geometry { group, row_words, id_column, record_word: 0, inline_rows: 0 };
-        let shape = Shape::new(&geometry, vec![Lane::ALL], 0, sizes);
+        let shape = Shape::new(&geometry, vec![Lane::ALL], 0);
         Self { shape, amended, dead_after, newer: Generation::NONE, older: Generation::NONE }
     }
 
@@ -168,9 +168,8 @@ mod tests {
     const DEAD_AFTER: i64 = 5_000;
 
     fn skewed(spill_bytes: u64) -> (Skewed, Spill) {
-        let mut sizes = Sizes::default();
-        let skewed = Skewed::of(7, DEAD_AFTER, Vec::new(), &mut sizes);
-        (skewed, Spill::reserve(spill_bytes, sizes).unwrap())
+        let skewed = Skewed::of(7, DEAD_AFTER, Vec::new());
+        (skewed, Spill::reserve(spill_bytes).unwrap())
     }
 
     fn event(tag: u64, time: i64) -> At {

@@ -1,21 +1,31 @@
-//! The memory for rows that do not fit inside their record: a bump pointer, and a list of free slabs for each size.
+//! The memory for rows that do not fit inside their record: a bump pointer, and below it what is free by size.
+//!
+//! What is free and lies side by side is one free block, whoever had it, so that slabs of any size can be made of it: senders who fill the
+//! memory with small ones leave nothing behind. Free blocks are in `bins` by their size; a slab is cut from the first block of the lowest
+//! bin whose blocks are all large enough, if not from one that is just as large. Which one that is depends on what was taken and given back,
+//! and on nothing else.
 //!
 //! Nothing here takes longer for a larger slab, nor for a larger tree: the tree of a dropped key is *felled*, that is,
 //! put on a list from which every decision frees a few slabs.
 
 use super::LimitError;
 use super::memory::{LINE_WORDS, Memory};
+use super::validate::RECORD_WORDS_MAX;
+use bins::Bins;
+
+mod bins;
 
 /// First line of a slab; 0 is none.
 pub(super) type Slab = u32;
 
 /// See the module.
 pub(super) struct Spill {
+    /// The lines, and then a bit for each: whether a free block begins or ends there. Whoever asks knows on which side of it a block would be.
     memory: Memory,
-    /// First line never used. Line 0 is never given out.
+    /// From here on no line is in use, nor in a free block. Line 0 is never given out.
     fresh: usize,
     lines: usize,
-    free: Free,
+    bins: Bins,
     free_lines: usize,
     /// First of the nodes to be taken apart. Their first word is a [`Felled`].
     felled: Slab,
@@ -23,25 +33,9 @@ pub(super) struct Spill {
     row: Vec<u64>,
 }
 
-/// Which sizes of slabs and rows there may be: the largest of each.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Sizes {
-    lines: usize,
-    row_words: usize,
-}
-
-impl Sizes {
-    /// The size of slabs that have so many words: a number of lines.
-    pub(super) fn class(&mut self, words: usize) -> usize {
-        let lines = words.div_ceil(LINE_WORDS);
-        self.lines = self.lines.max(lines);
-        lines
-    }
-
-    /// There are rows of so many words.
-    pub(super) fn row(&mut self, words: usize) {
-        self.row_words = self.row_words.max(words);
-    }
+/// The size of slabs that have so many words: a number of lines.
+pub(super) fn class(words: usize) -> usize {
+    words.div_ceil(LINE_WORDS)
 }
 
 /// Bytes of a slab of this size.
@@ -49,49 +43,12 @@ pub(super) fn slab_bytes(class: usize) -> u64 {
     64 * class as u64
 }
 
-/// The free slabs of each size. The first word of a free one is the number of the next.
-#[derive(Default)]
-struct Free {
-    /// By lines: the first of them.
-    first: Vec<Slab>,
-    /// By lines, 64 to a word: whether there is one. So that a larger one is found without looking at all sizes.
-    some: Vec<u64>,
-}
-
-impl Free {
-    fn up_to(lines: usize) -> Self {
-        Self { first: vec![0; lines + 1], some: vec![0; lines / 64 + 1] }
-    }
-
-    fn set(&mut self, lines: usize, first: Slab) {
-        self.first[lines] = first;
-        let (word, bit) = (&mut self.some[lines / 64], 1 << (lines % 64));
-        *word = if first == 0 { *word & !bit } else { *word | bit };
-    }
-
-    /// The smallest size larger than this of which there is a free slab.
-    fn larger(&self, lines: usize) -> Option<usize> {
-        let from = lines + 1;
-        let mut word = from / 64;
-        let mut some = self.some.get(word)? & (u64::MAX << (from % 64));
-        while some == 0 {
-            word += 1;
-            some = *self.some.get(word)?;
-        }
-        Some(word * 64 + some.trailing_zeros() as usize)
-    }
-}
-
-/// Room for more sizes than a [`Spill`] has, reserved elsewhere.
-pub(super) struct MoreSizes {
-    free: Free,
-    row: Vec<u64>,
-}
-
-impl MoreSizes {
-    pub(super) fn reserve(sizes: Sizes) -> Self {
-        Self { free: Free::up_to(sizes.lines), row: Vec::with_capacity(sizes.row_words) }
-    }
+/// The first three words of a free block. The last of its words is where it begins.
+struct FreeBlock {
+    /// The next of its bin, and the one before it; 0 is none.
+    next: Slab,
+    before: Slab,
+    lines: usize,
 }
 
 /// The first word of a node that is to be taken apart.
@@ -128,7 +85,8 @@ impl Felled {
 impl Spill {
     /// What [`reserve`](Self::reserve) takes.
     pub(super) fn bytes_for(bytes: u64) -> u64 {
-        (bytes / 64).saturating_add(1).saturating_mul(64)
+        let lines = (bytes / 64).saturating_add(1);
+        Memory::bytes_for(lines.saturating_mul(LINE_WORDS as u64).saturating_add(lines.div_ceil(64)))
     }
 
     /// How much of the memory is in use, of a hundred, rounded up.
@@ -137,28 +95,16 @@ impl Spill {
         (100 * used as u64).div_ceil((all as u64).max(1))
     }
 
-    pub(super) fn reserve(bytes: u64, sizes: Sizes) -> Result<Self, LimitError> {
+    pub(super) fn reserve(bytes: u64) -> Result<Self, LimitError> {
         let lines = bytes / 64;
         if lines > u64::from(u32::MAX) {
             let message = format!("spill_bytes_max is {bytes}; it must be at most 256 GiB");
             return Err(LimitError { message });
         }
         let lines = lines as usize + 1;
-        let memory = Memory::reserve(lines * LINE_WORDS, "spill_bytes_max")?;
-        let MoreSizes { free, row } = MoreSizes::reserve(sizes);
-        Ok(Self { memory, fresh: 1, lines, free, free_lines: 0, felled: 0, row })
-    }
-
-    /// Takes room for more sizes, and gives back what it had.
-    pub(super) fn take_sizes(&mut self, more: &mut MoreSizes) {
-        if more.free.first.len() > self.free.first.len() {
-            more.free.first[..self.free.first.len()].copy_from_slice(&self.free.first);
-            more.free.some[..self.free.some.len()].copy_from_slice(&self.free.some);
-            std::mem::swap(&mut self.free, &mut more.free);
-        }
-        if more.row.capacity() > self.row.capacity() {
-            std::mem::swap(&mut self.row, &mut more.row);
-        }
+        let memory = Memory::reserve(lines * LINE_WORDS + lines.div_ceil(64), "spill_bytes_max")?;
+        let row = Vec::with_capacity(RECORD_WORDS_MAX);
+        Ok(Self { memory, fresh: 1, lines, bins: Bins::default(), free_lines: 0, felled: 0, row })
     }
 
     /// A buffer for one row, which has to be put back.
@@ -193,38 +139,82 @@ impl Spill {
 
     /// A slab of so many lines, holding whatever it held before.
     pub(super) fn take(&mut self, lines: usize) -> Option<Slab> {
-        if self.free.first[lines] != 0 {
-            return Some(self.take_free(lines));
+        let Some(block) = self.bins.find(lines, |block| self.free_block(block).lines) else {
+            let slab = self.fresh;
+            return (slab + lines <= self.lines).then(|| {
+                self.fresh += lines;
+                slab as u32
+            });
+        };
+        let all = self.unlist(block);
+        if all > lines {
+            self.list(block + lines as u32, all - lines);
         }
-        if self.fresh + lines <= self.lines {
-            let slab = self.fresh as u32;
-            self.fresh += lines;
-            return Some(slab);
-        }
-        self.cut(lines)
-    }
-
-    fn take_free(&mut self, lines: usize) -> Slab {
-        let slab = self.free.first[lines];
-        let next = self.words(slab, 1)[0] as u32;
-        self.free.set(lines, next);
-        self.free_lines -= lines;
-        slab
-    }
-
-    /// Cuts the smallest free slab that is larger. What is left is a free slab of its own size, which may be cut in turn, and
-    /// is never joined again. Which one is cut depends on what was taken and given back, and on nothing else.
-    fn cut(&mut self, lines: usize) -> Option<Slab> {
-        let larger = self.free.larger(lines)?;
-        let slab = self.take_free(larger);
-        self.give_back(larger - lines, slab + lines as u32);
-        Some(slab)
+        Some(block)
     }
 
     pub(super) fn give_back(&mut self, lines: usize, slab: Slab) {
-        self.words_mut(slab, 1)[0] = u64::from(self.free.first[lines]);
-        self.free.set(lines, slab);
+        let (mut first, mut end) = (slab as usize, slab as usize + lines);
+        if self.is_edge(first - 1) {
+            // The word at the end of a block is where it begins.
+            let before = self.words(first as u32 - 1, LINE_WORDS)[LINE_WORDS - 1] as u32;
+            self.unlist(before);
+            first = before as usize;
+        }
+        if end < self.fresh && self.is_edge(end) {
+            end += self.unlist(end as u32);
+        }
+        if end == self.fresh {
+            self.fresh = first;
+        } else {
+            self.list(first as u32, end - first);
+        }
+    }
+
+    /// What a free block says of itself.
+    fn free_block(&self, block: Slab) -> FreeBlock {
+        let words = self.words(block, 3);
+        FreeBlock { next: words[0] as u32, before: words[1] as u32, lines: words[2] as usize }
+    }
+
+    /// Makes a free block of lines beside which nothing is free.
+    fn list(&mut self, block: Slab, lines: usize) {
+        let next = self.bins.push(block, lines);
+        if next != 0 {
+            self.words_mut(next, 2)[1] = u64::from(block);
+        }
+        self.words_mut(block, 3).copy_from_slice(&[u64::from(next), 0, lines as u64]);
+        let last = block as usize + lines - 1;
+        self.words_mut(last as u32, LINE_WORDS)[LINE_WORDS - 1] = u64::from(block);
+        self.set_edge(block as usize, true);
+        self.set_edge(last, true);
         self.free_lines += lines;
+    }
+
+    /// Makes a free block one no more; tells how many lines it has.
+    fn unlist(&mut self, block: Slab) -> usize {
+        let FreeBlock { next, before, lines } = self.free_block(block);
+        match before {
+            0 => self.bins.set_first(lines, next),
+            before => self.words_mut(before, 1)[0] = u64::from(next),
+        }
+        if next != 0 {
+            self.words_mut(next, 2)[1] = u64::from(before);
+        }
+        self.set_edge(block as usize, false);
+        self.set_edge(block as usize + lines - 1, false);
+        self.free_lines -= lines;
+        lines
+    }
+
+    /// Whether a free block begins or ends at this line.
+    fn is_edge(&self, line: usize) -> bool {
+        self.memory[self.lines * LINE_WORDS + line / 64] >> (line % 64) & 1 == 1
+    }
+
+    fn set_edge(&mut self, line: usize, is_edge: bool) {
+        let word = &mut self.memory[self.lines * LINE_WORDS + line / 64];
+        *word = *word & !(1 << (line % 64)) | u64::from(is_edge) << (line % 64);
     }
 
     /// The first words of a slab.
@@ -287,54 +277,67 @@ mod tests {
     use super::*;
     use crate::engine::units::mix;
 
+    /// Slabs of many sizes, taken and given back at random, against what is free by a map of lines.
     #[test]
-    fn slabs_do_not_overlap_and_are_used_again() {
-        let mut sizes = Sizes::default();
-        let classes: Vec<usize> = [8, 30, 129].map(|words| sizes.class(words)).to_vec();
-        let words = |class: usize| [8, 30, 129][class];
-        assert_eq!(sizes.class(25), classes[1], "sizes are whole lines");
-        let mut spill = Spill::reserve(64 * 400, sizes).unwrap();
-        let (mut held, mut random, mut refused) = (Vec::new(), 3, 0);
-        for round in 0..20_000 {
+    fn slabs_do_not_overlap_and_what_is_free_is_joined() {
+        const LINES: usize = 3_000;
+        let mut spill = Spill::reserve(64 * LINES as u64).unwrap();
+        let (mut held, mut random, mut refused): (Vec<(usize, Slab, u64)>, _, _) = (Vec::new(), 3, 0);
+        let mut is_free = vec![true; LINES + 1];
+        is_free[0] = false;
+        for round in 0..40_000_u64 {
             random = mix(random, round);
-            let class = (random >> 10) as usize % 3;
-            if random & 1 == 0 || held.is_empty() {
-                match spill.take(classes[class]) {
+            // There are times of growing and of shrinking, and at the end nothing is held.
+            let grows = round < 39_000
+                && (random & 7 < if round / 2_000 % 2 == 0 { 5 } else { 3 } || held.is_empty());
+            if grows {
+                let lines = match random >> 10 & 3 {
+                    0 => 1 + (random >> 20) as usize % 200,
+                    1 => [2, 17, 33, 66, 130][(random >> 20) as usize % 5],
+                    _ => 1 + (random >> 20) as usize % 12,
+                };
+                match spill.take(lines) {
                     Some(slab) => {
-                        spill.words_mut(slab, words(class)).fill(random);
-                        held.push((class, slab, random));
+                        let range = slab as usize..slab as usize + lines;
+                        assert!(is_free[range.clone()].iter().all(|&free| free), "round {round}");
+                        is_free[range].fill(false);
+                        spill.words_mut(slab, lines * LINE_WORDS).fill(random);
+                        held.push((lines, slab, random));
                     }
-                    None => refused += 1,
+                    None => {
+                        refused += 1;
+                        // A block that is a part in sixteen larger is always found.
+                        let longest = is_free.split(|free| !free).map(<[bool]>::len).max().unwrap();
+                        assert!(
+                            longest < lines + lines.div_ceil(16),
+                            "{lines} of {longest} in round {round}"
+                        );
+                    }
                 }
-            } else {
-                let (class, slab, filled) = held.swap_remove((random >> 20) as usize % held.len());
-                assert!(spill.words(slab, words(class)).iter().all(|&word| word == filled));
-                spill.give_back(classes[class], slab);
+            } else if !held.is_empty() {
+                let (lines, slab, filled) = held.swap_remove((random >> 20) as usize % held.len());
+                assert!(spill.words(slab, lines * LINE_WORDS).iter().all(|&word| word == filled));
+                is_free[slab as usize..slab as usize + lines].fill(true);
+                spill.give_back(lines, slab);
             }
-            let lines: usize = held.iter().map(|held| words(held.0).div_ceil(8)).sum();
+            let lines: usize = held.iter().map(|held| held.0).sum();
             assert_eq!(spill.used_bytes(), 64 * lines as u64);
         }
-        assert!(refused > 0);
+        assert!(refused > 100 && held.is_empty(), "{refused}");
+        assert_eq!(spill.take(LINES), Some(1), "all of it is one block again");
     }
 
     #[test]
-    fn a_larger_slab_is_cut_when_nothing_else_is_left() {
-        let mut sizes = Sizes::default();
-        let [small, middle, large] = [16, 32, 96].map(|words| sizes.class(words));
-        let mut spill = Spill::reserve(64 * 14, sizes).unwrap();
-        let held = spill.take(large).unwrap();
-        assert_eq!(spill.take(small), Some(13));
-        assert_eq!(spill.take(small), None);
-        spill.give_back(large, held);
-        // Twelve lines: two, then four of the ten that are left, four of six, and the last two as they are.
-        assert_eq!(spill.take(small), Some(held));
-        assert_eq!([spill.take(middle), spill.take(middle)], [Some(held + 2), Some(held + 6)]);
-        assert_eq!([spill.take(small), spill.take(small)], [Some(held + 10), None]);
-        assert_eq!(spill.used_bytes(), 64 * 14);
-        // With more sizes than it began with, what is free is still free.
-        spill.give_back(middle, held + 2);
-        let largest = sizes.class(1_000);
-        spill.take_sizes(&mut MoreSizes::reserve(sizes));
-        assert_eq!([spill.take(largest), spill.take(middle)], [None, Some(held + 2)]);
+    fn a_slab_is_cut_from_what_is_just_as_large_or_larger() {
+        let mut spill = Spill::reserve(64 * 100).unwrap();
+        let [one, _, two, _, three, _] = [10, 1, 40, 1, 10, 38].map(|lines| spill.take(lines).unwrap());
+        assert_eq!(spill.take(1), None);
+        for (lines, slab) in [(10, one), (40, two), (10, three)] {
+            spill.give_back(lines, slab);
+        }
+        // The last that was given back comes first; then the larger is cut.
+        assert_eq!([10, 10, 10].map(|lines| spill.take(lines)), [Some(three), Some(one), Some(two)]);
+        assert_eq!([31, 30].map(|lines| spill.take(lines)), [None, Some(two + 10)]);
+        assert_eq!(spill.used_bytes(), 64 * 100);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::decode::Decoded;
 use super::plan::{Group, Insert};
-use super::rows::{self, lose_until};
+use super::rows::{self, Block, lose_until};
+use super::shared::{Form, Shared};
 use super::spill::Spill;
 use super::table::{RecordNumber, Table};
 use super::{Counters, Engine, LookedUp, Moment, SWEEP_PER_KEY, SWEEP_ROWS_MAX};
@@ -39,9 +40,21 @@ impl Engine {
 
     #[inline(always)]
     fn stored(&mut self, kind: usize, is_findable: bool, time: i64) -> Stored<'_> {
-        let Self { plan, tables, looked_up, staged, spill, counters, mark, .. } = self;
+        let Self { plan, tables, looked_up, staged, spill, shared, counters, mark, watermark, .. } = self;
         let (groups, inserts) = (&plan.groups[..], &plan.events[kind].inserts[..]);
-        Stored { inserts, looked_up, groups, tables, staged, spill, counters, mark: *mark, time, is_findable }
+        Stored {
+            inserts,
+            looked_up,
+            groups,
+            tables,
+            staged,
+            spill,
+            cells: (shared, &plan.shared, *watermark),
+            counters,
+            mark: *mark,
+            time,
+            is_findable,
+        }
     }
 }
 
@@ -54,6 +67,8 @@ struct Stored<'a> {
     /// The rows.
     staged: &'a [u64],
     spill: &'a mut Spill,
+    /// By group: what takes in rows that are given up, if anything does, and in what form; and the latest time of any event.
+    cells: (&'a mut [Option<Shared>], &'a [Form], i64),
     counters: &'a mut Counters,
     mark: i64,
     /// Of the event.
@@ -86,12 +101,22 @@ impl Stored<'_> {
             return;
         }
         let row = &self.staged[insert.staged..insert.staged + group.shape.row_words];
+        let naming = table.naming();
         let record = table.record_mut(record);
         let dead = self.mark.saturating_sub(group.dead_after);
-        rows::insert(record, &group.shape, self.spill, row, dead, self.counters);
+        let (shared, forms, newest) = &mut self.cells;
+        let given_up = &mut |record: &[u64], block: &Block<'_>, row: usize| {
+            if let Some(shared) = &mut shared[insert.group] {
+                let hash = naming.hash(naming.key(record));
+                shared.add(&forms[insert.group], hash, (block, row), *newest);
+            }
+        };
+        rows::insert(record, &group.shape, self.spill, row, dead, self.counters, given_up);
         if !self.is_findable && !group.amends.is_empty() {
+            // What amendments would make of it is lost, so that it counts as both.
             self.counters.rows_lost += 1;
             lose_until(record, &group.shape, self.time);
+            given_up(record, &Block::of_row(row), 0);
         }
         Table::touch(record, self.time);
     }

@@ -23,7 +23,6 @@ use super::rates::Rates;
 use super::shared::Shared;
 use super::sketch::Sketched;
 use super::skewed::Skewed;
-use super::spill::{MoreSizes, Sizes};
 use super::table::Table;
 use super::windows::Scratch;
 use super::{Clock, Engine, LimitError, Limits, Loaded, NO_WATERMARK, Value, first_word};
@@ -62,7 +61,6 @@ pub struct Successor {
     plan: Plan,
     skewed: Option<Skewed>,
     rates: Rates,
-    sizes: MoreSizes,
     /// The tables, cells and sweeps that are added, and room for these and those that are there.
     tables: Joined<Table>,
     shared: Joined<Option<Shared>>,
@@ -103,9 +101,8 @@ impl Successor {
     pub fn new(current: &Loaded, next: Loaded, limits: &Limits) -> Result<Self, Misfit> {
         let (before, program) = (current.program(), next.program());
         fits(before, program).map_err(Misfit::Storage)?;
-        let mut sizes = Sizes::default();
-        let plan = Plan::new(program, limits, &mut sizes);
-        let skewed = (limits.clock == Clock::Wall).then(|| Skewed::new(&plan, &mut sizes));
+        let plan = Plan::new(program, limits);
+        let skewed = (limits.clock == Clock::Wall).then(|| Skewed::new(&plan));
         let tables_before = before.entities.len() + before.tables.len();
         let tables = plan.tables.iter().zip(1..).skip(tables_before).map(|(table, number)| {
             Table::reserve(table, limits.keys_max, limits.hash_seed.wrapping_add(number))
@@ -118,7 +115,6 @@ impl Successor {
             follows: current.hash(),
             skewed,
             rates: Rates::reserve(program),
-            sizes: MoreSizes::reserve(sizes),
             sweeps: Joined::new(tables_before, vec![0; tables.len()]),
             tables: Joined::new(tables_before, tables),
             shared: Joined::new(before.groups.len(), shared),
@@ -171,7 +167,6 @@ impl Engine {
         next.sweeps.join(&mut self.sweeps);
         let since = self.since();
         self.tables[slept..].iter_mut().for_each(|table| table.wake(since));
-        self.spill.take_sizes(&mut next.sizes);
         if let (Some(skewed), Some(next)) = (&mut self.skewed, &mut next.skewed) {
             skewed.take_over(next);
         }

@@ -40,6 +40,33 @@ pub(super) const KEY_WORDS: usize = 2;
 /// Stands where a record is not found by a second key.
 pub(super) const NO_SECOND: &KeyWords = &[0; KEY_WORDS];
 
+/// How the records of a table are told apart.
+#[derive(Clone, Copy)]
+pub(super) struct Naming {
+    is_pair: bool,
+    seed: u64,
+}
+
+impl Naming {
+    /// What the index knows a key by.
+    #[inline]
+    pub(super) fn hash(self, key: RecordKey<'_>) -> u64 {
+        let mut both = mix(key.first[0] ^ self.seed, key.first[1]);
+        if self.is_pair {
+            both = mix(mix(both, key.second[0]), key.second[1]);
+        }
+        mix(both, self.seed)
+    }
+
+    /// The key of a record in use.
+    #[inline]
+    pub(super) fn key(self, record: &[u64]) -> RecordKey<'_> {
+        let words = |at| record.get(at..)?.first_chunk();
+        let second = if self.is_pair { words(SECOND.start) } else { None };
+        RecordKey { first: words(0).unwrap_or(NO_SECOND), second: second.unwrap_or(NO_SECOND) }
+    }
+}
+
 /// See the module.
 pub(super) struct Table {
     index: Index,
@@ -48,7 +75,7 @@ pub(super) struct Table {
     record_words: usize,
     /// Lines of a record.
     lines: usize,
-    is_pair: bool,
+    naming: Naming,
     capacity: u32,
     /// Records never used begin here.
     fresh: u32,
@@ -56,7 +83,6 @@ pub(super) struct Table {
     free: u32,
     used: u32,
     swept: u32,
-    seed: u64,
     lost_until: Option<i64>,
     /// Whether it was added to a program that is not running yet: nothing is kept in it.
     asleep: bool,
@@ -91,34 +117,33 @@ impl Table {
             records: Memory::reserve(words, &format!("keys_max {name} records"))?,
             record_words,
             lines: record_words.div_ceil(LINE_WORDS),
-            is_pair,
+            naming: Naming { is_pair, seed: mix(seed, 0x7461_626c_6520_6f66) },
             capacity,
             fresh: 0,
             free: 0,
             used: 0,
             swept: 0,
-            seed: mix(seed, 0x7461_626c_6520_6f66),
             lost_until: None,
             asleep: spec.added_to != 0,
         })
     }
 
+    /// How its records are told apart.
+    #[inline]
+    pub(super) fn naming(&self) -> Naming {
+        self.naming
+    }
+
     /// What the index knows a key by.
     #[inline]
     pub(super) fn hash(&self, key: RecordKey<'_>) -> u64 {
-        let mut both = mix(key.first[0] ^ self.seed, key.first[1]);
-        if self.is_pair {
-            both = mix(mix(both, key.second[0]), key.second[1]);
-        }
-        mix(both, self.seed)
+        self.naming.hash(key)
     }
 
     /// The key of a record in use.
     #[inline]
     fn key(&self, number: RecordNumber) -> RecordKey<'_> {
-        let words = |at| self.record(number).get(at..)?.first_chunk();
-        let second = if self.is_pair { words(SECOND.start) } else { None };
-        RecordKey { first: words(0).unwrap_or(NO_SECOND), second: second.unwrap_or(NO_SECOND) }
+        self.naming.key(self.record(number))
     }
 
     #[inline]
@@ -154,7 +179,7 @@ impl Table {
             let record = if number < self.fresh { self.record(number) } else { &[] };
             let &[one, two, newest, ref others @ ..] = record else { return false };
             let is_first = [one, two] == *key.first && newest != FREE;
-            is_first && (!self.is_pair || others.starts_with(key.second))
+            is_first && (!self.naming.is_pair || others.starts_with(key.second))
         };
         match likely.filter(is_it) {
             Some(number) => Some(number),
@@ -178,7 +203,7 @@ impl Table {
             self.free = self.record(number)[0] as u32;
         }
         self.used += 1;
-        let is_pair = self.is_pair;
+        let is_pair = self.naming.is_pair;
         let record = self.record_mut(number);
         record.fill(0);
         record[..2].copy_from_slice(key.first);

@@ -361,12 +361,12 @@ fn a_refusal_word_for_word() {
         "  duplicates      1048576 events (dedup_entries_max)          76.8 MiB",
         "  edits of lists  16384 entries                                2.5 MiB",
         "  working memory  16384 events of a key (rows_per_key_max)     2.1 MiB",
-        "  help: lower spill_bytes_max to at most \"962MiB\"; or raise memory_bytes_max to at least \"3134MiB\"",
+        "  help: lower spill_bytes_max to at most \"960MiB\"; or raise memory_bytes_max to at least \"3138MiB\"",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let said = budget.refusal(3 << 30).unwrap();
-    let help = "  help: lower keys_max to at most 984021, or spill_bytes_max to at most \"1986MiB\", or dedup_entries_max to at most 204319; or raise memory_bytes_max to \
-                at least \"3134MiB\"";
+    let help = "  help: lower keys_max to at most 979845, or spill_bytes_max to at most \"1982MiB\", or dedup_entries_max to at most 149705; or raise memory_bytes_max to \
+                at least \"3138MiB\"";
     assert_eq!(said.lines().last(), Some(help));
     let said = budget.refusal(1 << 20).unwrap();
     assert!(

@@ -5,7 +5,6 @@ use crate::engine::decode::Decoded;
 use crate::engine::lists::Edits;
 use crate::engine::rates::Rates;
 use crate::engine::rows;
-use crate::engine::spill::Sizes;
 use crate::engine::units::{Action, EventId, Time, Value};
 use crate::engine::vm::Basis;
 use crate::engine::{Limits, plan::Plan};
@@ -25,7 +24,7 @@ fn places(features: &[&str]) -> Vec<usize> {
     text.push_str("decide payment { score = rule_scores\n review when score >= 70\n unassessed allow }\n");
     let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
     let loaded = archive::open(archive::seal(&program)).expect("a program");
-    let plan = Plan::new(loaded.program(), &Limits::default(), &mut Sizes::default());
+    let plan = Plan::new(loaded.program(), &Limits::default());
     let event = &plan.events[0];
     let made: Vec<usize> = event.rows.iter().map(|row| row.staged).collect();
     for insert in &event.inserts {
@@ -99,7 +98,7 @@ fn a_copied_row_is_the_one_that_would_be_made() {
     let program = policy::compile(text, &Tokenizer::default()).expect("a policy");
     let loaded = archive::open(archive::seal(&program)).expect("a program");
     let program = loaded.program();
-    let mut plan = Plan::new(program, &Limits::default(), &mut Sizes::default());
+    let mut plan = Plan::new(program, &Limits::default());
     let (rates, edits) = (Rates::reserve(program), Edits::none());
     let basis = Basis { program, rates: &rates, edits: &edits };
     let words: Vec<u64> = (1..40_u64).map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
@@ -134,7 +133,7 @@ fn levels(thresholds: &str, scores: [usize; 4]) -> Option<[Action; 4]> {
     );
     let program = policy::compile(&text, &Tokenizer::default()).expect("a policy");
     let loaded = archive::open(archive::seal(&program)).expect("a program");
-    let plan = Plan::new(loaded.program(), &Limits::default(), &mut Sizes::default());
+    let plan = Plan::new(loaded.program(), &Limits::default());
     let levels = plan.events[0].decide.as_ref().expect("a decision").levels?;
     Some(scores.map(|score| levels[score]))
 }

@@ -27,15 +27,14 @@ struct Model {
 
 impl Model {
     fn new(inline_rows: usize, rows_per_key_max: usize, spill_bytes: u64) -> Self {
-        let mut sizes = Sizes::default();
         let geometry =
             Geometry { group: 0, row_words: 3, id_column: Some(1), record_word: RECORD_WORD, inline_rows };
         let present = Bit { column: 0, bit: 2 };
         let filter = Bit { column: 0, bit: 1 };
         let lanes =
             vec![Lane::ALL, Lane::new(None, Some((2, present))), Lane::new(Some(filter), Some((2, present)))];
-        let shape = Shape::new(&geometry, lanes, rows_per_key_max, &mut sizes);
-        let spill = Spill::reserve(spill_bytes, sizes).unwrap();
+        let shape = Shape::new(&geometry, lanes, rows_per_key_max);
+        let spill = Spill::reserve(spill_bytes).unwrap();
         let record = vec![0; RECORD_WORD + GROUP_HEADER_WORDS + inline_rows * 3];
         Self {
             record,
@@ -83,7 +82,11 @@ impl Model {
         let (tag, value) = (self.next(), self.next() >> 20);
         let lost_before = self.counters.rows_lost;
         let row = Self::row(time, tag, value);
-        insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters);
+        let mut given_up = Vec::new();
+        let note = &mut |_: &[u64], block: &Block<'_>, row: usize| {
+            given_up.push((block.time(row), block.column(1)[row], block.column(2)[row]));
+        };
+        insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters, note);
         free_felled(&mut self.spill, |_| Some(&self.shape));
         self.turned += u32::from(Head::of(&self.record, &self.shape).first > 0);
         self.rows.push((time, tag, value));
@@ -95,11 +98,15 @@ impl Model {
             let lost = self.rows.len() - alive.len();
             assert_eq!(lost as u64, self.counters.rows_lost - lost_before);
             let until = lost_until(&self.record, &self.shape).unwrap();
-            let gone = self.rows.iter().filter(|row| !alive.contains(row));
-            assert!(gone.clone().all(|&(time, ..)| time <= until));
+            let gone: Vec<_> = self.rows.iter().copied().filter(|row| !alive.contains(row)).collect();
+            assert!(gone.iter().all(|&(time, ..)| time <= until));
+            given_up.sort_unstable_by(|a, b| b.cmp(a));
+            assert_eq!(given_up, gone);
+            given_up.clear();
             self.rows = alive;
             self.lost = Some(until);
         }
+        assert_eq!(given_up, [], "only what is counted");
         assert_eq!(lost_until(&self.record, &self.shape), self.lost);
     }
 
