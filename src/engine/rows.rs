@@ -387,9 +387,23 @@ pub(super) fn any_alive(record: &[u64], shape: &Shape, spill: &Spill, dead: i64)
 /// Is told of every row that is given up though it is not dead: the record, the block that the row is in, and where.
 pub(super) type GivenUp<'a> = dyn FnMut(&[u64], &Block<'_>, usize) + 'a;
 
-/// Adds a row. Rows at or before `dead` may be dropped.
+/// Adds a row where that takes no more than the record, as nearly always; else nothing is changed, and it has to be [placed](place). Rows at or
+/// before `dead` may be dropped.
 #[inline(always)]
-pub(super) fn insert(
+pub(super) fn push(
+    record: &mut [u64],
+    shape: &Shape,
+    row: &[u64],
+    dead: i64,
+    counters: &mut Counters,
+) -> bool {
+    let moved = shape.inline.push(record, row, dead);
+    counters.rows_moved += moved.unwrap_or(0) as u64;
+    moved.is_some()
+}
+
+/// Adds a row wherever it belongs. Rows at or before `dead` may be dropped.
+pub(super) fn place(
     record: &mut [u64],
     shape: &Shape,
     spill: &mut Spill,
@@ -398,10 +412,7 @@ pub(super) fn insert(
     counters: &mut Counters,
     given_up: &mut GivenUp<'_>,
 ) {
-    match shape.inline.push(record, row, dead) {
-        Some(moved) => counters.rows_moved += moved as u64,
-        None => Group { record, shape, spill, dead, counters, given_up }.place(row),
-    }
+    Group { record, shape, spill, dead, counters, given_up }.place(row);
 }
 
 /// The oldest of the inline rows, of which there must be one.
@@ -429,7 +440,6 @@ struct Group<'a> {
 
 impl Group<'_> {
     /// Adds a row where it belongs, once there is room for it.
-    #[inline(never)]
     fn place(&mut self, row: &[u64]) {
         set_straight(self.record, self.shape, self.counters);
         let mut head = self.head();

@@ -86,7 +86,10 @@ impl Model {
         let note = &mut |_: &[u64], block: &Block<'_>, row: usize| {
             given_up.push((block.time(row), block.column(1)[row], block.column(2)[row]));
         };
-        insert(&mut self.record, &self.shape, &mut self.spill, &row, dead, &mut self.counters, note);
+        let Self { record, shape, spill, counters, .. } = self;
+        if !push(record, shape, &row, dead, counters) {
+            place(record, shape, spill, &row, dead, counters, note);
+        }
         free_felled(&mut self.spill, |_| Some(&self.shape));
         self.turned += u32::from(Head::of(&self.record, &self.shape).first > 0);
         self.rows.push((time, tag, value));
